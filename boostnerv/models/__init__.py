@@ -1,0 +1,1 @@
+"""Networks: frozen specs, modules with explicit arguments, and their size budget. No files, no training."""

@@ -1,0 +1,173 @@
+"""What a model is to the rest of the package: a frozen spec, a decoder, perhaps an encoder, a number in files.
+
+A model is one file in `boostnerv/models/zoo`; its name is the file name with hyphens. The file ends with
+``ARCHITECTURE = Architecture(...)``. Nothing else has to be touched to add one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from boostnerv.config import model_names
+from boostnerv.errors import UserError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """The choices that define a decoder; everything else is derived. Written field by field into bitstreams.
+
+    Field types are ``int``, ``float`` and ``tuple[int, ...]`` only.
+    """
+
+    frames: int  # T, frames of the video
+    height: int  # H of the video in pixels, any value
+    width: int  # W of the video in pixels, any value
+    strides: tuple[int, ...]  # upsampling of each decoder stage
+    fc_dim: int  # width of the first feature map; the size of the model
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            numbers = value if isinstance(value, tuple) else (value,)
+            if not numbers or any(number <= 0 for number in numbers):
+                raise UserError(f"model setting {field.name} = {value} must be above zero; correct it in options")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the first feature map."""
+        step = math.prod(self.strides)
+        return -(-self.height // step), -(-self.width // step)
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Frame size that the strides can make: H and W rounded up to their product."""
+        step = math.prod(self.strides)
+        return self.grid[0] * step, self.grid[1] * step
+
+    @property
+    def embedding_shape(self) -> tuple[int, int, int] | None:
+        """Shape ``(e, h, w)`` of a frame's stored embedding; None for models of the frame index alone."""
+        return None
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Stored numbers of all frame embeddings together."""
+        return self.frames * math.prod(self.embedding_shape) if self.embedding_shape else 0
+
+    @property
+    def stack(self) -> StackBudget:
+        """What the published size formula needs to know."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class StackBudget:
+    """Terms of the published width formula, REFERENCE section "Width from a size budget"."""
+
+    kernels: tuple[int, ...]  # one a stage, not capped at 3
+    strides: tuple[int, ...]
+    reduce: float  # factor between the widths of two stages
+    embedding_parameters: float
+    linear_factor: int  # parameters of the stem per unit of width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A registered model. `wire_id` is its number in bitstreams and never changes."""
+
+    name: str
+    wire_id: int
+    spec: type[Spec]
+    decoder: Callable[[Spec], nn.Module]
+    encoder: Callable[[Spec], nn.Module] | None = None
+
+
+@cache
+def architecture(name: str) -> Architecture:
+    """Find a model by name; raises `UserError` with the nearest valid name."""
+    if name not in model_names():
+        raise UserError(f"unknown model '{name}': {nearest(name, model_names())}")
+    module = importlib.import_module(f"boostnerv.models.zoo.{name.replace('-', '_')}")
+    found: Architecture = module.ARCHITECTURE
+    if found.name != name:
+        raise AssertionError(f"{module.__file__} registers '{found.name}'; name and file name must agree")
+    return found
+
+
+@cache
+def architectures_by_wire_id() -> dict[int, Architecture]:
+    """All models by their number in bitstreams; a number used twice is a defect."""
+    found: dict[int, Architecture] = {}
+    for name in model_names():
+        entry = architecture(name)
+        if entry.wire_id in found:
+            raise AssertionError(f"wire id {entry.wire_id}: both {found[entry.wire_id].name} and {name}")
+        found[entry.wire_id] = entry
+    return found
+
+
+def frame_time(index: Tensor, frames: int) -> Tensor:
+    """Normalised time ``(k + 1) / T`` of frame indices k (0-based), float32 ``[N]``.
+
+    Boosting-NeRV counts frames from one: the first frame is 1/T, the last is 1.
+    """
+    return ((index.to(torch.float64) + 1) / frames).to(torch.float32)
+
+
+def tensor_shapes(entry: Architecture, spec: Spec) -> dict[str, torch.Size]:
+    """Names and shapes of a decoder's tensors in coding order, without allocating them."""
+    with torch.device("meta"):
+        return {name: parameter.shape for name, parameter in entry.decoder(spec).named_parameters()}
+
+
+class VideoModel(nn.Module):
+    """Encoder (where the architecture has one) and decoder of one video. Only the decoder is stored.
+
+    Frames are RGB in [0, 1], ``[N, 3, H, W]`` at the video's own size: padding to the stride product by
+    replication and cropping back happen here and in `crop_to_video`, nowhere else.
+    """
+
+    def __init__(self, entry: Architecture, spec: Spec) -> None:
+        super().__init__()
+        self.architecture = entry
+        self.spec = spec
+        self.decoder = entry.decoder(spec)
+        self.encoder = entry.encoder(spec) if entry.encoder else None
+
+    def embed(self, frames: Tensor) -> Tensor | None:
+        """Embedding ``[N, e, h, w]`` of frames ``[N, 3, H, W]``; None for models of the index alone."""
+        if self.encoder is None:
+            return None
+        embedding: Tensor = self.encoder(pad_to_grid(frames, self.spec))
+        return embedding
+
+    def forward(self, t: Tensor, frames: Tensor) -> Tensor:
+        """Reconstruct frames from their times ``[N]`` and, for embedding models, the frames themselves."""
+        return crop_to_video(self.decoder(t, self.embed(frames)), self.spec)
+
+
+def pad_to_grid(frames: Tensor, spec: Spec) -> Tensor:
+    """Repeat the last row and column until the strides divide the size: ``[N, 3, H, W] → [N, 3, H', W']``."""
+    height, width = spec.padded
+    return F.pad(frames, (0, width - spec.width, 0, height - spec.height), mode="replicate")
+
+
+def crop_to_video(frames: Tensor, spec: Spec) -> Tensor:
+    """Undo `pad_to_grid`."""
+    return frames[:, :, : spec.height, : spec.width]
+
+
+def build_model(name: str, spec: Spec, seed: int) -> VideoModel:
+    """Build a freshly initialised model; the same seed gives the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return VideoModel(architecture(name), spec)

@@ -1,0 +1,119 @@
+"""Width from a size: the published formula, and an exact search for a total parameter count."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from boostnerv.config import ModelSettings
+from boostnerv.errors import UserError, nearest
+from boostnerv.models.architecture import Architecture, Spec, StackBudget, architecture, tensor_shapes
+
+_WIDEST = 1 << 14
+
+
+def resolve(settings: ModelSettings, frames: int, height: int, width: int) -> Spec:
+    """Turn settings into the spec of one video.
+
+    `modelsize_m` follows the papers' formula, whose real count over- or undershoots; `total_m` finds the
+    width whose count, embeddings included, is nearest. Raises `UserError` where no width fits.
+    """
+    entry = architecture(settings.name)
+    narrow = _make_spec(entry, settings, frames, height, width)
+    if settings.modelsize_m is not None:
+        fc_dim = published_width(narrow.stack, settings.modelsize_m)
+        wanted_m = settings.modelsize_m
+    else:
+        assert settings.total_m is not None
+        fc_dim = width_for_total(entry, narrow, settings.total_m * 1e6)
+        wanted_m = settings.total_m
+    if fc_dim < 1:
+        raise UserError(
+            f"{wanted_m:g} M parameters are too few for {settings.name} with strides {list(settings.strides)} on "
+            f"{frames} frames of {height}×{width}: the narrowest has "
+            f"{total_parameters(entry, narrow) / 1e6:.3g} M; choose a larger size"
+        )
+    return dataclasses.replace(narrow, fc_dim=fc_dim)
+
+
+def published_width(stack: StackBudget, modelsize_m: float) -> int:
+    """The papers' formula: the larger root of ``a·x² + b·x = modelsize − embeddings``, cut to an integer.
+
+    Below 1 where the embeddings alone exceed the size.
+    """
+    ratio = 1 / stack.reduce
+    quadratic = ratio * sum(
+        ratio ** (2 * stage) * stride**2 * kernel**2
+        for stage, (stride, kernel) in enumerate(zip(stack.strides, stack.kernels, strict=True))
+    )
+    rest = modelsize_m * 1e6 - stack.embedding_parameters
+    if rest <= 0:
+        return 0
+    linear = stack.linear_factor
+    return int((-linear + math.sqrt(linear**2 + 4 * quadratic * rest)) / (2 * quadratic))
+
+
+def width_for_total(entry: Architecture, narrow: Spec, total: float) -> int:
+    """Width whose total parameter count is nearest to `total`; 0 where even width 1 has over 1.5 times as many."""
+    smallest = total_parameters(entry, narrow)
+    if smallest > total:
+        return 1 if smallest <= 1.01 * total else 0
+
+    def count(fc_dim: int) -> int:
+        return total_parameters(entry, dataclasses.replace(narrow, fc_dim=fc_dim))
+
+    low, high = 1, 2
+    while count(high) <= total:
+        low, high = high, 2 * high
+        if high > _WIDEST:
+            raise UserError(f"{total / 1e6:g} M parameters are too many for {entry.name}; choose a smaller size")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= total else (low, middle)
+    return min(low, high, key=lambda fc_dim: abs(count(fc_dim) - total))
+
+
+def decoder_parameters(entry: Architecture, spec: Spec) -> int:
+    """Stored parameters of the decoder, counted on the module itself without allocating it."""
+    return sum(shape.numel() for shape in tensor_shapes(entry, spec).values())
+
+
+def encoder_parameters(entry: Architecture, spec: Spec) -> int:
+    """Parameters of the encoder, which trains with the decoder and is not stored."""
+    if entry.encoder is None:
+        return 0
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in entry.encoder(spec).parameters())
+
+
+def total_parameters(entry: Architecture, spec: Spec) -> int:
+    """Decoder parameters and frame embeddings: what the papers call the size of the model."""
+    return decoder_parameters(entry, spec) + spec.embedding_parameters
+
+
+def _make_spec(entry: Architecture, settings: ModelSettings, frames: int, height: int, width: int) -> Spec:
+    fields = {field.name: field for field in dataclasses.fields(entry.spec)}
+    fixed = {"frames": frames, "height": height, "width": width, "strides": settings.strides, "fc_dim": 1}
+    free = sorted(set(fields) - set(fixed))
+    options: dict[str, Any] = {}
+    for key, value in settings.options.items():
+        if key not in free:
+            raise UserError(f"model {settings.name} has no option '{key}': {nearest(key, free)}")
+        wanted = float if fields[key].type == "float" else int
+        if fields[key].type not in ("int", "float") or isinstance(value, str) or wanted(value) != value:
+            raise UserError(f"model {settings.name}: option {key} = {value!r} is not of type {fields[key].type}")
+        options[key] = wanted(value)
+    return entry.spec(**fixed, **options)
+
+
+def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:
+    """Thousand multiply–accumulates of decoding one frame, per pixel of the video; counted, not estimated."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        decoder = entry.decoder(spec)
+        embedding = torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
+        decoder(torch.empty(1), embedding)
+    return counter.get_total_flops() / 2 / (spec.height * spec.width) / 1000

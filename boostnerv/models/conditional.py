@@ -1,0 +1,85 @@
+"""The conditional decoder of Boosting-NeRV: features aligned to the frame by its index.
+
+Zhang et al., "Boosting Neural Representations for Videos with a Conditional Decoder", CVPR 2024, section 3.
+
+    x ─┬─ TAT ─ conv3×3 ─ GELU ─ TAT ─ conv3×3 ─(+)─ out        TAT residual block
+       └─────────────────────────────────────────┘
+          c ─┴────────────────────┘
+
+Shapes: x ``[N, C, H, W]``, condition c ``[N, condition_width]``.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from boostnerv.models.layers import Sine, UpsampleBlock
+
+
+class TemporalAffine(nn.Module):
+    """Temporal-aware affine transform (TAT): ``x·(scale(c) + 1) + shift(c)``, a pair a channel."""
+
+    def __init__(self, width: int, condition_width: int) -> None:
+        super().__init__()
+        self.scale = self._branch(width, condition_width)
+        self.shift = self._branch(width, condition_width)
+
+    @staticmethod
+    def _branch(width: int, condition_width: int) -> nn.Sequential:
+        # On a 1×1 map a convolution is a linear map, which costs a fraction of the call.
+        return nn.Sequential(
+            nn.Linear(condition_width, condition_width), nn.ReLU(), nn.Linear(condition_width, width)
+        )
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        scale: Tensor = self.scale(condition)[:, :, None, None]
+        shift: Tensor = self.shift(condition)[:, :, None, None]
+        return x * (scale + 1) + shift
+
+
+class TATResidualBlock(nn.Module):
+    """``x + conv1(TAT1(gelu(conv0(TAT0(x, c))), c))``, both convolutions 3×3, width unchanged."""
+
+    def __init__(self, width: int, condition_width: int) -> None:
+        super().__init__()
+        self.affine0 = TemporalAffine(width, condition_width)
+        self.conv0 = nn.Conv2d(width, width, 3, padding=1)
+        self.affine1 = TemporalAffine(width, condition_width)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        y = F.gelu(self.conv0(self.affine0(x, condition)))
+        residual: Tensor = self.conv1(self.affine1(y, condition))
+        return x + residual
+
+
+class ConditionalBlock(nn.Module):
+    """Sinusoidal upsampling block, then a TAT residual block: ``[N, C_in, H, W] → [N, C_out, s·H, s·W]``."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, condition_width: int) -> None:
+        super().__init__()
+        self.upsample = UpsampleBlock(inputs, outputs, kernel, stride, Sine)
+        self.residual = TATResidualBlock(outputs, condition_width)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        result: Tensor = self.residual(self.upsample(x), condition)
+        return result
+
+
+def conditional_stages(
+    inputs: int,
+    widths: tuple[int, ...],
+    kernels: tuple[int, ...],
+    strides: tuple[int, ...],
+    blocks: tuple[int, ...],
+    condition_width: int,
+) -> nn.ModuleList:
+    """All conditional blocks of a decoder in order; the first block of a stage upsamples, the rest do not."""
+    modules = []
+    for width, kernel, stride, count in zip(widths, kernels, strides, blocks, strict=True):
+        for index in range(count):
+            step = stride if index == 0 else 1
+            modules.append(ConditionalBlock(inputs, width, kernel, step, condition_width))
+            inputs = width
+    return nn.ModuleList(modules)

@@ -1,0 +1,82 @@
+"""Building blocks that the models share.
+
+Shapes: N batch, C channels, H W pixels, L positional levels, s stride. Everything is float32 unless the
+caller casts it; no block knows of files, training or quantisers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class Sine(nn.Module):
+    """``sin(x)``: the activation of every boosted block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+class PositionalEncoding(nn.Module):
+    """Sines, then cosines, of ``t · base^i · π`` for ``i = 0 … levels-1``.
+
+    The highest frequency is about 1e8, so the order of rounding decides the value: every factor and product
+    below is rounded to float32, as in the published models.
+
+    Input: t ``[N]`` float32. Output: ``[N, 2·levels]``.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, base: float, levels: int) -> None:
+        super().__init__()
+        powers = torch.tensor(base, dtype=torch.float32) ** torch.arange(levels)
+        self.register_buffer("frequencies", powers * torch.pi, persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        angle = t[:, None] * self.frequencies
+        return torch.cat((torch.sin(angle), torch.cos(angle)), dim=1)
+
+
+class MLP(nn.Sequential):
+    """Linear maps between `widths`, each followed by the activation, the last included: ``[N, a] → [N, z]``."""
+
+    def __init__(self, widths: Sequence[int], activation: Callable[[], nn.Module]) -> None:
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(inputs, outputs), activation()]
+        super().__init__(*layers)
+
+
+class UpsampleBlock(nn.Module):
+    """Convolution to ``C_out·s²`` channels, PixelShuffle(s), activation.
+
+    Input: ``[N, C_in, H, W]``. Output: ``[N, C_out, s·H, s·W]``. The kernel is odd, padding keeps the size.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, activation: Callable[[], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs * stride**2, kernel, padding=math.ceil((kernel - 1) / 2))
+        self.shuffle = nn.PixelShuffle(stride) if stride > 1 else nn.Identity()
+        self.activation = activation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.activation(self.shuffle(self.conv(x)))
+        return result
+
+
+def to_image(x: Tensor) -> Tensor:
+    """Map the head's output to RGB in (0, 1): ``0.5·tanh(x) + 0.5``."""
+    return torch.tanh(x) * 0.5 + 0.5
+
+
+def stage_kernel(stage: int, smallest: int, largest: int) -> int:
+    """Kernel of a stage, growing by two a stage: ``min(smallest + 2·stage, largest)``."""
+    return min(smallest + 2 * stage, largest)

@@ -1,0 +1,96 @@
+"""HNeRV-Boost: HNeRV with the conditional decoder.
+
+Zhang et al., "Boosting Neural Representations for Videos with a Conditional Decoder", CVPR 2024, section 3;
+HNeRV: Chen et al., CVPR 2023.
+
+    frame ─ ConvNeXt ─ embedding [N, e, h, w] ─ conv1×1 ─ sin ─ TAT block ─ conditional blocks ─ conv3×3 ─ RGB
+    t ─ PE ─ MLP 2L→64→32 = c ─────────────────────────────────────┴──────────────┘
+
+The encoder is not stored; the embeddings are. The image is ``0.5·tanh + 0.5`` of the last convolution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from boostnerv.models.architecture import Architecture, Spec, StackBudget
+from boostnerv.models.conditional import TATResidualBlock, conditional_stages
+from boostnerv.models.convnext import ConvNeXtEncoder
+from boostnerv.models.layers import MLP, PositionalEncoding, Sine, stage_kernel, to_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class HNeRVBoostSpec(Spec):
+    """Choices of HNeRV-Boost; the defaults are the published ones."""
+
+    embedding_width: int = 16  # e
+    encoder_width: int = 64
+    reduce: float = 1.2  # width divisor of every stage
+    lower_width: int = 12  # least width
+    kernel_smallest: int = 1
+    kernel_largest: int = 5  # enters the size formula; the convolutions are built with at most 3
+    levels: int = 80  # L of the positional encoding
+    base: float = 1.25  # its growth
+    condition_width: int = 32
+
+    @property
+    def embedding_shape(self) -> tuple[int, int, int]:
+        return (self.embedding_width, *self.grid)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        found = []
+        width = self.fc_dim
+        for _ in self.strides:
+            width = int(max(round(width / self.reduce), self.lower_width))
+            found.append(width)
+        return tuple(found)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Conditional blocks a stage: 1 1 2 2 2 …"""
+        return tuple(1 if stage < 2 else 2 for stage in range(len(self.strides)))
+
+    @property
+    def stack(self) -> StackBudget:
+        stages = range(len(self.strides))
+        kernels = tuple(stage_kernel(stage, self.kernel_smallest, self.kernel_largest) for stage in stages)
+        pixels = self.padded[0] * self.padded[1]
+        embeddings = self.embedding_width * self.frames * pixels / math.prod(self.strides) ** 2
+        return StackBudget(kernels, self.strides, self.reduce, embeddings, 9 * self.embedding_width)
+
+
+class HNeRVBoostDecoder(nn.Module):
+    """t ``[N]`` in (0, 1], embedding ``[N, e, h, w]`` → RGB ``[N, 3, H', W']`` in (0, 1)."""
+
+    def __init__(self, spec: HNeRVBoostSpec) -> None:
+        super().__init__()
+        self.encoding = PositionalEncoding(spec.base, spec.levels)
+        self.condition = MLP((2 * spec.levels, 2 * spec.condition_width, spec.condition_width), Sine)
+        self.stem = nn.Sequential(nn.Conv2d(spec.embedding_width, spec.fc_dim, 1), Sine())
+        self.stem_residual = TATResidualBlock(spec.fc_dim, spec.condition_width)
+        kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
+        self.stages = conditional_stages(
+            spec.fc_dim, spec.widths, kernels, spec.strides, spec.blocks, spec.condition_width
+        )
+        self.head = nn.Conv2d(spec.widths[-1], 3, 3, padding=1)
+
+    def forward(self, t: Tensor, embedding: Tensor) -> Tensor:
+        condition = self.condition(self.encoding(t))
+        x = self.stem_residual(self.stem(embedding), condition)
+        for block in self.stages:
+            x = block(x, condition)
+        return to_image(self.head(x))
+
+
+def _encoder(spec: HNeRVBoostSpec) -> ConvNeXtEncoder:
+    return ConvNeXtEncoder(spec.strides, spec.encoder_width, spec.embedding_width)
+
+
+ARCHITECTURE = Architecture(
+    name="hnerv-boost", wire_id=6, spec=HNeRVBoostSpec, decoder=HNeRVBoostDecoder, encoder=_encoder
+)

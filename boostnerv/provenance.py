@@ -1,0 +1,58 @@
+"""Where a result came from: package version, commit, machine, memory."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+UNKNOWN = "unknown"
+
+
+@cache
+def package_version() -> str:
+    """Version of the installed package."""
+    try:
+        return version("boostnerv")
+    except PackageNotFoundError:
+        return UNKNOWN
+
+
+@cache
+def commit() -> str:
+    """Commit of the checkout this package runs from, ``-dirty`` appended for local changes; else ``unknown``."""
+    folder = Path(__file__).parent
+    try:
+        tracked = _git(folder, "ls-files", "--error-unmatch", "errors.py")
+        head = _git(folder, "rev-parse", "HEAD") if tracked is not None else None
+        if head is None:
+            return UNKNOWN
+        return head + ("-dirty" if _git(folder, "status", "--porcelain", "--untracked-files=no", ".") else "")
+    except OSError:
+        return UNKNOWN
+
+
+def peak_memory_mib() -> float:
+    """Largest resident size of this process so far in MiB."""
+    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def processor() -> str:
+    """Name of the CPU."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or UNKNOWN
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None

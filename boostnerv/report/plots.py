@@ -1,0 +1,428 @@
+"""Figures from points.csv and train.jsonl: rate-distortion and training curves, as SVG and PNG.
+
+One style for all: the colours of Okabe and Ito, which people who see red and green alike can tell apart, and
+a marker of its own for every codec, so that a print in grey still reads. Models are solid, anchors dashed.
+Equal points give equal bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox
+
+from boostnerv import files
+from boostnerv.errors import UserError
+from boostnerv.evaluation.metrics import MS_SSIM_SMALLEST_SIDE
+from boostnerv.evaluation.points import Point
+from boostnerv.report.summaries import Summary, by_video, curves, over_seeds, over_videos, size_text
+
+# Without their yellow, which white paper swallows. Seven colours and eight markers make 56 pairs.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+LOG_ABOVE_RATIO = 8.0
+"""Rates that span more than this are drawn on a logarithmic axis."""
+
+MEAN_NAME = "mean-over-videos"
+"""File name part of the figures that average over videos."""
+
+_AXES = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
+_FILE_PARTS = {"psnr_db": "psnr", "ms_ssim": "ms-ssim"}
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5.5,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "savefig.facecolor": "white",
+    # Element ids of an SVG are random without a salt.
+    "svg.hashsalt": "boostnerv",
+    "svg.fonttype": "path",
+}
+_FIGURE_INCHES = (6.6, 4.6)
+_DPI = 200
+_LABEL_POINTS = 7.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one curve is drawn."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def figure_files(videos: Sequence[str]) -> tuple[str, ...]:
+    """Names of all files that `plot_points` writes for these videos."""
+    names = [*videos, MEAN_NAME] if len(videos) > 1 else list(videos)
+    return tuple(
+        f"{part}-{name}.{suffix}"
+        for name in names
+        for part in _FILE_PARTS.values()
+        for suffix in ("svg", "png")
+    )
+
+
+def plot_points(points: Sequence[Point], folder: str | Path) -> tuple[Path, ...]:
+    """Write PSNR and MS-SSIM over bits per pixel for each video, and for their mean where there are several.
+
+    Returns the files, those of `figure_files`. Raises `UserError` where there are no points.
+    """
+    summaries = over_seeds(points)
+    looks = curve_looks(summaries)
+    groups = by_video(summaries)
+    if len(groups) > 1:
+        groups[MEAN_NAME] = over_videos(summaries)
+    written: list[Path] = []
+    for name, group in groups.items():
+        for metric, part in _FILE_PARTS.items():
+            with matplotlib.rc_context(_STYLE):
+                written += _save(rate_distortion(group, metric, looks), Path(folder) / f"{part}-{name}")
+    return tuple(written)
+
+
+def plot_training(logs: Mapping[str, str | Path], path: str | Path) -> tuple[Path, ...]:
+    """Write PSNR and loss over epochs of the runs in `logs` (label -> train.jsonl) as `path` .svg and .png.
+
+    Raises `UserError` where there is no log or none has a step in it.
+    """
+    histories = {label: read_history(log) for label, log in logs.items()}
+    if not any(history.loss for history in histories.values()):
+        raise UserError("there are no training steps to draw; give the train.jsonl of a run that has begun")
+    with matplotlib.rc_context(_STYLE):
+        return _save(training_curves(histories), Path(path).with_suffix(""))
+
+
+def curve_looks(summaries: Sequence[Summary]) -> dict[str, Look]:
+    """Colour, marker and line of every curve, the same in all figures of an experiment."""
+    kinds = {name: group[0].kind for name, group in curves(summaries).items()}
+    return {
+        name: Look(
+            colour=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
+            line="-" if kinds[name] == "model" else "--",
+        )
+        for index, name in enumerate(sorted(kinds, key=lambda name: (kinds[name] != "model", name)))
+    }
+
+
+# --- rate and distortion ------------------------------------------------------------------------------------
+
+
+def rate_distortion(summaries: Sequence[Summary], metric: str, looks: Mapping[str, Look]) -> Figure:
+    """Quality over bits per pixel, a curve a codec, every point with the size of its file.
+
+    Bars are the standard deviation over seeds. Where no point has the metric the figure says why.
+    """
+    figure, axes = _new_figure()
+    shown = [summary for summary in summaries if summary.mean[metric] is not None]
+    axes.set_title(textwrap.fill(summaries[0].context if summaries else "No size was run on every video", 80))
+    axes.set_xlabel("rate (bits per pixel)")
+    axes.set_ylabel(_AXES[metric])
+    if not shown:
+        return _empty(figure, axes, metric)
+    for name, group in curves(shown).items():
+        _draw_curve(axes, name, group, metric, looks[name])
+    _scale_rate(axes, [summary.value("bpp") for summary in shown])
+    axes.margins(x=0.09, y=0.1)
+    figure.legend(loc="outside upper right", ncols=4 if max(map(len, curves(shown))) <= 14 else 3)
+    _label_points(figure, axes, shown, metric, looks)
+    return figure
+
+
+def _draw_curve(axes: Axes, name: str, group: Sequence[Summary], metric: str, look: Look) -> None:
+    rates = [summary.value("bpp") for summary in group]
+    values = [summary.value(metric) for summary in group]
+    spreads = [summary.std[metric] or 0.0 for summary in group]
+    axes.plot(
+        rates, values, look.line, color=look.colour, marker=look.marker, label=name, gid=f"curve-{name}"
+    )
+    if any(spreads):
+        axes.errorbar(rates, values, yerr=spreads, fmt="none", ecolor=look.colour, elinewidth=1, capsize=2.5)
+
+
+def _scale_rate(axes: Axes, rates: Sequence[float]) -> None:
+    if min(rates) > 0 and max(rates) / min(rates) > LOG_ABOVE_RATIO:
+        axes.set_xscale("log")
+        axes.set_xlabel("rate (bits per pixel, logarithmic)")
+        decades = math.log10(max(rates) / min(rates))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _empty(figure: Figure, axes: Axes, metric: str) -> Figure:
+    why = f"no point has {_AXES[metric]}"
+    if metric == "ms_ssim":
+        why += f":\nit needs {MS_SSIM_SMALLEST_SIDE} pixels or more on both sides"
+    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return figure
+
+
+# --- labels that do not overlap -----------------------------------------------------------------------------
+
+# Directions around a point in the order of preference; x to the right, y up.
+_DIRECTIONS = ((0, 1), (0, -1), (1, -1), (-1, 1), (1, 1), (-1, -1), (1, 0), (-1, 0))
+_DISTANCES = (7.0, 11.0, 15.0, 22.0, 30.0)
+_LEADER_FROM = 15.0
+"""Labels at this distance (in points) or more get a thin line to their point."""
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What a label must keep clear of, in pixels of the canvas."""
+
+    frame: Bbox
+    markers: list[Bbox]
+    lines: list[tuple[float, float]]
+    labels: list[Bbox]
+
+
+def _label_points(
+    figure: Figure, axes: Axes, summaries: Sequence[Summary], metric: str, looks: Mapping[str, Look]
+) -> None:
+    """Write each point's file size beside it, clear of markers and other labels and of lines where possible.
+
+    Places are chosen one after the other by rising rate, each the cheapest of those that are left.
+    """
+    figure.draw_without_rendering()  # fixes the layout, in which places are measured
+    figure.set_layout_engine("none")
+    pixels_per_point = figure.dpi / 72.0
+    places = {id(summary): _place(axes, summary, metric) for summary in summaries}
+    scene = _Scene(
+        frame=axes.get_window_extent(),
+        markers=[
+            box for summary in summaries for box in _marker_boxes(axes, summary, metric, pixels_per_point)
+        ],
+        lines=_line_samples(summaries, places),
+        labels=[],
+    )
+    for summary in sorted(summaries, key=lambda summary: (summary.value("bpp"), summary.curve)):
+        text = size_text(summary.value("file_bytes"))
+        size = _text_size(figure, text)
+        offset, distance = _best_offset(places[id(summary)], size, scene, pixels_per_point)
+        scene.labels.append(_label_box(places[id(summary)], offset, size))
+        colour = _darker(looks[summary.curve].colour)
+        leader = {"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0.0, "shrinkB": 3.0}
+        axes.annotate(
+            text,
+            (summary.value("bpp"), summary.value(metric)),
+            xytext=(offset[0] / pixels_per_point, offset[1] / pixels_per_point),
+            textcoords="offset points",
+            fontsize=_LABEL_POINTS,
+            color=colour,
+            ha="center",
+            va="center",
+            arrowprops=leader if distance >= _LEADER_FROM else None,
+            gid="file-size",
+        )
+
+
+def _place(axes: Axes, summary: Summary, metric: str) -> tuple[float, float]:
+    x, y = axes.transData.transform((summary.value("bpp"), summary.value(metric)))
+    return float(x), float(y)
+
+
+def _marker_boxes(axes: Axes, summary: Summary, metric: str, pixels_per_point: float) -> list[Bbox]:
+    """The marker with some room around it, and its bar where there is one."""
+    x, y = _place(axes, summary, metric)
+    radius = 5.5 * pixels_per_point
+    boxes = [Bbox([(x - radius, y - radius), (x + radius, y + radius)])]
+    spread = summary.std[metric]
+    if spread:
+        ends = [(summary.value("bpp"), summary.value(metric) + side * spread) for side in (-1, 1)]
+        (_, low), (_, high) = axes.transData.transform(ends)
+        cap = 3.5 * pixels_per_point
+        boxes.append(Bbox([(x - cap, low - cap), (x + cap, high + cap)]))
+    return boxes
+
+
+def _darker(colour: str) -> str:
+    """The colour for small text: on white, the light ones of the palette are too weak for it."""
+    return to_hex([0.75 * share for share in to_rgb(colour)])
+
+
+def _line_samples(
+    summaries: Sequence[Summary], places: Mapping[int, tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Points on all curves, three pixels or so apart."""
+    samples: list[tuple[float, float]] = []
+    for group in curves(summaries).values():
+        ends = [places[id(summary)] for summary in group]
+        for start, end in itertools.pairwise(ends):
+            steps = max(2, round(math.dist(start, end) / 3.0))
+            xs, ys = np.linspace(start[0], end[0], steps), np.linspace(start[1], end[1], steps)
+            samples += list(zip(xs.tolist(), ys.tolist(), strict=True))
+    return samples
+
+
+def _text_size(figure: Figure, text: str) -> tuple[float, float]:
+    probe = figure.text(0, 0, text, fontsize=_LABEL_POINTS)
+    extent = probe.get_window_extent()
+    probe.remove()
+    return extent.width, extent.height
+
+
+def _best_offset(
+    place: tuple[float, float], size: tuple[float, float], scene: _Scene, pixels_per_point: float
+) -> tuple[tuple[float, float], float]:
+    """The cheapest (offset of the label's centre in pixels, distance in points)."""
+    best: tuple[float, tuple[float, float], float] | None = None
+    for distance in _DISTANCES:
+        for rank, (right, up) in enumerate(_DIRECTIONS):
+            # On a diagonal both shares of the distance are shorter.
+            reach = distance * pixels_per_point * (0.6 if right and up else 1.0)
+            offset = (right * (reach + size[0] / 2), up * (reach + size[1] / 2))
+            cost = _cost(_label_box(place, offset, size), scene) + 0.3 * distance + 0.1 * rank
+            if best is None or cost < best[0]:
+                best = (cost, offset, distance)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _cost(box: Bbox, scene: _Scene) -> float:
+    outside = (
+        box.x0 < scene.frame.x0
+        or box.y0 < scene.frame.y0
+        or box.x1 > scene.frame.x1
+        or box.y1 > scene.frame.y1
+    )
+    on_labels = sum(box.overlaps(other) for other in scene.labels)
+    on_markers = sum(box.overlaps(other) for other in scene.markers)
+    on_lines = sum(box.x0 <= x <= box.x1 and box.y0 <= y <= box.y1 for x, y in scene.lines)
+    return float(500.0 * outside + 300.0 * on_labels + 100.0 * on_markers + 1.5 * on_lines)
+
+
+def _label_box(place: tuple[float, float], offset: tuple[float, float], size: tuple[float, float]) -> Bbox:
+    x, y = place[0] + offset[0], place[1] + offset[1]
+    return Bbox([(x - size[0] / 2 - 1, y - size[1] / 2 - 1), (x + size[0] / 2 + 1, y + size[1] / 2 + 1)])
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class History:
+    """What a train.jsonl says by epoch: mean loss of its steps, and PSNR where it was measured."""
+
+    loss: dict[float, float]
+    psnr_db: dict[float, float]
+
+
+def read_history(path: str | Path) -> History:
+    """Read a train.jsonl; lines without the keys are passed over, and so is a last line cut in writing.
+
+    Raises `UserError` where the file is missing or a line before the last is not JSON.
+    """
+    losses: dict[float, dict[float, float]] = {}
+    psnr_db: dict[float, float] = {}
+    for line in _json_lines(Path(path)):
+        epoch = line.get("epoch")
+        if not isinstance(epoch, int | float):
+            continue
+        if _finite(line.get("loss")):
+            # A step that was repeated after an interruption counts once.
+            losses.setdefault(epoch, {})[line.get("step", 0)] = float(line["loss"])
+        if _finite(line.get("psnr_db")):
+            psnr_db[epoch] = float(line["psnr_db"])
+    return History(
+        loss={epoch: float(np.mean(list(steps.values()))) for epoch, steps in sorted(losses.items())},
+        psnr_db=dict(sorted(psnr_db.items())),
+    )
+
+
+def training_curves(histories: Mapping[str, History]) -> Figure:
+    """PSNR above, loss below, over the same epochs; a colour and a marker for each run."""
+    figure = Figure(figsize=_FIGURE_INCHES, dpi=_DPI, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for index, (label, history) in enumerate(histories.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        # After all colours are used, the line changes.
+        line = ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
+        marker = MARKERS[index % len(MARKERS)]
+        upper.plot(
+            list(history.psnr_db),
+            list(history.psnr_db.values()),
+            line,
+            color=colour,
+            marker=marker,
+            ms=4,
+            label=label,
+        )
+        lower.plot(list(history.loss), list(history.loss.values()), line, color=colour)
+    if not any(history.psnr_db for history in histories.values()):
+        upper.text(0.5, 0.5, "PSNR was not measured yet", ha="center", transform=upper.transAxes)
+    upper.set_title("Training")
+    upper.set_ylabel(_AXES["psnr_db"])
+    lower.set_ylabel("loss, mean of epoch")
+    lower.set_xlabel("epoch")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"training log {path} does not exist; run the step 'train' first") from error
+    for number, text in enumerate(lines, start=1):
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                return
+            raise UserError(f"training log {path}, line {number} is not JSON; run the step again") from error
+        if isinstance(value, dict):
+            yield value
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def _new_figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=_FIGURE_INCHES, dpi=_DPI, layout="constrained")
+    return figure, figure.subplots()
+
+
+def _save(figure: Figure, stem: Path) -> tuple[Path, ...]:
+    """Write STEM.svg and STEM.png; neither has the date in it."""
+    FigureCanvasAgg(figure)
+    written = []
+    for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        with files.final(path) as temporary:
+            figure.savefig(temporary, format=suffix, dpi=_DPI, metadata=metadata)
+        written.append(path)
+    return tuple(written)

@@ -1,0 +1,190 @@
+"""From rows of points.csv to what tables and figures show: means over seeds, and means over videos."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from boostnerv.errors import UserError
+from boostnerv.evaluation.points import Point, Value
+
+MEASURED = (
+    "file_bytes",
+    "bpp",
+    "psnr_db",
+    "psnr_of_mean_mse_db",
+    "ms_ssim",
+    "psnr_float_db",
+    "psnr_quantized_db",
+    "train_s",
+    "finetune_s",
+    "encode_s",
+    "decode_s",
+    "decode_fps",
+)
+"""Columns that are averaged."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One size of one codec on one video (or on several): values averaged over `seeds` runs.
+
+    `curve` names the line that the point belongs to: the codec, and what its settings add to it. `mean` has a
+    value for every name in `MEASURED`, None where a run lacks it; `std` is the sample standard deviation over
+    seeds, None where there is one seed.
+    """
+
+    video: str
+    context: str
+    kind: str
+    codec: str
+    curve: str
+    size_label: str
+    seeds: int
+    mean: dict[str, float | None]
+    std: dict[str, float | None]
+
+    def value(self, name: str) -> float:
+        """A mean that every point has, e.g. bpp."""
+        value = self.mean[name]
+        assert value is not None, name
+        return value
+
+
+def over_seeds(points: Sequence[Point]) -> list[Summary]:
+    """Average the runs that differ only in their seed; sorted by video, curve (models first) and size.
+
+    Raises `UserError` where there are no points.
+    """
+    if not points:
+        raise UserError(
+            "there are no points to show; run at least one model or anchor of the experiment first"
+        )
+    groups: dict[tuple[Value, ...], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point["video"], point["kind"], point["codec"], _without_seed(point)), []).append(
+            point
+        )
+    return sorted((_summary(group) for group in groups.values()), key=_order)
+
+
+def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
+    """Average the sizes that every video has; nothing where there is one video only."""
+    videos = list(dict.fromkeys(summary.video for summary in summaries))
+    if len(videos) < 2:
+        return []
+    groups: dict[tuple[str, ...], list[Summary]] = {}
+    for summary in summaries:
+        key = (summary.kind, summary.codec, summary.curve, summary.size_label)
+        groups.setdefault(key, []).append(summary)
+    complete = [
+        group for group in groups.values() if len({summary.video for summary in group}) == len(videos)
+    ]
+    context = f"Mean of {len(videos)} videos: {', '.join(videos)}"
+    averaged = [
+        Summary(
+            video=f"mean of {len(videos)} videos",
+            context=context,
+            kind=group[0].kind,
+            codec=group[0].codec,
+            curve=group[0].curve,
+            size_label=group[0].size_label,
+            seeds=min(summary.seeds for summary in group),
+            mean={name: _mean(summary.mean[name] for summary in group) for name in MEASURED},
+            std=dict.fromkeys(MEASURED),
+        )
+        for group in complete
+    ]
+    return sorted(averaged, key=_order)
+
+
+def by_video(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
+    """The summaries of each video, in their order."""
+    groups: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        groups.setdefault(summary.video, []).append(summary)
+    return groups
+
+
+def curves(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
+    """The summaries of each curve by rising rate, models before anchors."""
+    groups: dict[str, list[Summary]] = {}
+    for summary in sorted(summaries, key=_order):
+        groups.setdefault(summary.curve, []).append(summary)
+    return groups
+
+
+def size_text(file_bytes: float) -> str:
+    """A file size to read, three digits: ``850 B``, ``41.3 kB``, ``1.24 MB`` (1 kB = 1000 bytes)."""
+    for unit, scale in (("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        # 999.5 would round to 1000.
+        if file_bytes < 999.5 * scale or unit == "GB":
+            break
+    number = file_bytes / scale
+    decimals = 0 if unit == "B" or number >= 99.95 else 1 if number >= 9.995 else 2
+    return f"{number:.{decimals}f} {unit}"
+
+
+def context_of(point: Point) -> str:
+    """The video and its size as a title, e.g. ``bunny: 16 frames of 180×320``."""
+    count = point["frames"]
+    rate = f", {point['fps']:g} fps" if point["fps"] is not None else ""
+    frames = "1 frame" if count == 1 else f"{count} frames"
+    return f"{point['video']}: {frames} of {point['height']}×{point['width']}{rate}"
+
+
+def _summary(group: Sequence[Point]) -> Summary:
+    first = group[0]
+    values = {name: [_number(point[name]) for point in group] for name in MEASURED}
+    return Summary(
+        video=str(first["video"]),
+        context=context_of(first),
+        kind=str(first["kind"]),
+        codec=str(first["codec"]),
+        curve=_curve(first),
+        size_label=str(first["size_label"] or ""),
+        seeds=len(group),
+        mean={name: _mean(values[name]) for name in MEASURED},
+        std={name: _std(values[name]) for name in MEASURED},
+    )
+
+
+def _without_seed(point: Point) -> str:
+    return str(point["run"]).removesuffix(f"-s{point['seed']}")
+
+
+def _curve(point: Point) -> str:
+    """The run's name without size and seed: hnerv-boost for hnerv-boost-1.5M-s2, x265 for x265-q28."""
+    run = _without_seed(point)
+    label = str(point["size_label"] or "")
+    size = f"q{label.split()[-1]}" if point["kind"] == "anchor" and label else label
+    curve = re.sub(rf"-{re.escape(size)}(?=-|$)", "", run, count=1) if size else run
+    return curve if curve.startswith(str(point["codec"])) else str(point["codec"])
+
+
+def _order(summary: Summary) -> tuple[str, bool, str, float, str]:
+    return (
+        summary.video,
+        summary.kind != "model",
+        summary.curve,
+        summary.value("file_bytes"),
+        summary.size_label,
+    )
+
+
+def _number(value: Value) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """None where any is missing: a mean over some of the runs would not be comparable."""
+    known = list(values)
+    numbers = [value for value in known if value is not None]
+    return statistics.fmean(numbers) if numbers and len(numbers) == len(known) else None
+
+
+def _std(values: Sequence[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None]
+    return statistics.stdev(numbers) if len(numbers) == len(values) > 1 else None

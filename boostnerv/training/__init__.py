@@ -1,0 +1,1 @@
+"""Fitting a model to a video: objectives, losses, schedules, one loop, and state that survives a kill."""

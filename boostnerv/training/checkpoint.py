@@ -1,0 +1,114 @@
+"""Checkpoints as safetensors files that explain themselves.
+
+Nothing in them depends on the time or the machine: equal trainings give equal bytes. What a training cost
+stands in its log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from boostnerv.codec.encoder import Quantized
+from boostnerv.config import Closed, FinetuneJob, Sha256, TrainJob, parse
+from boostnerv.errors import UserError
+from boostnerv.files import canonical_json, final
+from boostnerv.models.architecture import Spec, VideoModel, architecture, tensor_shapes
+
+_KEY = "boostnerv"
+_MODEL, _QUANTIZED = "model.", "quantized."
+
+
+class About(Closed):
+    """What a checkpoint is; stored as JSON in its metadata."""
+
+    format: Literal[1] = 1
+    kind: Literal["trained", "finetuned"] = Field(description="Which step wrote it.")
+    architecture: str = Field(description="Name of the model.")
+    spec: dict[str, Any] = Field(description="Fields of its spec.")
+    frames_sha256: Sha256 = Field(description="Identity of the frames it was trained on.")
+    fps: float = Field(description="Frames per second of the video.")
+    colour: str = Field(description="Profile by which the source became RGB.")
+    train: TrainJob = Field(description="Settings of the training.")
+    finetune: FinetuneJob | None = Field(default=None, description="Settings of the fine-tuning.")
+
+    def make_spec(self) -> Spec:
+        """The spec with its class and types restored."""
+        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in self.spec.items()}
+        return architecture(self.architecture).spec(**fields)
+
+
+def spec_fields(spec: Spec) -> dict[str, Any]:
+    """Fields of a spec as JSON has them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()}
+
+
+def save(path: Path, about: About, model: VideoModel, quantized: Quantized | None = None) -> None:
+    """Write a checkpoint; `quantized` belongs to a fine-tuned one."""
+    tensors = {_MODEL + name: value for name, value in model.state_dict().items()}
+    if quantized is not None:
+        tensors[_QUANTIZED + "steps"] = torch.tensor(quantized.steps, dtype=torch.float32)
+        if quantized.embeddings is not None:
+            scalars = [quantized.embedding_step, quantized.embedding_offset]
+            tensors[_QUANTIZED + "embeddings"] = quantized.embeddings
+            tensors[_QUANTIZED + "embedding_step_offset"] = torch.tensor(scalars, dtype=torch.float32)
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with final(path) as temporary:
+        save_file(plain, temporary, metadata={_KEY: canonical_json(about.model_dump(mode="json"))})
+
+
+def load(path: Path) -> tuple[About, dict[str, Tensor]]:
+    """Read a checkpoint; raises `UserError` for a file that is none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: Mapping[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+    except FileNotFoundError as error:
+        raise UserError(f"checkpoint {path} does not exist; train the model first, or check the path") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"checkpoint {path} cannot be read ({error}); delete it and train again") from error
+    if _KEY not in metadata:
+        raise UserError(f"checkpoint {path} was not written by boostnerv; give one that `boostnerv train` wrote")
+    return parse(About, json.loads(metadata[_KEY]), f"checkpoint {path}"), tensors
+
+
+def restore(path: Path) -> tuple[About, VideoModel]:
+    """Build the model of a checkpoint with its weights."""
+    about, tensors = load(path)
+    model = VideoModel(architecture(about.architecture), about.make_spec())
+    weights = {name.removeprefix(_MODEL): value for name, value in tensors.items() if name.startswith(_MODEL)}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise UserError(
+            f"checkpoint {path} does not fit this version of {about.architecture} ({reason}); train again"
+        ) from error
+    return about, model
+
+
+def restore_quantized(path: Path) -> tuple[About, Quantized]:
+    """Weights and quantisers of a fine-tuned checkpoint, ready for the encoder."""
+    about, tensors = load(path)
+    if about.kind != "finetuned":
+        raise UserError(f"checkpoint {path} is not fine-tuned; run `boostnerv finetune` on it first")
+    prefix = _MODEL + "decoder."
+    names = tensor_shapes(architecture(about.architecture), about.make_spec())
+    step, offset = tensors.get(_QUANTIZED + "embedding_step_offset", torch.tensor([1.0, 0.0])).tolist()
+    return about, Quantized(
+        weights={name: tensors[prefix + name] for name in names},
+        steps=tensors[_QUANTIZED + "steps"].tolist(),
+        embeddings=tensors.get(_QUANTIZED + "embeddings"),
+        embedding_step=step,
+        embedding_offset=offset,
+    )
+

@@ -1,0 +1,184 @@
+"""The two training steps as functions of files: ``train`` and ``finetune``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from boostnerv import files, provenance
+from boostnerv.config import Closed, FinetuneJob, TrainJob, config_hash
+from boostnerv.errors import UserError, nearest
+from boostnerv.models.architecture import build_model
+from boostnerv.models.budget import resolve
+from boostnerv.progress import Progress
+from boostnerv.training import checkpoint
+from boostnerv.training.loop import LoopSettings, Record, Recipe, fit
+from boostnerv.training.losses import check_frame_size
+from boostnerv.training.state import StateFolder
+from boostnerv.training.tasks import EntropyMinimisation, Objective, Regression, ResidentVideo
+from boostnerv.video.frames import Frames
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the GPU when there is one; raises `UserError` for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{name}' is not available here: {nearest(name, ['auto', 'cpu', 'cuda'])}") from error
+    return device
+
+
+def train_video(
+    frames: Frames,
+    job: TrainJob,
+    model_path: Path,
+    log_path: Path,
+    state_folder: Path,
+    *,
+    device: torch.device,
+    save_every_s: float,
+    progress: Progress,
+) -> None:
+    """Fit a model to a video; writes the checkpoint `model_path` and the log `log_path`."""
+    manifest = frames.manifest
+    check_frame_size(job.training.loss, manifest.height, manifest.width)
+    spec = resolve(job.model, manifest.frames, manifest.height, manifest.width)
+    model = build_model(job.model.name, spec, job.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    about = checkpoint.About(
+        kind="trained",
+        architecture=job.model.name,
+        spec=checkpoint.spec_fields(spec),
+        frames_sha256=manifest.pixels_sha256,
+        fps=manifest.fps,
+        colour=manifest.preparation.colour if manifest.preparation else "ffmpeg-default",
+        train=job,
+    )
+    objective = Regression(model, ResidentVideo(frames.pixels, device), job.training.loss)
+    settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
+    state = StateFolder(state_folder, _identity(job, manifest.pixels_sha256))
+    with state.locked():
+        log = _fit(objective, frames, job.training, settings, state, state_folder, progress, device)
+        checkpoint.save(model_path, about, model)
+        _finish(log, log_path, job, device, state)
+
+
+def finetune_video(
+    frames: Frames,
+    job: FinetuneJob,
+    trained_path: Path,
+    model_path: Path,
+    log_path: Path,
+    state_folder: Path,
+    *,
+    device: torch.device,
+    save_every_s: float,
+    progress: Progress,
+) -> None:
+    """Fine-tune the checkpoint `trained_path` with consistent entropy minimisation."""
+    about, model = checkpoint.restore(trained_path)
+    manifest = frames.manifest
+    if about.kind != "trained":
+        raise UserError(f"checkpoint {trained_path} is fine-tuned already; give the one that `boostnerv train` wrote")
+    if about.frames_sha256 != manifest.pixels_sha256:
+        raise UserError(
+            f"checkpoint {trained_path} was trained on other frames than {frames.path}; "
+            "train on these frames, or give the frames it was trained on"
+        )
+    check_frame_size(job.finetuning.loss, manifest.height, manifest.width)
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = EntropyMinimisation(model, ResidentVideo(frames.pixels, device), job.finetuning).to(device)
+    settings = LoopSettings(job.seed, save_every_s)
+    state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
+    with state.locked():
+        log = _fit(objective, frames, job.finetuning, settings, state, state_folder, progress, device)
+        finetuned = about.model_copy(update={"kind": "finetuned", "finetune": job})
+        checkpoint.save(model_path, finetuned, model, objective.quantized())
+        _finish(log, log_path, job, device, state)
+
+
+def last_record(log_path: Path) -> dict[str, Any]:
+    """The summary that ends the log of a finished training; raises `UserError` where there is none."""
+    try:
+        record: dict[str, Any] = json.loads(log_path.read_text(encoding="utf-8").splitlines()[-1])
+    except (OSError, IndexError, json.JSONDecodeError) as error:
+        raise UserError(f"log {log_path} cannot be read; run the training step again") from error
+    if not record.get("finished"):
+        raise UserError(f"log {log_path} is of an unfinished training; run the training step again")
+    return record
+
+
+def _fit(
+    objective: Objective,
+    frames: Frames,
+    recipe: Recipe,
+    settings: LoopSettings,
+    state: StateFolder,
+    state_folder: Path,
+    progress: Progress,
+    device: torch.device,
+) -> list[Record]:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    live = _LiveLog(state_folder / "log.jsonl")
+    return fit(objective, frames.manifest.frames, recipe, settings, state, live, progress, device)
+
+
+def _finish(log: list[Record], log_path: Path, job: Closed, device: torch.device, state: StateFolder) -> None:
+    last = log[-1]
+    summary = {
+        "finished": True,
+        "psnr_db": last["psnr_db"],
+        **{key: value for key, value in last.items() if key.startswith("estimated_")},
+        "wall_s": last["wall_s"],
+        "config_sha256": config_hash(job),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        # On a GPU some sums are taken in an order that varies.
+        "deterministic": device.type == "cpu",
+        "peak_memory_mib": round(_peak_memory_mib(device), 1),
+        "version": provenance.package_version(),
+        "commit": provenance.commit(),
+        "torch": torch.__version__,
+    }
+    files.write_text(log_path, "".join(json.dumps(record) + "\n" for record in [*log, summary]))
+    state.remove()
+
+
+class _LiveLog:
+    """Epoch records of a running training as JSON lines, for whoever wants to look on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written = 0
+        path.unlink(missing_ok=True)
+
+    def __call__(self, records: list[Record]) -> None:
+        if not math.isfinite(records[-1]["loss"]):
+            raise UserError(
+                f"the loss is not finite in epoch {records[-1]['epoch']}: the training diverged; "
+                "run it again with a lower training.lr.peak"
+            )
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records[self._written :])
+        self._written = len(records)
+
+
+def _identity(job: Closed, upstream_sha256: str) -> str:
+    return files.sha256_of_value([job.model_dump(mode="json"), upstream_sha256])
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else provenance.processor()
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return provenance.peak_memory_mib()

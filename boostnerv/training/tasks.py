@@ -1,0 +1,208 @@
+"""What is minimised: an objective turns frame numbers into a loss. The loop knows nothing else of a task.
+
+Frames live as uint8 ``[T, H, W, 3]`` on the training device; batches leave it as float ``[N, 3, H, W]`` in
+[0, 1], channels last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from boostnerv.codec.encoder import Quantized
+from boostnerv.codec.entropy import frame_moments, gaussian_bits, segment_moments
+from boostnerv.codec.quantizers import EmbeddingQuantizer, WeightQuantizers, round_straight_through
+from boostnerv.config import Finetuning
+from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
+from boostnerv.training.losses import frame_losses
+
+
+class ResidentVideo:
+    """All frames of a video on one device."""
+
+    def __init__(self, pixels: NDArray[np.uint8], device: torch.device) -> None:
+        self._pixels = torch.from_numpy(np.array(pixels)).to(device)  # a copy: the file may be read-only
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    @property
+    def device(self) -> torch.device:
+        return self._pixels.device
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Frames ``[N, 3, H, W]`` float32 in [0, 1], channels last in memory."""
+        return self._pixels[indices].permute(0, 3, 1, 2) / 255
+
+
+class Objective(nn.Module):
+    """A module whose parameters are trained; tasks derive from it. ``indices`` are frame numbers ``[N]`` int64."""
+
+    def __init__(self, model: VideoModel, video: ResidentVideo) -> None:
+        super().__init__()
+        self.model = model
+        self.video = video
+
+    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Scalar loss and reconstruction ``[N, 3, H, W]``."""
+        raise NotImplementedError
+
+    def reconstruct(self, indices: Tensor) -> Tensor:
+        """Reconstruction as it is evaluated, ``[N, 3, H, W]``, without gradients."""
+        raise NotImplementedError
+
+    def target(self, indices: Tensor) -> Tensor:
+        """What the reconstruction is compared with, ``[N, 3, H, W]``."""
+        return self.video.batch(indices)
+
+    def after_step(self) -> None:
+        """Called after each update of the parameters."""
+
+    def summary(self) -> dict[str, float]:
+        """Numbers of the task for the log, taken when the PSNR of all frames is."""
+        return {}
+
+
+class Regression(Objective):
+    """Fit the model to the video: the mean loss of the batch's frames."""
+
+    def __init__(self, model: VideoModel, video: ResidentVideo, terms: Mapping[str, float]) -> None:
+        super().__init__(model, video)
+        self._terms = terms
+
+    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        frames = self.video.batch(indices)
+        prediction = self.model(frame_time(indices, len(self.video)), frames)
+        return frame_losses(self._terms, prediction, frames).mean(), prediction
+
+    @torch.no_grad()
+    def reconstruct(self, indices: Tensor) -> Tensor:
+        prediction: Tensor = self.model(frame_time(indices, len(self.video)), self.video.batch(indices))
+        return prediction
+
+
+class EntropyMinimisation(Objective):
+    """Consistent entropy minimisation (CEM): distortion + λ·R with everything quantised as it will be stored.
+
+    Zhang et al., CVPR 2024, section 3.4. ``R = (bits of all weights + T·bits of the frame's embedding)/(H·W)``;
+    it counts while ``R/T`` is above ``target_bits·(decoder parameters + embeddings)/(T·H·W)``.
+    """
+
+    def __init__(self, model: VideoModel, video: ResidentVideo, settings: Finetuning) -> None:
+        super().__init__(model, video)
+        self.weight_quantizers = WeightQuantizers(model.decoder.named_parameters(), settings.weight_bits)
+        self._settings = settings
+        embeddings = self.embeddings()
+        self.embedding_quantizer = (
+            None if embeddings is None else EmbeddingQuantizer(embeddings, settings.embedding_bits)
+        )
+        parameters = int(self.weight_quantizers.counts.sum()) + model.spec.embedding_parameters
+        self._target_rate = settings.target_bits * parameters / (model.spec.height * model.spec.width)
+
+    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        frames = self.video.batch(indices)
+        codes = self._weight_codes()
+        embedding_codes = self._embedding_codes(frames)
+        prediction = self._decode(indices, codes, embedding_codes)
+        distortion = frame_losses(self._settings.loss, prediction, frames).mean()
+        noisy, noisy_embedding = add_noise(codes, noise), None
+        if embedding_codes is not None:
+            noisy_embedding = add_noise(embedding_codes, noise)
+        rate = self._rate(noisy, codes, noisy_embedding, embedding_codes)
+        # Compared on the device: the host never waits for the rate.
+        active = (rate > self._target_rate).to(rate.dtype)
+        return distortion + self._settings.lambda_rate * active * rate, prediction
+
+    @torch.no_grad()
+    def reconstruct(self, indices: Tensor) -> Tensor:
+        frames = self.video.batch(indices)
+        return self._decode(indices, self._weight_codes(), self._embedding_codes(frames))
+
+    def after_step(self) -> None:
+        self.weight_quantizers.keep_away_from_zero()
+        if self.embedding_quantizer is not None:
+            self.embedding_quantizer.keep_away_from_zero()
+
+    @torch.no_grad()
+    def summary(self) -> dict[str, float]:
+        """Estimated bits of the rounded codes, weights and embeddings apart."""
+        codes = self._weight_codes()
+        bits = {"estimated_weights_bits": float(self._weight_bits(torch.round(codes), codes))}
+        if self.embedding_quantizer is not None:
+            codes = self.embedding_quantizer.codes(self._checked_embeddings())
+            bits["estimated_embedding_bits"] = float(_embedding_bits(torch.round(codes), codes).sum())
+        return bits
+
+    @torch.no_grad()
+    def embeddings(self) -> Tensor | None:
+        """Embeddings of all frames ``[T, e, h, w]``, computed one frame at a time; None without an encoder."""
+        if self.model.encoder is None:
+            return None
+        frames = (self.video.batch(torch.tensor([index], device=self.video.device)) for index in range(len(self.video)))
+        found = [self.model.embed(frame) for frame in frames]
+        return torch.cat([embedding for embedding in found if embedding is not None])
+
+    @torch.no_grad()
+    def quantized(self) -> Quantized:
+        """What the encoder needs."""
+        quantizer = self.embedding_quantizer
+        return Quantized(
+            weights=dict(self.model.decoder.named_parameters()),
+            steps=self.weight_quantizers.steps.abs().tolist(),
+            embeddings=self.embeddings(),
+            embedding_step=float(quantizer.step.abs()) if quantizer is not None else 1.0,
+            embedding_offset=float(quantizer.offset) if quantizer is not None else 0.0,
+        )
+
+    def _checked_embeddings(self) -> Tensor:
+        embeddings = self.embeddings()
+        assert embeddings is not None
+        return embeddings
+
+    def _weight_codes(self) -> Tensor:
+        return self.weight_quantizers.codes(self.weight_quantizers.flatten(self.model.decoder.parameters()))
+
+    def _embedding_codes(self, frames: Tensor) -> Tensor | None:
+        if self.embedding_quantizer is None:
+            return None
+        embedding = self.model.embed(frames)
+        assert embedding is not None
+        return self.embedding_quantizer.codes(embedding)
+
+    def _decode(self, indices: Tensor, codes: Tensor, embedding_codes: Tensor | None) -> Tensor:
+        weights = self.weight_quantizers.dequantize(round_straight_through(codes))
+        embedding = None
+        if embedding_codes is not None:
+            assert self.embedding_quantizer is not None
+            embedding = self.embedding_quantizer.dequantize(round_straight_through(embedding_codes))
+        t = frame_time(indices, len(self.video))
+        return crop_to_video(functional_call(self.model.decoder, weights, (t, embedding)), self.model.spec)
+
+    def _weight_bits(self, values: Tensor, codes: Tensor) -> Tensor:
+        segment = self.weight_quantizers.segment
+        mean, sigma = segment_moments(codes, segment, self.weight_quantizers.counts)
+        return gaussian_bits(values, mean[segment], sigma[segment]).sum()
+
+    def _rate(
+        self, values: Tensor, codes: Tensor, embedding_values: Tensor | None, embedding_codes: Tensor | None
+    ) -> Tensor:
+        bits = self._weight_bits(values, codes)
+        if embedding_values is not None and embedding_codes is not None:
+            bits = bits + len(self.video) * _embedding_bits(embedding_values, embedding_codes).mean()
+        return bits / (self.model.spec.height * self.model.spec.width)
+
+
+def _embedding_bits(values: Tensor, codes: Tensor) -> Tensor:
+    """Bits of each frame ``[N]``, under the moments of its own unrounded codes."""
+    mean, sigma = frame_moments(codes)
+    return gaussian_bits(values.flatten(1), mean[:, None], sigma[:, None]).sum(1)
+
+
+def add_noise(codes: Tensor, noise: torch.Generator) -> Tensor:
+    """Codes plus uniform noise in [−½, ½): the stand-in for rounding in the training rate."""
+    return codes + (torch.rand(codes.shape, generator=noise, device=codes.device) - 0.5)

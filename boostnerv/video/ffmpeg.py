@@ -1,0 +1,223 @@
+"""The ffmpeg binary: which one, what it can do, and how the graphs of the ffmpeg-python package are run.
+
+The binary comes with the package imageio-ffmpeg; the environment variable ``FFMPEG_BINARY`` names another.
+Nothing here needs ffprobe, which that package does not carry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import IO, Any
+
+import ffmpeg
+import imageio_ffmpeg
+
+from boostnerv.errors import UserError
+
+Graph = Any  # a node of the ffmpeg-python package, which has no types
+
+# Each log line carries its level, so that errors can be told from information.
+_QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info")
+_KEPT_LINES = 200
+_PREFIX = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] ")
+_PROBLEM_LEVELS = ("panic", "fatal", "error")
+# Lines that only repeat that something went wrong.
+_EMPTY_PHRASES = (
+    "Conversion failed",
+    "Error opening input file ",
+    "Error opening output file",
+    "Nothing was written into output file",
+    "Error while opening encoder",
+    "Task finished with error code",
+    "Terminating thread with return code",
+)
+
+
+def binary() -> str:
+    """Path of the ffmpeg binary; raises `UserError` where there is none."""
+    named = os.environ.get("FFMPEG_BINARY")
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise UserError(
+                f"FFMPEG_BINARY names {named}, which is no program here; correct the variable or unset it to "
+                "use the ffmpeg of the package imageio-ffmpeg"
+            )
+        return found
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise UserError(
+            "no ffmpeg found: install the package imageio-ffmpeg with its binary, or set FFMPEG_BINARY to one"
+        ) from error
+
+
+def ffmpeg_version() -> str:
+    """The binary's own version text, e.g. ``7.1``; a part of every manifest."""
+    first = _ask(binary(), "-version").partition("\n")[0]
+    match = re.match(r"ffmpeg version (\S+)", first)
+    if match is None:
+        raise UserError(f"{binary()} does not answer like ffmpeg; set FFMPEG_BINARY to an ffmpeg binary")
+    return match[1]
+
+
+def list_encoders() -> frozenset[str]:
+    """Names of all encoders of the binary, e.g. ``libx264``."""
+    return frozenset(re.findall(r"^ [VAS][.A-Z]{5} (\S+)", _table(binary(), "-encoders"), re.MULTILINE))
+
+
+def pixel_formats() -> dict[str, int]:
+    """Name -> bits per sample of all pixel formats that the binary can convert from."""
+    rows = re.findall(
+        r"^I[.A-Z]{4} (\S+) +\d+ +\d+ +(\d+(?:-\d+)*)", _table(binary(), "-pix_fmts"), re.MULTILINE
+    )
+    return {name: max(map(int, depths.split("-"))) for name, depths in rows}
+
+
+def frame_bytes(pixel_format: str, height: int, width: int) -> int:
+    """Bytes of one raw frame, chroma planes of odd sizes rounded as ffmpeg rounds them."""
+    source = ffmpeg.input(f"color=size={width}x{height}:rate=1", format="lavfi")
+    return len(run(source.output("pipe:1", format="rawvideo", pix_fmt=pixel_format, vframes=1)).stdout)
+
+
+# --- running a graph --------------------------------------------------------------------------------------
+
+
+class FfmpegError(Exception):
+    """ffmpeg ended with an error; ``str(error)`` is its reason in a few words. Callers make it a `UserError`."""
+
+
+@dataclass
+class Log:
+    """What ffmpeg said: the last lines, and the first of those that are problems."""
+
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+        if split_line(line)[0] in _PROBLEM_LEVELS and len(self.problems) < _KEPT_LINES:
+            self.problems.append(line)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Output of a graph that ran to its end."""
+
+    stdout: bytes
+    log: Log
+
+
+@dataclass
+class Process:
+    """A running graph; `log` is complete once `finish` has returned."""
+
+    popen: subprocess.Popen[bytes]
+    log: Log
+    reader: threading.Thread
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        assert self.popen.stdout is not None
+        return self.popen.stdout
+
+    def finish(self) -> None:
+        """Wait for the end; raises `FfmpegError` where ffmpeg failed."""
+        code = self.popen.wait()
+        self.reader.join()
+        if code != 0:
+            raise FfmpegError(reason(self.log.problems or self.log.lines))
+
+
+@contextlib.contextmanager
+def running(graph: Graph, on_line: Callable[[str], None] | None = None) -> Iterator[Process]:
+    """Start `graph`, whose output goes to ``pipe:1``; on leaving the block ffmpeg is stopped if it still runs.
+
+    `on_line` gets every line of the log, from another thread.
+    """
+    command = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
+    popen = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    log = Log()
+    reader = threading.Thread(target=_drain, args=(popen.stderr, log, on_line), daemon=True)
+    reader.start()
+    try:
+        yield Process(popen, log, reader)
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+        assert popen.stdout is not None and popen.stderr is not None
+        popen.stdout.close()
+        popen.wait()
+        reader.join()
+        popen.stderr.close()
+
+
+def run(graph: Graph, stdin: bytes | None = None) -> Finished:
+    """Run `graph` to its end with `stdin` on ``pipe:0``; raises `FfmpegError` where ffmpeg fails."""
+    command = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
+    source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+    done = subprocess.run(command, capture_output=True, check=False, **source)
+    log = Log()
+    for line in done.stderr.decode("utf-8", "replace").splitlines():
+        log.add(line)
+    if done.returncode != 0:
+        raise FfmpegError(reason(log.problems or log.lines))
+    return Finished(done.stdout, log)
+
+
+def reason(lines: Iterable[str]) -> str:
+    """The first line of a log that says something, without ffmpeg's prefixes, memory addresses and full stop."""
+    texts = [text for line in lines if (text := split_line(line)[1].strip())]
+    telling = [text for text in texts if not text.startswith(_EMPTY_PHRASES)]
+    return (telling or texts or ["no reason given"])[0].rstrip(".!")
+
+
+def split_line(line: str) -> tuple[str, str]:
+    """(level, text) of a log line, without the prefix that names the part of ffmpeg and its address."""
+    match = _PREFIX.match(line)
+    return (match["level"], line[match.end() :]) if match else ("info", line)
+
+
+def local_input(path: str | os.PathLike[str], **options: Any) -> Graph:
+    """An input that is a file here, even where its name looks like a URL or an option."""
+    return ffmpeg.input(f"file:{os.fspath(path)}", **options)
+
+
+def input_from_pipe(**options: Any) -> Graph:
+    """An input that `run` feeds with its `stdin`."""
+    return ffmpeg.input("pipe:0", **options)
+
+
+def _drain(stream: IO[bytes], log: Log, on_line: Callable[[str], None] | None) -> None:
+    for raw in stream:
+        line = raw.decode("utf-8", "replace").rstrip()
+        log.add(line)
+        if on_line is not None:
+            on_line(line)
+
+
+@cache
+def _ask(program: str, question: str) -> str:
+    try:
+        done = subprocess.run(
+            [program, "-hide_banner", question], stdin=subprocess.DEVNULL, capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"{program} does not run ({error}); set FFMPEG_BINARY to an ffmpeg binary") from error
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _table(program: str, question: str) -> str:
+    """The rows below the legend of one of ffmpeg's lists."""
+    return re.split(r"^\s*-+$", _ask(program, question), maxsplit=1, flags=re.MULTILINE)[-1]

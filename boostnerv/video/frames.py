@@ -1,0 +1,338 @@
+"""Frames as the rest of the package reads them: one array on disk and a small manifest beside it.
+
+``X.npy`` is uint8 RGB [T, H, W, 3]; ``X.json`` says what it holds, where it came from and its SHA-256. The
+array is written and read frame by frame, so that memory stays bounded whatever the length of the video.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from boostnerv import files
+from boostnerv.config import Closed, PathSource, Preparation, Sha256, VideoSpec, parse
+from boostnerv.errors import UserError
+from boostnerv.video.ffmpeg import ffmpeg_version
+from boostnerv.video.info import SourceInfo
+from boostnerv.video.source import Decoder, open_source, source_sha256
+
+Pixels = npt.NDArray[np.uint8]
+Progress = Callable[[int, int | None], None]
+
+_FPS_TOLERANCE = 0.01  # 29.97 passes for 30
+_SPARE_BYTES = 16 * 2**20  # left free on the disk for manifests and logs
+
+
+class Manifest(Closed):
+    """What a frames file holds. It identifies the pixels: consumers depend on it, not on the payload."""
+
+    dataset: str = Field(description="Data set.")
+    video: str = Field(description="Video of the data set.")
+    frames: int = Field(gt=0, description="Number of frames T.")
+    height: int = Field(gt=0, description="Height H in pixels.")
+    width: int = Field(gt=0, description="Width W in pixels.")
+    fps: float = Field(gt=0, description="Frames per second; the mean when timestamps are given.")
+    timestamps_s: tuple[float, ...] | None = Field(
+        default=None, description="When each frame is shown, from the first one; none at a constant rate."
+    )
+    pixels_sha256: Sha256 = Field(description="SHA-256 of the uint8 pixels in C order.")
+    source_name: str = Field(default="", description="File or folder name of the source.")
+    source_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the source.")
+    source: SourceInfo | None = Field(default=None, description="Properties of the source.")
+    preparation: Preparation | None = Field(default=None, description="How the frames were prepared.")
+    ffmpeg_version: str = Field(default="", description="Version of the ffmpeg that decoded.")
+    notes: tuple[str, ...] = Field(default=(), description="What the conversion changed.")
+    credit: str = Field(default="unknown", description="Who made the video.")
+    licence: str = Field(default="unknown", description="Under which licence it may be used.")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """An open frames file; `pixels` is a read-only memory map, uint8 RGB [T, H, W, 3]."""
+
+    manifest: Manifest
+    pixels: Pixels
+    path: Path
+
+    def verify(self) -> None:
+        """Hash all pixels again; raises `UserError` where they are not those of the manifest."""
+        digest = hashlib.sha256()
+        for frame in self.pixels:
+            digest.update(np.ascontiguousarray(frame).data)
+        if digest.hexdigest() != self.manifest.pixels_sha256:
+            raise UserError(
+                f"the pixels of {self.path} are not those that its manifest describes; delete both and run "
+                "their step again"
+            )
+
+
+def manifest_path(payload: Path) -> Path:
+    """The manifest's path of a payload ``X.npy``."""
+    return payload.with_suffix(".json")
+
+
+def payload_path(manifest: Path) -> Path:
+    """The payload's path of a manifest ``X.json``."""
+    return manifest.with_suffix(".npy")
+
+
+# --- writing ----------------------------------------------------------------------------------------------
+
+
+def extract_frames(
+    video: VideoSpec,
+    source: str | Path,
+    preparation: Preparation,
+    output: str | Path,
+    *,
+    dataset: str,
+    credit: str = "unknown",
+    licence: str = "unknown",
+    progress: Progress | None = None,
+) -> Manifest:
+    """Decode `source` into the frames file `output` (``.npy``) and its manifest.
+
+    `progress` is called with (frames done, frames in all or None). Raises `UserError` for a source that is
+    not what `video` says, that `preparation` does not allow, that is damaged, or too large for the disk; then
+    no file is written.
+    """
+    source, output = Path(source), Path(output)
+    raw = video.source.raw if isinstance(video.source, PathSource) else None
+    decoder = open_source(source, preparation, raw=raw, fps=video.fps)
+    _check_declared(video, source, decoder.info, preparation)
+    _check_space(output, decoder, _estimated_frames(video, decoder, preparation))
+    digest = source_sha256(source)
+    _check_hash(video, source, digest)
+
+    def describe(written: _Written) -> Manifest:
+        timing = decoder.timing()
+        _check_length(video, source, written.count, preparation)
+        _check_rate(video, source, decoder.info.fps or timing.fps)
+        return Manifest(
+            dataset=dataset,
+            video=video.name,
+            frames=written.count,
+            height=decoder.geometry.height,
+            width=decoder.geometry.width,
+            fps=timing.fps,
+            timestamps_s=timing.timestamps_s,
+            pixels_sha256=written.sha256,
+            source_name=source.name,
+            source_sha256=digest,
+            source=decoder.info,
+            preparation=preparation,
+            ffmpeg_version=ffmpeg_version(),
+            notes=tuple(decoder.notes),
+            credit=credit,
+            licence=licence,
+        )
+
+    shape = (decoder.geometry.height, decoder.geometry.width)
+    total = decoder.expected or (video.frames and len(range(preparation.first_frame, video.frames)))
+    return _write(_counted(decoder.frames(), total, progress), shape, output, describe)
+
+
+def write_frames(
+    pixels: Pixels | Iterable[Pixels],
+    output: str | Path,
+    *,
+    dataset: str,
+    video: str,
+    fps: float = 25.0,
+    notes: tuple[str, ...] = (),
+) -> Manifest:
+    """Write frames that are already pixels: uint8 [T, H, W, 3], or an iterable of [H, W, 3]. T is at least 1.
+
+    Raises `ValueError` for anything else.
+    """
+    frames = iter(pixels)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError("frames to write: at least one is needed")
+    _check_array(first, first.shape)
+    height, width, _ = first.shape
+
+    def describe(written: _Written) -> Manifest:
+        return Manifest(
+            dataset=dataset,
+            video=video,
+            frames=written.count,
+            height=height,
+            width=width,
+            fps=fps,
+            pixels_sha256=written.sha256,
+            notes=notes,
+        )
+
+    return _write(_chained(first, frames), (height, width), Path(output), describe)
+
+
+@dataclass(frozen=True)
+class _Written:
+    count: int
+    sha256: str
+
+
+def _write(
+    frames: Iterable[Pixels], shape: tuple[int, int], output: Path, describe: Callable[[_Written], Manifest]
+) -> Manifest:
+    """Write payload, then manifest; `describe` is called before the payload gets its final name."""
+    if output.suffix != ".npy":
+        raise ValueError(f"a frames file ends in .npy, not {output.name}")
+    with files.final(output) as temporary:
+        with open(temporary, "wb") as file:
+            written = _write_payload(file, frames, shape)
+        manifest = describe(written)
+        # An older manifest must not describe the new pixels, not even for a moment.
+        manifest_path(output).unlink(missing_ok=True)
+    try:
+        files.write_json(manifest_path(output), manifest.model_dump(mode="json"))
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
+    return manifest
+
+
+def _write_payload(file: IO[bytes], frames: Iterable[Pixels], shape: tuple[int, int]) -> _Written:
+    """Write a ``.npy`` file whose number of frames is known only at the end."""
+    start = _write_header(file, 0, shape)
+    digest, count = hashlib.sha256(), 0
+    for frame in frames:
+        _check_array(frame, (*shape, 3))
+        data = np.ascontiguousarray(frame).data
+        digest.update(data)
+        file.write(data)
+        count += 1
+    file.seek(0)
+    # numpy pads headers so that the first axis may grow in place.
+    assert _write_header(file, count, shape) == start
+    return _Written(count, digest.hexdigest())
+
+
+def _write_header(file: IO[bytes], count: int, shape: tuple[int, int]) -> int:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.tell()
+
+
+def _check_array(frame: Pixels, shape: tuple[int, ...]) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != shape:
+        raise ValueError(f"frames are uint8 [H, W, 3] of one size, not {frame.dtype} {list(frame.shape)}")
+
+
+def _chained(first: Pixels, rest: Iterator[Pixels]) -> Iterator[Pixels]:
+    yield first
+    yield from rest
+
+
+def _counted(frames: Iterable[Pixels], total: int | None, progress: Progress | None) -> Iterator[Pixels]:
+    for done, frame in enumerate(frames, start=1):
+        yield frame
+        if progress is not None:
+            progress(done, total)
+
+
+# --- checks -----------------------------------------------------------------------------------------------
+
+
+def _check_hash(video: VideoSpec, source: Path, digest: str) -> None:
+    if video.source.sha256 not in (None, digest):
+        raise UserError(
+            f"{source} is not the file that the data set describes: its SHA-256 is {digest}, not "
+            f"{video.source.sha256}; get the right file, or correct sha256 of video '{video.name}'"
+        )
+
+
+def _check_declared(video: VideoSpec, source: Path, info: SourceInfo, preparation: Preparation) -> None:
+    """Compare a source with what the data set says of it, as far as it is known before decoding."""
+    declared = (video.height or info.display_height, video.width or info.display_width)
+    found = (info.display_height, info.display_width)
+    if declared != found:
+        raise UserError(
+            f"{source} is {found[0]}x{found[1]} (height x width), but the data set says {declared[0]}x"
+            f"{declared[1]} of video '{video.name}'; correct the data set or get the right file"
+        )
+    last = preparation.first_frame + (preparation.frame_count or 1)
+    if video.frames is not None and last > video.frames:
+        raise UserError(
+            f"video '{video.name}' has {video.frames} frames, but frames {preparation.first_frame} to {last - 1} "
+            "are asked for (the first is 0): lower preparation.first_frame or preparation.frame_count"
+        )
+
+
+def _check_length(video: VideoSpec, source: Path, count: int, preparation: Preparation) -> None:
+    if video.frames is None or preparation.frame_count is not None:
+        return
+    found = preparation.first_frame + count
+    if found != video.frames:
+        raise UserError(
+            f"{source} has {found} frames, but the data set says {video.frames} of video '{video.name}'; correct "
+            "the data set or get the right file"
+        )
+
+
+def _check_rate(video: VideoSpec, source: Path, fps: float) -> None:
+    if video.fps is not None and abs(fps - video.fps) > _FPS_TOLERANCE * video.fps:
+        raise UserError(
+            f"{source} has {fps:g} frames per second, but the data set says {video.fps:g} of video "
+            f"'{video.name}'; correct fps there, or remove it"
+        )
+
+
+def _estimated_frames(video: VideoSpec, decoder: Decoder, preparation: Preparation) -> int | None:
+    if decoder.expected is not None:
+        return decoder.expected
+    if video.frames is not None:
+        return video.frames - preparation.first_frame
+    info = decoder.info
+    if info.duration_s is None or info.fps is None:
+        return None
+    return max(0, int(info.duration_s * info.fps) - preparation.first_frame)
+
+
+def _check_space(output: Path, decoder: Decoder, count: int | None) -> None:
+    """Raise `UserError` where the frames would not fit on the disk, before hours of writing show it."""
+    if count is None:
+        return
+    folder = next((parent for parent in output.absolute().parents if parent.exists()), Path("/"))
+    needed = count * decoder.geometry.height * decoder.geometry.width * 3
+    free = shutil.disk_usage(folder).free
+    if needed + _SPARE_BYTES > free:
+        raise UserError(
+            f"{count} frames of {decoder.geometry.height}x{decoder.geometry.width} need "
+            f"{needed / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB left: free space there, choose "
+            "another folder, or use fewer frames (preparation.frame_count) or a smaller size"
+        )
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def open_frames(manifest: str | Path) -> Frames:
+    """Open a frames file by its manifest ``X.json``; raises `UserError` where the two do not fit."""
+    manifest = Path(manifest)
+    described = parse(Manifest, files.read_json(manifest, "frames manifest"), f"frames manifest {manifest}")
+    path = payload_path(manifest)
+    try:
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"frames {path} are missing beside {manifest.name}; run their step again") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"frames {path} cannot be opened (cut off or no .npy file); run their step again"
+        ) from error
+    expected = (described.frames, described.height, described.width, 3)
+    if pixels.dtype != np.uint8 or pixels.shape != expected or not pixels.flags.c_contiguous:
+        raise UserError(
+            f"frames {path} are {pixels.dtype} {list(pixels.shape)}, but {manifest.name} says uint8 "
+            f"{list(expected)}; delete both and run their step again"
+        )
+    return Frames(described, pixels, path)

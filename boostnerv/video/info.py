@@ -1,0 +1,155 @@
+"""What is known of a source before its pixels are read, and what a preparation makes of it.
+
+Two words on sizes: *coded* is as stored in the file, *display* is after the rotation that the file asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from boostnerv.config import Closed, Preparation
+from boostnerv.errors import UserError
+
+_HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
+
+
+class SourceInfo(Closed):
+    """Properties of a video file or folder of images. Colour names are ffmpeg's, ``unknown`` included."""
+
+    codec: str = Field(description="Decoder, e.g. h264; image format for a folder.")
+    pixel_format: str = Field(description="ffmpeg's name, e.g. yuv420p.")
+    bit_depth: int = Field(gt=0, description="Bits per sample.")
+    width: int = Field(gt=0, description="Coded width in pixels.")
+    height: int = Field(gt=0, description="Coded height in pixels.")
+    display_width: int = Field(gt=0, description="Width in pixels after rotation.")
+    display_height: int = Field(gt=0, description="Height in pixels after rotation.")
+    rotation_degrees: float = Field(
+        default=0, description="Counter-clockwise rotation that the file asks for; it is applied."
+    )
+    sample_aspect: str = Field(
+        default="1:1", description="Width to height of a display pixel; 1:1 when unknown."
+    )
+    field_order: Literal["progressive", "tff", "bff"] = Field(
+        default="progressive", description="Which field of an interlaced frame is first in time."
+    )
+    fps: float | None = Field(default=None, description="Nominal frames per second; none when not declared.")
+    duration_s: float | None = Field(default=None, description="Duration as the container declares it.")
+    matrix: str = Field(default="unknown", description="Colour matrix.")
+    range: str = Field(default="unknown", description="tv (limited) or pc (full).")
+    primaries: str = Field(default="unknown", description="Colour primaries.")
+    transfer: str = Field(default="unknown", description="Transfer characteristics.")
+
+    @property
+    def interlaced(self) -> bool:
+        return self.field_order != "progressive"
+
+    @property
+    def is_hdr(self) -> bool:
+        """True for the PQ and the HLG transfer."""
+        return self.transfer in _HDR_TRANSFERS
+
+    @property
+    def aspect(self) -> Fraction:
+        """`sample_aspect` as a number."""
+        across, down = self.sample_aspect.split(":")
+        return Fraction(int(across), int(down))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When frames are shown. `timestamps_s` counts from the first used frame; none at a constant rate."""
+
+    fps: float
+    timestamps_s: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """From display pixels to the pixels of a frame: scale to `scaled`, then cut out the window."""
+
+    scaled: tuple[int, int] | None  # (height, width), or None where nothing is scaled
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def check_allowed(info: SourceInfo, preparation: Preparation, where: str | Path) -> None:
+    """Raise `UserError` for a property of the source that `preparation` does not say how to treat."""
+    if info.interlaced and preparation.interlaced == "refuse":
+        raise UserError(
+            f"{where} is interlaced: set preparation.interlaced to deinterlace (bwdif) or to keep"
+        )
+    if info.interlaced and preparation.interlaced == "deinterlace" and info.rotation_degrees:
+        raise UserError(
+            f"{where} is interlaced and asks for a rotation, and fields cannot be told apart after it: "
+            "set preparation.interlaced to keep, or deinterlace the file before"
+        )
+    if info.aspect != 1 and preparation.sample_aspect == "refuse":
+        raise UserError(
+            f"{where} has pixels of aspect {info.sample_aspect}, not square: set preparation.sample_aspect "
+            "to square (scales the width) or to keep"
+        )
+    if info.is_hdr and preparation.hdr == "refuse":
+        raise UserError(
+            f"{where} is HDR (transfer {info.transfer}): set preparation.hdr to keep to code its values as "
+            "they are, or tone-map the file before"
+        )
+
+
+def geometry(info: SourceInfo, preparation: Preparation, where: str | Path) -> Geometry:
+    """Sizes and offsets of `preparation`; raises `UserError` where a crop is larger than the picture."""
+    height, width = info.display_height, info.display_width
+    scaled = None
+    if info.aspect != 1 and preparation.sample_aspect == "square":
+        scaled = (height, max(1, round(width * info.aspect)))
+        height, width = scaled
+    if preparation.fit == "source":
+        return Geometry(scaled, 0, 0, height, width)
+    assert preparation.height is not None and preparation.width is not None
+    to = (preparation.height, preparation.width)
+    if preparation.fit == "resize":
+        # One scaling to the final size: a scaling to square pixels before it would only blur.
+        return Geometry(to if to != (height, width) or scaled else None, 0, 0, *to)
+    if to[0] > height or to[1] > width:
+        raise UserError(
+            f"{where} is {height}x{width} (height x width), smaller than the crop of {to[0]}x{to[1]}: choose a "
+            "smaller preparation.height and width, or fit: resize"
+        )
+    centred = preparation.fit == "crop-center"
+    top, left = ((height - to[0]) // 2, (width - to[1]) // 2) if centred else (0, 0)
+    return Geometry(scaled, top, left, *to)
+
+
+def timing(
+    ticks: Sequence[int | None], time_base: Fraction, rate: Fraction | None
+) -> tuple[Timing, list[str]]:
+    """Constant or variable rate, from the frames' timestamps in units of `time_base` seconds; and notes.
+
+    `rate` is the nominal one. A time base that is too coarse for the rate (1 ms in Matroska) rounds every
+    timestamp by up to half a tick, which does not make the rate variable.
+    """
+    known = [tick for tick in ticks if tick is not None]
+    if len(known) < len(ticks):
+        note = "some frames carry no timestamp; a constant frame rate is assumed"
+        return Timing(float(rate or 25), None), [note]
+    times = [(tick - known[0]) * time_base for tick in known]
+    mean = (len(times) - 1) / times[-1] if len(times) > 1 and times[-1] > 0 else None
+    for candidate in (rate, mean):
+        if candidate and _is_constant(times, time_base, candidate):
+            return Timing(float(candidate), None), []
+    if mean is None:
+        return Timing(25.0, None), ["the frame rate is not known; 25 frames per second are assumed"]
+    return Timing(float(mean), tuple(map(float, times))), ["the frame rate is variable; timestamps are kept"]
+
+
+def _is_constant(times: Sequence[Fraction], time_base: Fraction, rate: Fraction) -> bool:
+    # Where a tick is about as long as a frame (AVI), a dropped frame must not pass for rounding.
+    tolerance = time_base if 4 * rate * time_base <= 1 else Fraction(0)
+    return all(abs(time - index / rate) <= tolerance for index, time in enumerate(times))

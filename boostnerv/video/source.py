@@ -1,0 +1,103 @@
+"""Any source: video files of every common container, headerless ``.yuv``, folders of images.
+
+`probe` tells what a source is, `open_source` checks it against a preparation and hands out its frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from boostnerv.config import Preparation, RawVideo
+from boostnerv.errors import UserError, nearest
+from boostnerv.files import sha256_of_file
+from boostnerv.video.clips import open_clip, probe_clip
+from boostnerv.video.images import IMAGE_SUFFIXES, folder_sha256, open_folder, probe_folder
+from boostnerv.video.info import Geometry, SourceInfo, Timing
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m", ".yuv")
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Decoder",
+    "SourceInfo",
+    "Timing",
+    "check_source",
+    "open_source",
+    "probe",
+    "source_sha256",
+]
+
+
+class Decoder(Protocol):
+    """A source that is ready to be read once, in order."""
+
+    info: SourceInfo
+    geometry: Geometry
+    expected: int | None  # how many frames will come, None when only reading can tell
+    notes: list[str]  # what a user should know of the conversion; complete after `timing`
+
+    def frames(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield uint8 RGB [geometry.height, geometry.width, 3]; raises `UserError`."""
+        ...
+
+    def timing(self) -> Timing:
+        """When the frames are shown; valid after all frames were read."""
+        ...
+
+
+def check_source(path: str | Path) -> Path:
+    """Return `path` when it is a folder or a file of a known extension; else raise `UserError`."""
+    path = Path(path)
+    if path.is_dir():
+        return path
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        raise UserError(f"{path} is a single image; give the folder that holds the frames")
+    if suffix not in VIDEO_SUFFIXES:
+        valid = " ".join(name.removeprefix(".") for name in VIDEO_SUFFIXES)
+        hint = nearest(suffix, VIDEO_SUFFIXES) if suffix else ""
+        meant = f" {hint[0].upper()}{hint[1:]}" if hint.startswith("did") else ""
+        raise UserError(
+            f"{path} has no extension of a video: give a file of one of {valid}, or a folder of images.{meant}"
+        )
+    if not path.is_file():
+        raise UserError(f"there is no video file {path}; check the path")
+    return path
+
+
+def probe(path: str | Path, raw: RawVideo | None = None) -> SourceInfo:
+    """What a source is, from its first frames; raises `UserError` where it cannot be read.
+
+    `raw` is the layout of a headerless ``.yuv`` file and belongs to no other.
+    """
+    path = check_source(path)
+    _no_raw_for_folder(path, raw)
+    return probe_folder(path) if path.is_dir() else probe_clip(path, raw)
+
+
+def open_source(
+    path: str | Path, preparation: Preparation, *, raw: RawVideo | None = None, fps: float | None = None
+) -> Decoder:
+    """Probe a source and check it against `preparation`; raises `UserError`.
+
+    `fps` is the frame rate of a folder of images, which carries none.
+    """
+    path = check_source(path)
+    _no_raw_for_folder(path, raw)
+    return open_folder(path, preparation, fps) if path.is_dir() else open_clip(path, preparation, raw)
+
+
+def source_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file; of a folder, over the names and hashes of its images."""
+    return folder_sha256(path) if path.is_dir() else sha256_of_file(path)
+
+
+def _no_raw_for_folder(path: Path, raw: RawVideo | None) -> None:
+    if raw is not None and path.is_dir():
+        raise UserError(f"{path} is a folder of images: remove raw, which is for headerless .yuv files")

@@ -1,0 +1,182 @@
+"""Every anchor encodes and decodes for real, at sizes that take a blink."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import ffmpeg
+import numpy as np
+import pytest
+
+from boostnerv.config import Anchor
+from boostnerv.errors import UserError
+from boostnerv.evaluation.anchors import (
+    ENCODERS,
+    anchor_name,
+    check_anchor,
+    encode_anchor,
+    encoder_version,
+    write_anchor,
+)
+from boostnerv.evaluation.points import collect
+from boostnerv.video.ffmpeg import binary, run
+from tests.evaluation.videos import counting, moving
+
+CODECS = sorted(ENCODERS)
+
+
+def encoded(tmp_path: Path, pixels, codec: str, quality: int, threads: int = 1, **settings: str):
+    anchor = Anchor(codec=codec, qualities=(quality,), **settings)
+    return encode_anchor(pixels, 25.0, anchor, quality, tmp_path / f"{codec}-{quality}.bin", threads=threads)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_higher_number_is_a_smaller_and_worse_file(codec: str, tmp_path: Path) -> None:
+    pixels = moving(8, 64, 96)
+    fine, coarse = (encoded(tmp_path, pixels, codec, quality) for quality in (20, 40))
+    assert fine.file_bytes > coarse.file_bytes > 0
+    assert fine.measured.psnr_db > coarse.measured.psnr_db > 20
+    # The limit is what 4:2:0 leaves of this noise, not the encoder.
+    assert fine.measured.psnr_db > 33
+    assert fine.file_bytes == (tmp_path / f"{codec}-20.bin").stat().st_size
+    assert fine.bpp == 8 * fine.file_bytes / (8 * 64 * 96)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_odd_sizes_come_back_as_they_went_in(codec: str, tmp_path: Path) -> None:
+    point = encoded(tmp_path, moving(5, 33, 47), codec, 20)
+    assert (point.frames, point.height, point.width) == (5, 33, 47)
+    assert len(point.measured.frame_psnr_db) == 5
+    assert point.measured.psnr_db > 33
+    assert point.bpp == 8 * point.file_bytes / (5 * 33 * 47)
+    assert "48x34" in point.command
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_frames_keep_their_order_and_their_levels(codec: str, tmp_path: Path) -> None:
+    # Another order or a shift of colours by three levels would be below 38 dB.
+    point = encoded(tmp_path, counting(8, 64, 64), codec, 20)
+    assert min(point.measured.frame_psnr_db) > 40
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_same_settings_give_the_same_file(codec: str, tmp_path: Path) -> None:
+    pixels = moving(6, 64, 96)
+    files = []
+    for _ in range(2):
+        encoded(tmp_path, pixels, codec, 30, threads=2)
+        files.append((tmp_path / f"{codec}-30.bin").read_bytes())
+    assert files[0] == files[1]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{codec}-30.bin"]
+
+
+@pytest.mark.parametrize("codec", ["x264", "x265"])
+def test_no_text_about_the_encoder_is_counted(codec: str, tmp_path: Path) -> None:
+    encoded(tmp_path, moving(2, 64, 64), codec, 30)
+    assert b"options:" not in (tmp_path / f"{codec}-30.bin").read_bytes()
+
+
+def test_full_chroma_is_better_and_needs_no_padding(tmp_path: Path) -> None:
+    point = encoded(tmp_path, moving(3, 33, 47), "x264", 0, pixel_format="yuv444p")
+    assert point.measured.psnr_db > 50
+    assert "47x33" in point.command
+    assert point.run == "x264-q0-yuv444p"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_command_repeats_the_file(codec: str, tmp_path: Path) -> None:
+    pixels = moving(4, 64, 96)
+    point = encoded(tmp_path, pixels, codec, 30)
+    assert str(tmp_path) not in point.command + point.decode_command
+    name = f"{codec}-30.bin"
+    words = re.findall(r"'[^']*'|\S+", point.command)
+    arguments = [binary(), *words[1:-1], str(tmp_path / "again.bin")]
+    assert words[-1] == name
+    subprocess.run(arguments, input=pixels.tobytes(), check=True, capture_output=True)
+    assert (tmp_path / "again.bin").read_bytes() == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(("codec", "library"), [(codec, ENCODERS[codec].library) for codec in CODECS])
+def test_versions_name_ffmpeg_and_the_library(codec: str, library: str) -> None:
+    assert re.fullmatch(rf"ffmpeg \S+, {library} v?\d\S*", encoder_version(codec))
+
+
+def test_colours_keep_their_mean_level(tmp_path: Path) -> None:
+    pixels = moving(2, 64, 96)
+    encoded(tmp_path, pixels, "x264", 0)
+    # Without accurate interpolation of chroma all levels come back one or two lower.
+    stream = ffmpeg.input(str(tmp_path / "x264-0.bin"), f="h264")
+    to_rgb = (
+        "scale=in_color_matrix=bt709:in_range=tv:out_range=pc:in_chroma_loc=left"
+        ":flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24"
+    )
+    raw = run(stream.output("pipe:1", f="rawvideo", vf=to_rgb)).stdout
+    decoded = np.frombuffer(raw, dtype=np.uint8).reshape(pixels.shape)
+    assert np.abs(decoded.mean((0, 1, 2)) - pixels.mean((0, 1, 2))).max() < 0.15
+
+
+def test_names_differ_where_settings_differ() -> None:
+    anchors = [
+        Anchor(codec="x265", qualities=(28,)),
+        Anchor(codec="x265", qualities=(28,), preset="fast"),
+        Anchor(codec="x265", qualities=(28,), pixel_format="yuv420p10le"),
+        Anchor(codec="vvenc", qualities=(28,), pixel_format="yuv420p10le"),
+    ]
+    names = [anchor_name(anchor, 28) for anchor in anchors]
+    assert names == ["x265-q28", "x265-q28-fast", "x265-q28-yuv420p10le", "vvenc-q28"]
+
+
+def test_json_becomes_a_point(tmp_path: Path) -> None:
+    point = encoded(tmp_path, moving(3, 64, 64), "x264", 30)
+    extra = {"experiment": "e", "dataset": "d", "video": "v", "frames_sha256": "0" * 64}
+    write_anchor(point, tmp_path / "x264-30.json", extra)
+    assert json.loads((tmp_path / "x264-30.json").read_text())["preset"] == "veryslow"
+    (row,) = collect([tmp_path / "x264-30.json"])
+    assert (row["kind"], row["codec"], row["run"], row["size_label"]) == (
+        "anchor",
+        "x264",
+        "x264-q30",
+        "crf 30",
+    )
+    assert (row["file_bytes"], row["psnr_db"]) == (point.file_bytes, point.measured.psnr_db)
+    assert row["threads"] == 1
+    assert str(row["encoder_version"]).startswith("ffmpeg ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"codec": "svt-av1", "qualities": (30,), "pixel_format": "yuv444p"}, ["yuv420p or yuv420p10le"]),
+        ({"codec": "vvenc", "qualities": (30,), "pixel_format": "yuv420p"}, ["vvenc", "yuv420p10le"]),
+        ({"codec": "x264", "qualities": (30, 60)}, ["quality 60", "0 to 51", "crf"]),
+    ],
+)
+def test_what_a_codec_cannot_do_is_refused_before_any_work(settings, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        check_anchor(Anchor(**settings))
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_what_the_encoder_refuses_is_told_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"vvenc on 2 frames of 16x16.*Error submitting video frame"):
+        encoded(tmp_path, moving(2, 16, 16), "vvenc", 30)
+    with pytest.raises(UserError, match="x264 on 2 frames of 16x16.*preset"):
+        encoded(tmp_path, moving(2, 16, 16), "x264", 30, preset="quickly")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_encoder_is_named_with_what_there_is(tmp_path: Path, monkeypatch) -> None:
+    # A program that answers like an ffmpeg that was built with x264 alone.
+    poor = tmp_path / "ffmpeg"
+    poor.write_text(
+        "#!/bin/sh\necho 'ffmpeg version 1.0 of nobody'\necho ' ------'\necho ' V....D libx264  H.264'\n"
+    )
+    poor.chmod(poor.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("FFMPEG_BINARY", os.fspath(poor))
+    with pytest.raises(UserError, match=r"no encoder libx265.*'x265'.*it can do: x264\. Set FFMPEG_BINARY"):
+        check_anchor(Anchor(codec="x265", qualities=(28,)))

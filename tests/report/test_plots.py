@@ -1,0 +1,207 @@
+"""Figures are read back: the SVG has every label and point, and no label lies on another or outside."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from boostnerv.errors import UserError
+from boostnerv.report import plots
+from boostnerv.report.summaries import over_seeds, over_videos, size_text
+from tests.report.results import ANCHORS, MODELS, anchor_points, model_points, point
+
+ALL_SIZES = [file_bytes for _, _, file_bytes, _, _ in (*MODELS, *ANCHORS)]
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def texts(svg: Path) -> list[str]:
+    """Texts of an SVG; matplotlib draws them as outlines and keeps each as a comment."""
+    return re.findall(r"<!-- (.*?) -->", svg.read_text())
+
+
+def drawn(points, metric: str = "psnr_db") -> Figure:
+    summaries = over_seeds(points)
+    with matplotlib.rc_context(plots._STYLE):
+        return plots.rate_distortion(summaries, metric, plots.curve_looks(summaries))
+
+
+def log_file(path: Path, *, epochs: int = 4, psnr_every: int = 2) -> Path:
+    lines = []
+    for epoch, step in itertools.product(range(epochs), range(3)):
+        line = {
+            "epoch": epoch,
+            "step": 3 * epoch + step,
+            "loss": 10.0 - epoch + step - 1,
+            "lr": 1e-3,
+            "wall_s": 1.0,
+        }
+        if step == 2 and epoch % psnr_every == 0:
+            line["psnr_db"] = 20.0 + epoch
+        lines.append(json.dumps(line))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_every_point_is_drawn_and_labelled(tmp_path: Path) -> None:
+    written = plots.plot_points([*model_points(), *anchor_points()], tmp_path)
+    assert [path.name for path in written] == list(plots.figure_files(["bunny"]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written)
+    for part, axis in (("psnr", "PSNR (dB)"), ("ms-ssim", "MS-SSIM")):
+        svg, png = tmp_path / f"{part}-bunny.svg", tmp_path / f"{part}-bunny.png"
+        found = texts(svg)
+        assert [found.count(size_text(size)) for size in ALL_SIZES] == [1] * 13
+        names = {"hnerv-boost", "nerv-boost", "x264", "x265", axis, "bunny: 16 frames of 180×320, 25 fps"}
+        assert names <= set(found)
+        for name, count in (("hnerv-boost", 4), ("nerv-boost", 1), ("x264", 4), ("x265", 4)):
+            group = re.search(rf'<g id="curve-{name}">(.*?)</g>\s*</g>', svg.read_text(), re.DOTALL)
+            assert group and len(re.findall("<use ", group[1])) == count
+        assert png.read_bytes().startswith(PNG)
+        assert png.stat().st_size > 20_000
+
+
+def test_equal_points_give_equal_bytes(tmp_path: Path) -> None:
+    points = [*model_points(), *anchor_points()]
+    first = plots.plot_points(points, tmp_path / "a")
+    second = plots.plot_points(points[::-1], tmp_path / "b")
+    for left, right in zip(first, second, strict=True):
+        assert left.read_bytes() == right.read_bytes()
+
+
+@pytest.mark.parametrize("metric", ["psnr_db", "ms_ssim"])
+@pytest.mark.parametrize("crowded", [False, True])
+def test_labels_are_clear_of_each_other_and_of_the_border(metric: str, crowded: bool) -> None:
+    points = [*model_points(), *anchor_points()]
+    if crowded:
+        points += [
+            point(
+                f"{codec}-near",
+                f"{codec}-near-{label}",
+                label,
+                size + 900,
+                psnr_db + 0.2,
+                ms_ssim=ms_ssim + 1e-3,
+            )
+            for codec, label, size, psnr_db, ms_ssim in MODELS
+        ]
+    figure = drawn(points, metric)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    # The box of an annotation includes its leader; the label alone is the text's own.
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert len(boxes) == len(points)
+    for left, right in itertools.combinations(boxes, 2):
+        assert not left.overlaps(right)
+    for box in boxes:
+        assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+        assert axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
+    whole = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+    assert whole.x0 >= 0 and whole.y0 >= 0
+    assert whole.x1 <= figure.bbox.x1 and whole.y1 <= figure.bbox.y1
+
+
+def test_a_wide_range_of_rates_is_logarithmic_and_a_narrow_one_is_not() -> None:
+    assert drawn([*model_points(), *anchor_points()]).axes[0].get_xscale() == "log"
+    assert drawn(model_points()).axes[0].get_xscale() == "linear"
+
+
+def test_models_are_solid_anchors_dashed_and_all_differ() -> None:
+    looks = plots.curve_looks(over_seeds([*anchor_points(), *model_points()]))
+    assert {name: look.line for name, look in looks.items()} == {
+        "hnerv-boost": "-",
+        "nerv-boost": "-",
+        "x264": "--",
+        "x265": "--",
+    }
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 4
+
+
+def test_one_point_alone_is_a_figure() -> None:
+    assert [text.get_text() for text in drawn(model_points()[:1]).axes[0].texts] == ["33.1 kB"]
+
+
+def test_seeds_are_one_point_with_a_bar() -> None:
+    points = [p for seed in (1, 2) for p in model_points(seed=seed, gain_db=seed * 0.5, suffix=f"-s{seed}")]
+    figure = drawn(points)
+    axes = figure.axes[0]
+    assert len(axes.texts) == 5
+    assert len(axes.containers) == 2
+    bars = [bar.get_window_extent() for container in axes.containers for bar in container.lines[2]]
+    labels = [Text.get_window_extent(text) for text in axes.texts]
+    assert not any(label.overlaps(bar) for label in labels for bar in bars)
+
+
+def test_fifty_curves_look_different() -> None:
+    points = [point(f"codec-{index}", f"codec-{index}-1M", "1M", 100, 30.0) for index in range(50)]
+    looks = plots.curve_looks(over_seeds(points))
+    assert len({(look.colour, look.marker) for look in looks.values()}) == 50
+
+
+def test_small_frames_say_why_there_is_no_similarity(tmp_path: Path) -> None:
+    points = [point("x264", "x264-q30", "crf 30", 900, 30.0, kind="anchor", height=64, width=96)]
+    plots.plot_points(points, tmp_path)
+    assert any("161 pixels" in text for text in texts(tmp_path / "ms-ssim-bunny.svg"))
+    assert "900 B" in texts(tmp_path / "psnr-bunny.svg")
+
+
+def test_several_videos_have_a_figure_each_and_their_mean(tmp_path: Path) -> None:
+    points = [*model_points("a"), *model_points("b", gain_db=2.0), *anchor_points("a")]
+    written = plots.plot_points(points, tmp_path)
+    assert [path.name for path in written] == list(plots.figure_files(["a", "b"]))
+    mean = texts(tmp_path / "psnr-mean-over-videos.svg")
+    assert "Mean of 2 videos: a, b" in mean
+    # The anchors were run on one video only.
+    assert "hnerv-boost" in mean and "x264" not in mean
+    assert len(over_videos(over_seeds(points))) == 5
+
+
+def test_no_size_on_every_video_is_said(tmp_path: Path) -> None:
+    plots.plot_points([*model_points("a")[:1], *model_points("b")[1:2]], tmp_path)
+    assert "No size was run on every video" in texts(tmp_path / "psnr-mean-over-videos.svg")
+
+
+def test_no_points_is_an_error_of_the_user(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no points"):
+        plots.plot_points([], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_shows_every_run(tmp_path: Path) -> None:
+    logs = {name: log_file(tmp_path / f"{name}.jsonl") for name in ("first", "second")}
+    svg, png = plots.plot_training(logs, tmp_path / "figures" / "training")
+    assert {"first", "second", "PSNR (dB)", "epoch"} <= set(texts(svg))
+    assert png.read_bytes().startswith(PNG)
+    again = plots.plot_training(logs, tmp_path / "again")
+    assert again[0].read_bytes() == svg.read_bytes()
+
+
+def test_history_is_the_mean_loss_of_each_epoch(tmp_path: Path) -> None:
+    history = plots.read_history(log_file(tmp_path / "train.jsonl"))
+    assert history.loss == {0: 10.0, 1: 9.0, 2: 8.0, 3: 7.0}
+    assert history.psnr_db == {0: 20.0, 2: 22.0}
+
+
+def test_a_log_that_is_being_written_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
+    path = log_file(tmp_path / "train.jsonl")
+    whole = plots.read_history(path)
+    with open(path, "a") as file:
+        file.write('{"event": "resumed"}\n{"epoch": 0, "step": 0, "loss": 9.0}\n{"epoch": 4, "lo')
+    # The step that was done again after the interruption counts once.
+    assert plots.read_history(path) == whole
+
+
+def test_broken_and_missing_logs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.jsonl does not exist"):
+        plots.plot_training({"run": tmp_path / "none.jsonl"}, tmp_path / "training")
+    (tmp_path / "broken.jsonl").write_text('{"epoch": 0, "lo\n{"epoch": 1, "loss": 1}\n')
+    with pytest.raises(UserError, match=r"broken\.jsonl, line 1"):
+        plots.plot_training({"run": tmp_path / "broken.jsonl"}, tmp_path / "training")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(UserError, match="no training steps"):
+        plots.plot_training({"run": tmp_path / "empty.jsonl"}, tmp_path / "training")

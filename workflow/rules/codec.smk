@@ -1,0 +1,46 @@
+# From fine-tuned weights to the file, and from the file alone to frames.
+
+
+rule encode:
+    input:
+        frames=FRAMES + ".json",
+        pixels=ancient(FRAMES + ".npy"),
+        model=RUN + "/finetuned.safetensors",
+    output:
+        video=RUN + "/video.bnv",
+        report=RUN + "/encode.json",
+    params:
+        step_version=STEP_VERSIONS["encode"],
+    log:
+        RUN + "/logs/encode.log",
+    benchmark:
+        RUN + "/logs/encode.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 2000,
+        runtime=lambda wildcards, attempt: attempt * 30,
+    shell:
+        "boostnerv encode --frames {input.frames:q} --model {input.model:q} --output {output.video:q}"
+        " --report {output.report:q} --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
+
+
+rule decode:
+    input:
+        video=RUN + "/video.bnv",
+    output:
+        frames=temp(RUN + "/decoded.npy"),
+        report=RUN + "/decode.json",
+    params:
+        step_version=STEP_VERSIONS["decode"],
+    log:
+        RUN + "/logs/decode.log",
+    benchmark:
+        RUN + "/logs/decode.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 2000,
+        runtime=lambda wildcards, attempt: attempt * 30,
+        disk_mb=frames_mb,
+    shell:
+        "boostnerv decode {input.video:q} --output {output.frames:q} --report {output.report:q}"
+        " --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"

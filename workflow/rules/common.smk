@@ -1,0 +1,130 @@
+# The experiment, validated, and what rules ask of it: names of files, settings as JSON, resources of a job.
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+from boostnerv import config as schema
+from boostnerv.errors import UserError
+from boostnerv.files import canonical_json
+from boostnerv.report.plots import figure_files
+from boostnerv.steps import STEP_VERSIONS, planned_shape
+from boostnerv.video.datasets import source_path
+
+
+def load():
+    """The experiment of --configfile, or the demo; a mistake in it ends the workflow with its sentence."""
+    try:
+        if config:
+            return schema.parse(schema.Experiment, config, "experiment")
+        return schema.load_experiment(Path(workflow.basedir) / "config" / "demo.yaml")
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+EXPERIMENT = load()
+DATASET = EXPERIMENT.dataset_spec()
+VIDEOS = {video.name: video for video in EXPERIMENT.video_specs()}
+RUNS = {run.name: run for run in EXPERIMENT.runs()}
+ANCHORS = {
+    f"{anchor.codec}-{quality}": (anchor, quality)
+    for anchor in EXPERIMENT.anchors
+    for quality in anchor.qualities
+}
+RESULTS = f"results/{EXPERIMENT.name}"
+FRAMES = f"data/frames/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
+RUN = RESULTS + "/{video}/{run}"
+FIGURES = [f"{RESULTS}/figures/{name}" for name in figure_files(list(VIDEOS))] if VIDEOS else []
+
+
+wildcard_constraints:
+    video="|".join(map(re.escape, VIDEOS)),
+    run="|".join(map(re.escape, RUNS)) or "no-run",
+    anchor="|".join(map(re.escape, ANCHORS)) or "no-anchor",
+
+
+def settings(job):
+    """Settings of a step as one canonical line: a param, so that a changed value reruns what depends on it."""
+    return canonical_json(job.model_dump(mode="json"))
+
+
+def extract_settings(wildcards):
+    return settings(
+        schema.ExtractJob(
+            dataset=DATASET.name,
+            credit=DATASET.credit,
+            licence=DATASET.licence,
+            video=VIDEOS[wildcards.video],
+            preparation=EXPERIMENT.preparation,
+        )
+    )
+
+
+def identity(wildcards):
+    """What names a run in points.csv."""
+    run = RUNS[wildcards.run]
+    return canonical_json(
+        {
+            "experiment": EXPERIMENT.name,
+            "run": run.name,
+            "codec": run.train.model.name,
+            "size_label": run.size_label,
+            "seed": run.train.seed,
+        }
+    )
+
+
+def state(step):
+    """Folder of a training's unfinished state, keyed by its settings; deliberately no output (see docs)."""
+
+    def folder(wildcards):
+        run = RUNS[wildcards.run]
+        job = {"train": run.train, "finetune": run.finetune}[step]
+        return f"{RESULTS}/{wildcards.video}/{run.name}/state/{step}-{schema.config_hash(job)[:12]}"
+
+    return folder
+
+
+def shape(wildcards):
+    """Frames, height, width of a video; a full-HD guess where only extraction will tell."""
+    return planned_shape(EXPERIMENT.preparation, VIDEOS[wildcards.video]) or (600, 1080, 1920)
+
+
+def frames_mb(wildcards):
+    """Size of the uint8 frames of a video in MB."""
+    frames, height, width = shape(wildcards)
+    return frames * height * width * 3 // 10**6 + 1
+
+
+def training_mem_mb(wildcards, attempt):
+    """Frames in memory twice while loading, activations by pixels, and PyTorch itself."""
+    _, height, width = shape(wildcards)
+    return attempt * (1500 + 2 * frames_mb(wildcards) + height * width * 3 // 400)
+
+
+def training_runtime(step):
+    """Minutes: a generous microsecond per pixel and step, at least a quarter of an hour."""
+
+    def minutes(wildcards, attempt):
+        frames, height, width = shape(wildcards)
+        run = RUNS[wildcards.run]
+        epochs = {"train": run.train.training, "finetune": run.finetune.finetuning}[step].epochs
+        return attempt * max(15, int(epochs * frames * height * width * 4e-6 / 60))
+
+    return minutes
+
+
+def check_experiment():
+    """Specs, sizes and encoders, once per configuration, before the first job."""
+    plan = Path(RESULTS) / "plan.json"
+    if plan.exists() and json.loads(plan.read_text())["config_sha256"] == schema.config_hash(EXPERIMENT):
+        return
+    source = Path(RESULTS) / "experiment.json"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(settings(EXPERIMENT))
+    done = subprocess.run(
+        ["boostnerv", "check", str(source), "--output", str(plan)], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise WorkflowError(done.stderr.strip())

@@ -1,0 +1,54 @@
+# Training and fine-tuning. Their unfinished state is a param, not an output: Snakemake deletes the outputs of a
+# killed job, and the state must survive it.
+
+
+rule train:
+    input:
+        frames=FRAMES + ".json",
+        pixels=ancient(FRAMES + ".npy"),
+    output:
+        model=RUN + "/model.safetensors",
+        log=RUN + "/train.jsonl",
+    params:
+        step_version=STEP_VERSIONS["train"],
+        settings=lambda wildcards: settings(RUNS[wildcards.run].train),
+        state=state("train"),
+    log:
+        RUN + "/logs/train.log",
+    benchmark:
+        RUN + "/logs/train.benchmark.tsv"
+    threads: 2
+    resources:
+        mem_mb=training_mem_mb,
+        runtime=training_runtime("train"),
+        gpu=1,
+    shell:
+        "boostnerv train --frames {input.frames:q} --settings {params.settings:q} --state {params.state:q}"
+        " --output {output.model:q} --log {output.log:q} --threads {threads} 2> >(tee {log:q} >&2)"
+
+
+rule finetune:
+    input:
+        frames=FRAMES + ".json",
+        pixels=ancient(FRAMES + ".npy"),
+        model=RUN + "/model.safetensors",
+    output:
+        model=RUN + "/finetuned.safetensors",
+        log=RUN + "/finetune.jsonl",
+    params:
+        step_version=STEP_VERSIONS["finetune"],
+        settings=lambda wildcards: settings(RUNS[wildcards.run].finetune),
+        state=state("finetune"),
+    log:
+        RUN + "/logs/finetune.log",
+    benchmark:
+        RUN + "/logs/finetune.benchmark.tsv"
+    threads: 2
+    resources:
+        mem_mb=training_mem_mb,
+        runtime=training_runtime("finetune"),
+        gpu=1,
+    shell:
+        "boostnerv finetune --frames {input.frames:q} --model {input.model:q} --settings {params.settings:q}"
+        " --state {params.state:q} --output {output.model:q} --log {output.log:q} --threads {threads}"
+        " 2> >(tee {log:q} >&2)"

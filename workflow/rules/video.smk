@@ -1,0 +1,44 @@
+# From the source video to frames.
+
+
+rule fetch_source:
+    output:
+        source=f"data/raw/{DATASET.name}/{{video}}.{{extension}}",
+    params:
+        step_version=STEP_VERSIONS["fetch_source"],
+        dataset=DATASET.name,
+        source=lambda wildcards: settings(VIDEOS[wildcards.video].source),
+    log:
+        f"logs/fetch_source/{DATASET.name}/{{video}}.{{extension}}.log",
+    benchmark:
+        f"logs/fetch_source/{DATASET.name}/{{video}}.{{extension}}.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=15,
+    shell:
+        "boostnerv fetch-source --dataset {params.dataset} --video {wildcards.video} --output {output.source:q}"
+        " 2> >(tee {log:q} >&2)"
+
+
+rule extract_frames:
+    input:
+        source=lambda wildcards: str(source_path(VIDEOS[wildcards.video], DATASET.name)),
+    output:
+        pixels=FRAMES + ".npy",
+        manifest=FRAMES + ".json",
+    params:
+        step_version=STEP_VERSIONS["extract_frames"],
+        settings=extract_settings,
+    log:
+        f"logs/extract_frames/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.log",
+    benchmark:
+        f"logs/extract_frames/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.benchmark.tsv"
+    threads: 2
+    resources:
+        mem_mb=1500,
+        runtime=60,
+        disk_mb=lambda wildcards: 2 * frames_mb(wildcards),
+    shell:
+        "boostnerv extract-frames {input.source:q} --settings {params.settings:q} --output {output.pixels:q}"
+        " 2> >(tee {log:q} >&2)"
