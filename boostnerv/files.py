@@ -31,6 +31,8 @@ def final(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        # Some writers make files that only their owner can read.
+        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in _NO_ROOM:
@@ -38,21 +40,28 @@ def final(path: str | os.PathLike[str]) -> Iterator[Path]:
                 f"no space left on the disk of {path.parent} while writing {path.name}: free some space there "
                 "or choose another output folder, then run the command again"
             ) from error
-        if isinstance(error, PermissionError | NotADirectoryError):
-            raise UserError(
-                f"cannot write {path}: {error.strerror}; choose a writable output folder"
-            ) from error
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            raise UserError(f"cannot write {path}: {error.strerror}; choose a writable output folder") from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data`; the file appears when all of it is written."""
     with final(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8; the file appears when all of it is written."""
     with final(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -67,13 +76,9 @@ def read_json(path: str | os.PathLike[str], what: str = "file") -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(
-            f"{what} {path} does not exist; run the step that writes it, or check the path"
-        ) from error
+        raise UserError(f"{what} {path} does not exist; run the step that writes it, or check the path") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{what} {path} is not valid JSON ({error}); delete it and run its step again"
-        ) from error
+        raise UserError(f"{what} {path} is not valid JSON ({error}); delete it and run its step again") from error
 
 
 def canonical_json(value: Any) -> str:

@@ -18,6 +18,7 @@ from boostnerv.config import (
     Anchor,
     DatasetSpec,
     Experiment,
+    ExtractJob,
     FinetuneJob,
     Preparation,
     Run,
@@ -53,21 +54,19 @@ def fetch_source(dataset: DatasetSpec, video: VideoSpec, output: Path) -> None:
     fetch(video, output, dataset.name)
 
 
-def extract_frames(
-    dataset: DatasetSpec, video: VideoSpec, source: Path, preparation: Preparation, output: Path
-) -> None:
+def extract_frames(source: Path, job: ExtractJob, output: Path) -> None:
     """Decode a video into `output` (``.npy``) and the manifest beside it (``.json``)."""
     from boostnerv.video.frames import extract_frames as extract
 
-    with progress.shown(f"frames of {video.name}", video.frames, "frames") as show:
+    with progress.shown(f"frames of {job.video.name}", job.preparation.frame_count, "frames") as show:
         extract(
-            video,
+            job.video,
             source,
-            preparation,
+            job.preparation,
             output,
-            dataset=dataset.name,
-            credit=dataset.credit,
-            licence=dataset.licence,
+            dataset=job.dataset,
+            credit=job.credit,
+            licence=job.licence,
             progress=show,
         )
 
@@ -82,9 +81,7 @@ def train(
     _limit_threads(threads)
     video = open_frames(frames)
     with progress.shown(f"train {job.model.name}", _steps(video, job.training), "steps") as show:
-        train_video(
-            video, job, model, log, state, device=choose_device(device), save_every_s=30.0, progress=show
-        )
+        train_video(video, job, model, log, state, device=choose_device(device), save_every_s=30.0, progress=show)
 
 
 def finetune(
@@ -106,7 +103,15 @@ def finetune(
     video = open_frames(frames)
     with progress.shown("finetune", _steps(video, job.finetuning), "steps") as show:
         finetune_video(
-            video, job, trained, model, log, state, device=choose_device(device), save_every_s=30.0, progress=show
+            video,
+            job,
+            trained,
+            model,
+            log,
+            state,
+            device=choose_device(device),
+            save_every_s=30.0,
+            progress=show,
         )
 
 
@@ -160,9 +165,7 @@ def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads
     return result
 
 
-def decode(
-    bitstream: Path, output: Path, report: Path | None, *, device: str, threads: int | None
-) -> dict[str, Any]:
+def decode(bitstream: Path, output: Path, report: Path | None, *, device: str, threads: int | None) -> dict[str, Any]:
     """Decode a ``.bnv`` file, with nothing else at hand, into ``.npy`` uint8 ``[T, H, W, 3]``."""
     import numpy as np
 
@@ -261,11 +264,18 @@ def evaluate(
         "command": "boostnerv encode",
     }
     write_quality(quality, output, frames_csv, point)
-    return files.read_json(output)  # type: ignore[no-any-return]
+    return files.read_json(output)
 
 
 def encode_anchor(
-    frames: Path, anchor: Anchor, quality: int, experiment: str, stream: Path, output: Path, *, threads: int | None
+    frames: Path,
+    anchor: Anchor,
+    quality: int,
+    experiment: str,
+    stream: Path,
+    output: Path,
+    *,
+    threads: int | None,
 ) -> None:
     """Code the frames with a classical codec, decode the file and measure it."""
     from boostnerv.evaluation.anchors import encode_anchor as encode_with
@@ -275,7 +285,8 @@ def encode_anchor(
     _limit_threads(threads)
     video = open_frames(frames)
     manifest = video.manifest
-    point = encode_with(video.pixels, manifest.fps, anchor, quality, stream, threads=threads or 1)
+    with progress.shown(f"{anchor.codec} {quality}", None, "frames") as show:
+        point = encode_with(video.pixels, manifest.fps, anchor, quality, stream, threads=threads or 1, progress=show)
     identity = {
         "experiment": experiment,
         "dataset": manifest.dataset,
@@ -320,10 +331,7 @@ def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
     """Build the spec of every run on every video and count its parameters; raises `UserError` for the first
     that cannot be. Videos of unknown size are looked at where they are present and left out where not."""
     rows = [
-        row
-        for video in experiment.video_specs()
-        for run in experiment.runs()
-        for row in _plan(experiment, video, run)
+        row for video in experiment.video_specs() for run in experiment.runs() for row in _plan(experiment, video, run)
     ]
     for anchor in experiment.anchors:
         from boostnerv.evaluation.anchors import check_anchor
@@ -388,7 +396,7 @@ def _spec_of(bitstream: Path) -> Any:
 
 
 def _steps(video: Any, recipe: Any) -> int:
-    return recipe.epochs * -(-video.manifest.frames // recipe.batch_size)  # type: ignore[no-any-return]
+    return recipe.epochs * -(-video.manifest.frames // recipe.batch_size)
 
 
 def _limit_threads(threads: int | None) -> None:

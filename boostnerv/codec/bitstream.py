@@ -206,7 +206,9 @@ def _split(data: bytes) -> dict[int, bytes]:
     position = len(MAGIC) + 1
     while position < len(data):
         if position + _SECTION_HEAD.size > len(data):
-            raise BitstreamError(f"the file ends inside a section head at byte {position}; it is truncated, get it again")
+            raise BitstreamError(
+                f"the file ends inside a section head at byte {position}; it is truncated, get it again"
+            )
         number, length, crc = _SECTION_HEAD.unpack_from(data, position)
         position += _SECTION_HEAD.size
         if number not in SECTIONS or number <= max(sections, default=0):
@@ -235,7 +237,9 @@ def _read_header(data: bytes) -> tuple[Header, tuple[int, int]]:
     if entry is None:
         raise BitstreamError(f"architecture {values['architecture']} is not known here; a newer boostnerv may know it")
     if values["entropy_model"] != _ENTROPY_GAUSSIAN:
-        raise BitstreamError(f"entropy model {values['entropy_model']} is not known here; a newer boostnerv may know it")
+        raise BitstreamError(
+            f"entropy model {values['entropy_model']} is not known here; a newer boostnerv may know it"
+        )
     if values["colour"] not in _COLOUR_PROFILES:
         raise BitstreamError(f"colour profile {values['colour']} is not known here; a newer boostnerv may know it")
     if not 0 < values["fps"] < 1e6:
@@ -261,7 +265,9 @@ def _read_spec(data: bytes, kind: type[Spec]) -> Spec:
         spec = kind(**values)
         _check_spec(spec)
     except (struct.error, IndexError, OverflowError, UserError) as error:
-        raise BitstreamError(f"the model description is not possible ({error}); the file is damaged, get it again") from error
+        raise BitstreamError(
+            f"the model description is not possible ({error}); the file is damaged, get it again"
+        ) from error
     if data:
         raise BitstreamError("the header is too long; the file is damaged, get it again")
     return spec

@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from boostnerv.codec import bitstream
 from boostnerv.codec.entropy import decode_segments
 from boostnerv.errors import BitstreamError, UserError
-from boostnerv.models.architecture import Architecture, Spec, crop_to_video, frame_time, tensor_shapes
+from boostnerv.models.architecture import (
+    Architecture,
+    Spec,
+    crop_to_video,
+    frame_time,
+    tensor_shapes,
+    to_channels_last,
+)
 
 # A stream that claims more codes than this a byte is not one that an encoder writes.
 _MOST_CODES_PER_BYTE = 256
@@ -122,7 +129,7 @@ def build_decoder(
     with torch.no_grad():
         for parameter, code, step in zip(decoder.parameters(), codes, steps, strict=True):
             parameter.copy_(torch.from_numpy(code.astype(np.float32) * step).view(parameter.shape))
-    return decoder.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+    return to_channels_last(decoder.requires_grad_(False).eval(), device)
 
 
 def dequantize_embeddings(codes: NDArray[np.int32], side: bitstream.EmbeddingSide) -> NDArray[np.float32]:

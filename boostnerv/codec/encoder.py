@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boostnerv.codec import bitstream
-from boostnerv.codec.entropy import GaussianGrid, encode_segments, gaussian_bits
+from boostnerv.codec.entropy import STEP_GRID, GaussianGrid, encode_segments, gaussian_bits
 from boostnerv.codec.quantizers import initial_step
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Architecture, Spec
@@ -60,15 +60,16 @@ class Encoded:
 def encode(entry: Architecture, spec: Spec, model: Quantized, *, fps: float, colour: str) -> Encoded:
     """Quantise, entropy-code and wrap; raises `UserError` for weights that are not finite."""
     step_index = bitstream.snap_steps(np.array(model.steps))
-    steps = bitstream.STEP_GRID.decode(step_index)
+    steps = STEP_GRID.decode(step_index)
     real_codes = [
-        _real_codes(tensor, 0.0, step, name)
-        for (name, tensor), step in zip(model.weights.items(), steps, strict=True)
+        _real_codes(tensor, 0.0, step, name) for (name, tensor), step in zip(model.weights.items(), steps, strict=True)
     ]
     weight_codes, weight_grid = _fit(real_codes, origin=0, mean_bits=bitstream.MEAN_BITS_WEIGHTS)
     weight_side = bitstream.WeightSide(step_index, weight_grid)
 
-    embedding_side, embedding_codes, embedding_data = None, [], b""
+    embedding_side: bitstream.EmbeddingSide | None = None
+    embedding_codes: list[NDArray[np.int32]] = []
+    embedding_data = b""
     if model.embeddings is not None:
         embedding_side, embedding_codes = _quantize_embeddings(model)
         embedding_data = encode_segments(embedding_codes, embedding_side.grid)
@@ -88,7 +89,7 @@ def encode(entry: Architecture, spec: Spec, model: Quantized, *, fps: float, col
 def _quantize_embeddings(model: Quantized) -> tuple[bitstream.EmbeddingSide, list[NDArray[np.int32]]]:
     assert model.embeddings is not None
     step_index = int(bitstream.snap_steps(np.array([model.embedding_step]))[0])
-    step = float(bitstream.STEP_GRID.decode(np.array(step_index)))
+    step = float(STEP_GRID.decode(np.array(step_index)))
     offset_index = bitstream.snap_offset(model.embedding_offset, step)
     unfitted = bitstream.EmbeddingSide(step_index, offset_index, GaussianGrid.empty())
     real_codes = [_real_codes(frame, float(unfitted.offset), step, "embedding") for frame in model.embeddings]

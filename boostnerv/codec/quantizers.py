@@ -68,7 +68,7 @@ class WeightQuantizers(nn.Module):
     def dequantize(self, codes: Tensor) -> dict[str, Tensor]:
         """Tensors by name from rounded codes ``[P]``."""
         flat = codes * self.steps[self.segment]
-        parts = flat.split(self.counts.tolist())
+        parts = torch.split(flat, self.counts.tolist())
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 
 

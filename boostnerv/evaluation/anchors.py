@@ -36,6 +36,7 @@ from boostnerv.config import Anchor
 from boostnerv.errors import UserError, nearest
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure, merged
 from boostnerv.evaluation.metrics import Frames
+from boostnerv.progress import Progress, silent
 from boostnerv.video.ffmpeg import (
     FfmpegError,
     binary,
@@ -52,7 +53,6 @@ GOP_FRAMES = 256
 _SWS_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 _TAGS = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"}
 
-Progress = Callable[[str, int, int], None]
 """Called with ("encode" or "measure", frames done, frames in all)."""
 
 
@@ -91,9 +91,7 @@ ENCODERS: Mapping[str, Encoder] = {
         pixel_formats=("yuv420p", "yuv444p", "yuv420p10le"),
         version_pattern=r"x265 \(build \d+\) - ([^:\s]+)",
         # One frame at a time: more would change the file with the number of cores.
-        thread_options=lambda threads: {
-            "x265-params": f"log-level=error:info=0:frame-threads=1:pools={threads}"
-        },
+        thread_options=lambda threads: {"x265-params": f"log-level=error:info=0:frame-threads=1:pools={threads}"},
     ),
     "svt-av1": Encoder(
         library="libsvtav1",
@@ -192,7 +190,7 @@ def encode_anchor(
     stream_path: str | Path,
     *,
     threads: int,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> AnchorPoint:
     """Code uint8 RGB frames ``[T, H, W, 3]`` into `stream_path`, decode that file again and measure it.
 
@@ -278,9 +276,10 @@ def _preset(anchor: Anchor) -> str:
 
 
 def _pixel_format(anchor: Anchor) -> str:
-    """What the experiment says; the codec's own first choice where it says nothing."""
-    given = "pixel_format" in anchor.model_fields_set
-    return anchor.pixel_format if given else _encoder(anchor).pixel_formats[0]
+    """What the encoder is given: as the experiment says, in 10 bits where the codec has no 8 (VVenC)."""
+    formats, in_10_bits = _encoder(anchor).pixel_formats, f"{anchor.pixel_format}10le"
+    only_in_10_bits = anchor.pixel_format not in formats and in_10_bits in formats
+    return in_10_bits if only_in_10_bits else anchor.pixel_format
 
 
 def _padded_size(pixels: Frames, pixel_format: str) -> tuple[int, int]:
@@ -288,9 +287,7 @@ def _padded_size(pixels: Frames, pixel_format: str) -> tuple[int, int]:
     return (height + height % 2, width + width % 2) if "420" in pixel_format else (height, width)
 
 
-def _encode_graph(
-    anchor: Anchor, quality: int, size: tuple[int, int], fps: float, threads: int, path: Path
-) -> Any:
+def _encode_graph(anchor: Anchor, quality: int, size: tuple[int, int], fps: float, threads: int, path: Path) -> Any:
     encoder = _encoder(anchor)
     to_yuv = f"scale=in_range=pc:out_range=tv:out_color_matrix=bt709:out_chroma_loc=left:flags={_SWS_FLAGS}"
     options = {
@@ -323,7 +320,7 @@ def _shown(graph: Any, names: Mapping[Path, str]) -> str:
     return shlex.join(arguments)
 
 
-def _encode(graph: Any, pixels: Frames, size: tuple[int, int], what: str, progress: Progress | None) -> float:
+def _encode(graph: Any, pixels: Frames, size: tuple[int, int], what: str, progress: Progress) -> float:
     """Pipe all frames into `graph`; returns its wall time in seconds."""
     command = ffmpeg.compile(
         graph.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+error"), cmd=binary()
@@ -334,14 +331,13 @@ def _encode(graph: Any, pixels: Frames, size: tuple[int, int], what: str, progre
     return time.perf_counter() - start
 
 
-def _feed(pipe: IO[bytes], pixels: Frames, size: tuple[int, int], progress: Progress | None) -> None:
+def _feed(pipe: IO[bytes], pixels: Frames, size: tuple[int, int], progress: Progress) -> None:
     height, width = pixels.shape[1:3]
     margins = ((0, size[0] - height), (0, size[1] - width), (0, 0))
     try:
         for index in range(len(pixels)):
             pipe.write(np.pad(pixels[index], margins, mode="edge").tobytes())
-            if progress:
-                progress("encode", index + 1, len(pixels))
+            progress(index + 1, "encoding")
         pipe.close()
     except BrokenPipeError:
         # ffmpeg gave up; its exit code and its own words are looked at by `_running`.
@@ -355,7 +351,7 @@ def _decode_and_measure(
     size: tuple[int, int],
     threads: int,
     what: str,
-    progress: Progress | None,
+    progress: Progress,
 ) -> tuple[str, float, Quality]:
     """Decode `stream` into a temporary file beside it; returns (command, wall time in seconds, quality)."""
     frames, height, width = pixels.shape[:3]
@@ -376,8 +372,7 @@ def _decode_and_measure(
                 "try another ffmpeg by FFMPEG_BINARY"
             )
         decoded_pixels = np.memmap(raw, dtype=np.uint8, mode="r", shape=shape)[:, :height, :width]
-        report = functools.partial(progress, "measure") if progress else None
-        quality = measure(pixels, decoded_pixels, progress=report)
+        quality = measure(pixels, decoded_pixels, progress=lambda done, note="": progress(done, "measuring"))
     return _shown(graph, {stream: stream.name, raw: raw.name}), decode_s, quality
 
 

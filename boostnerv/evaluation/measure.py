@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from boostnerv import files
 from boostnerv.evaluation import metrics
+from boostnerv.progress import Progress, silent
 
-Progress = Callable[[int, int], None]
 """Called with (frames done, frames in all) after every batch."""
 
 
@@ -45,7 +45,7 @@ def measure(
     reference: metrics.Frames,
     test: metrics.Frames,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     batch: int = 4,
     device: str = "cpu",
 ) -> Quality:
@@ -66,8 +66,7 @@ def measure(
             values = metrics.ms_ssim(left, right, device=device)
             assert values is not None
             similarities += values.tolist()
-        if progress:
-            progress(len(errors), frames)
+        progress(len(errors))
     frame_psnr_db = tuple(metrics.psnr_from_mse_db(errors).tolist())
     return Quality(
         frame_psnr_db=frame_psnr_db,
@@ -84,9 +83,7 @@ def bits_per_pixel(file_bytes: int, frames: int, height: int, width: int) -> flo
     return 8 * file_bytes / (frames * height * width)
 
 
-def write_quality(
-    quality: Quality, json_path: str | Path, csv_path: str | Path, extra: Mapping[str, Any]
-) -> None:
+def write_quality(quality: Quality, json_path: str | Path, csv_path: str | Path, extra: Mapping[str, Any]) -> None:
     """Write the video's values together with `extra` as one flat JSON, and the frames' values as CSV.
 
     The CSV has the columns frame (from 0), psnr_db and ms_ssim; a missing MS-SSIM is an empty cell.

@@ -40,13 +40,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("identity", "dataset", "text", "", "name of the data set", required=True),
     Column("identity", "video", "text", "", "name of the video", required=True),
     Column("identity", "kind", "text", "", "model or anchor", required=True),
-    Column(
-        "identity", "codec", "text", "", "model or classical codec, e.g. hnerv-boost, x265", required=True
-    ),
+    Column("identity", "codec", "text", "", "model or classical codec, e.g. hnerv-boost, x265", required=True),
     Column("identity", "run", "text", "", "name of the run or anchor point", required=True),
-    Column(
-        "identity", "size_label", "text", "", "size as the experiment calls it; of an anchor, its quality"
-    ),
+    Column("identity", "size_label", "text", "", "size as the experiment calls it; of an anchor, its quality"),
     Column("identity", "seed", "int", "", "random seed of the run"),
     Column("identity", "frames", "int", "frames", "frames of the video, T", required=True),
     Column("identity", "height", "int", "pixels", "height of a frame, H", required=True),
@@ -55,16 +51,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("rate", "file_bytes", "int", "bytes", "size of the file that was decoded", required=True),
     Column("rate", "bpp", "float", "bit/pixel", "8 · file_bytes / (T · H · W)", required=True),
     Column("rate", "header_bytes", "int", "bytes", "part of the file: header, section table and checksums"),
-    Column(
-        "rate", "side_bytes", "int", "bytes", "part of the file: means, scales and ranges of coded tensors"
-    ),
+    Column("rate", "side_bytes", "int", "bytes", "part of the file: means, scales and ranges of coded tensors"),
     Column("rate", "weights_bytes", "int", "bytes", "part of the file: coded weights"),
     Column("rate", "embedding_bytes", "int", "bytes", "part of the file: coded embeddings"),
     Column("rate", "keyframes_bytes", "int", "bytes", "part of the file: keyframes"),
     Column("rate", "estimated_bytes", "float", "bytes", "what the entropy model estimates; never the rate"),
-    Column(
-        "quality", "psnr_db", "float", "dB", "PSNR of the decoded frames, mean over frames", required=True
-    ),
+    Column("quality", "psnr_db", "float", "dB", "PSNR of the decoded frames, mean over frames", required=True),
     Column("quality", "psnr_of_mean_mse_db", "float", "dB", "PSNR of the mean squared error of all frames"),
     Column("quality", "ms_ssim", "float", "", "MS-SSIM of the decoded frames, mean over frames"),
     Column("quality", "psnr_float_db", "float", "dB", "PSNR before quantisation, mean over frames"),
@@ -75,14 +67,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("cost", "kmac_per_pixel", "float", "kMAC/pixel", "multiply-accumulates of decoding, in thousands"),
     Column("cost", "train_s", "float", "s", "wall time of training"),
     Column("cost", "finetune_s", "float", "s", "wall time of fine-tuning"),
-    Column(
-        "cost", "encode_s", "float", "s", "wall time of coding to the file; of an anchor, all of its encoding"
-    ),
+    Column("cost", "encode_s", "float", "s", "wall time of coding to the file; of an anchor, all of its encoding"),
     Column("cost", "decode_s", "float", "s", "wall time of decoding the file to RGB frames"),
     Column("cost", "decode_fps", "float", "1/s", "frames decoded in a second"),
-    Column(
-        "cost", "peak_memory_mib", "float", "MiB", "most memory taken by training, of the device it ran on"
-    ),
+    Column("cost", "peak_memory_mib", "float", "MiB", "most memory taken by training, of the device it ran on"),
     Column("cost", "device", "text", "", "where it was trained, or encoded"),
     Column("provenance", "config_sha256", "text", "", "identity of the settings of the run"),
     Column(
@@ -102,9 +90,7 @@ COLUMNS: tuple[Column, ...] = (
         "",
         "whether the same seed on the same device repeats it exactly",
     ),
-    Column(
-        "provenance", "frames_match_encoder", "bool", "", "whether decoding gave the frames the encoder had"
-    ),
+    Column("provenance", "frames_match_encoder", "bool", "", "whether decoding gave the frames the encoder had"),
     Column("provenance", "command", "text", "", "command that made the file"),
     Column("provenance", "encoder_version", "text", "", "version of ffmpeg and of the anchor's library"),
     Column("provenance", "threads", "int", "", "threads the anchor's encoder was given"),
@@ -165,9 +151,7 @@ def read_points(path: str | Path) -> list[Point]:
 def columns_page() -> str:
     """The columns as a Markdown table."""
     lines = ["| group | column | unit | meaning |", "|---|---|---|---|"]
-    lines += [
-        f"| {column.group} | `{column.name}` | {column.unit} | {column.meaning} |" for column in COLUMNS
-    ]
+    lines += [f"| {column.group} | `{column.name}` | {column.unit} | {column.meaning} |" for column in COLUMNS]
     return "\n".join(lines) + "\n"
 
 
@@ -199,9 +183,7 @@ def _typed(column: Column, value: Any, where: str) -> Value:
 
 
 def _check_rate(point: Point, where: str) -> None:
-    file_bytes, frames, height, width = (
-        int(point[name] or 0) for name in ("file_bytes", "frames", "height", "width")
-    )
+    file_bytes, frames, height, width = (int(point[name] or 0) for name in ("file_bytes", "frames", "height", "width"))
     if min(frames, height, width) < 1 or file_bytes < 0:
         raise UserError(f"{where}: {file_bytes} bytes for {frames} frames of {height}x{width} cannot be")
     expected = bits_per_pixel(file_bytes, frames, height, width)
@@ -256,10 +238,7 @@ def _cell(value: Value) -> str:
 
 
 def _parsed(cells: Mapping[str, str], where: str) -> Point:
-    return {
-        column.name: _typed(column, _parse(column.kind, cells.get(column.name, "")), where)
-        for column in COLUMNS
-    }
+    return {column.name: _typed(column, _parse(column.kind, cells.get(column.name, "")), where) for column in COLUMNS}
 
 
 def _parse(kind: str, cell: str) -> Value:

@@ -6,7 +6,7 @@ The published modules hold 1×1 convolutions on 1×1 maps where ours hold linear
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -15,12 +15,16 @@ from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel
 
 # Original name → ours, applied in order; a name is complete when nothing of the original is left in it.
-_AFFINE = [
-    (r"sft_block\.sft([01])\.SFT_(scale|shift)_conv([01])", lambda m: f"residual.affine{m[1]}.{m[2]}.{2 * int(m[3])}"),
+_Rules = list[tuple[str, str | Callable[[re.Match[str]], str]]]
+_AFFINE: _Rules = [
+    (
+        r"sft_block\.sft([01])\.SFT_(scale|shift)_conv([01])",
+        lambda m: f"residual.affine{m[1]}.{m[2]}.{2 * int(m[3])}",
+    ),
     (r"sft_block\.conv([01])", r"residual.conv\1"),
 ]
-_BLOCK = [*_AFFINE, (r"conv\.upconv\.0", "upsample.conv")]
-_ENCODER = [
+_BLOCK: _Rules = [*_AFFINE, (r"conv\.upconv\.0", "upsample.conv")]
+_ENCODER: _Rules = [
     (r"^encoder\.downsample_layers\.(\d+)\.([01])", lambda m: f"encoder.stages.{2 * int(m[1])}.{m[2]}"),
     (r"^encoder\.stages\.(\d+)\.0\.(?=[dnpg])", lambda m: f"encoder.stages.{2 * int(m[1]) + 1}."),
     (r"dwconv", "depthwise"),
@@ -28,8 +32,8 @@ _ENCODER = [
     (r"pwconv2", "project"),
     (r"gamma$", "layer_scale"),
 ]
-_HEAD = [(r"^head_layer", "decoder.head"), (r"^stem_t", "decoder.condition")]
-_RULES = {
+_HEAD: _Rules = [(r"^head_layer", "decoder.head"), (r"^stem_t", "decoder.condition")]
+_RULES: dict[str, _Rules] = {
     "nerv-boost": [*_BLOCK, *_HEAD, (r"^stem\.", "decoder.stem."), (r"^layers\.", "decoder.stages.")],
     "hnerv-boost": [
         *_ENCODER,

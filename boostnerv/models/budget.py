@@ -97,7 +97,13 @@ def total_parameters(entry: Architecture, spec: Spec) -> int:
 
 def _make_spec(entry: Architecture, settings: ModelSettings, frames: int, height: int, width: int) -> Spec:
     fields = {field.name: field for field in dataclasses.fields(entry.spec)}
-    fixed = {"frames": frames, "height": height, "width": width, "strides": settings.strides, "fc_dim": 1}
+    fixed: dict[str, Any] = {
+        "frames": frames,
+        "height": height,
+        "width": width,
+        "strides": settings.strides,
+        "fc_dim": 1,
+    }
     free = sorted(set(fields) - set(fixed))
     options: dict[str, Any] = {}
     for key, value in settings.options.items():

@@ -28,9 +28,7 @@ class TemporalAffine(nn.Module):
     @staticmethod
     def _branch(width: int, condition_width: int) -> nn.Sequential:
         # On a 1×1 map a convolution is a linear map, which costs a fraction of the call.
-        return nn.Sequential(
-            nn.Linear(condition_width, condition_width), nn.ReLU(), nn.Linear(condition_width, width)
-        )
+        return nn.Sequential(nn.Linear(condition_width, condition_width), nn.ReLU(), nn.Linear(condition_width, width))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         scale: Tensor = self.scale(condition)[:, :, None, None]

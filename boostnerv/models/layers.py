@@ -6,6 +6,7 @@ caller casts it; no block knows of files, training or quantisers.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -48,7 +49,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, widths: Sequence[int], activation: Callable[[], nn.Module]) -> None:
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(widths):
             layers += [nn.Linear(inputs, outputs), activation()]
         super().__init__(*layers)
 

@@ -29,6 +29,7 @@ from boostnerv import files
 from boostnerv.errors import UserError
 from boostnerv.evaluation.metrics import MS_SSIM_SMALLEST_SIDE
 from boostnerv.evaluation.points import Point
+from boostnerv.report.names import FILE_PARTS, MEAN_NAME
 from boostnerv.report.summaries import Summary, by_video, curves, over_seeds, over_videos, size_text
 
 # Without their yellow, which white paper swallows. Seven colours and eight markers make 56 pairs.
@@ -37,11 +38,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 LOG_ABOVE_RATIO = 8.0
 """Rates that span more than this are drawn on a logarithmic axis."""
 
-MEAN_NAME = "mean-over-videos"
-"""File name part of the figures that average over videos."""
-
 _AXES = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
-_FILE_PARTS = {"psnr_db": "psnr", "ms_ssim": "ms-ssim"}
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -76,17 +73,6 @@ class Look:
     line: str
 
 
-def figure_files(videos: Sequence[str]) -> tuple[str, ...]:
-    """Names of all files that `plot_points` writes for these videos."""
-    names = [*videos, MEAN_NAME] if len(videos) > 1 else list(videos)
-    return tuple(
-        f"{part}-{name}.{suffix}"
-        for name in names
-        for part in _FILE_PARTS.values()
-        for suffix in ("svg", "png")
-    )
-
-
 def plot_points(points: Sequence[Point], folder: str | Path) -> tuple[Path, ...]:
     """Write PSNR and MS-SSIM over bits per pixel for each video, and for their mean where there are several.
 
@@ -99,7 +85,7 @@ def plot_points(points: Sequence[Point], folder: str | Path) -> tuple[Path, ...]
         groups[MEAN_NAME] = over_videos(summaries)
     written: list[Path] = []
     for name, group in groups.items():
-        for metric, part in _FILE_PARTS.items():
+        for metric, part in FILE_PARTS.items():
             with matplotlib.rc_context(_STYLE):
                 written += _save(rate_distortion(group, metric, looks), Path(folder) / f"{part}-{name}")
     return tuple(written)
@@ -158,9 +144,7 @@ def _draw_curve(axes: Axes, name: str, group: Sequence[Summary], metric: str, lo
     rates = [summary.value("bpp") for summary in group]
     values = [summary.value(metric) for summary in group]
     spreads = [summary.std[metric] or 0.0 for summary in group]
-    axes.plot(
-        rates, values, look.line, color=look.colour, marker=look.marker, label=name, gid=f"curve-{name}"
-    )
+    axes.plot(rates, values, look.line, color=look.colour, marker=look.marker, label=name, gid=f"curve-{name}")
     if any(spreads):
         axes.errorbar(rates, values, yerr=spreads, fmt="none", ecolor=look.colour, elinewidth=1, capsize=2.5)
 
@@ -218,9 +202,7 @@ def _label_points(
     places = {id(summary): _place(axes, summary, metric) for summary in summaries}
     scene = _Scene(
         frame=axes.get_window_extent(),
-        markers=[
-            box for summary in summaries for box in _marker_boxes(axes, summary, metric, pixels_per_point)
-        ],
+        markers=[box for summary in summaries for box in _marker_boxes(axes, summary, metric, pixels_per_point)],
         lines=_line_samples(summaries, places),
         labels=[],
     )
@@ -266,12 +248,11 @@ def _marker_boxes(axes: Axes, summary: Summary, metric: str, pixels_per_point: f
 
 def _darker(colour: str) -> str:
     """The colour for small text: on white, the light ones of the palette are too weak for it."""
-    return to_hex([0.75 * share for share in to_rgb(colour)])
+    red, green, blue = to_rgb(colour)
+    return to_hex((0.75 * red, 0.75 * green, 0.75 * blue))
 
 
-def _line_samples(
-    summaries: Sequence[Summary], places: Mapping[int, tuple[float, float]]
-) -> list[tuple[float, float]]:
+def _line_samples(summaries: Sequence[Summary], places: Mapping[int, tuple[float, float]]) -> list[tuple[float, float]]:
     """Points on all curves, three pixels or so apart."""
     samples: list[tuple[float, float]] = []
     for group in curves(summaries).values():
@@ -308,12 +289,7 @@ def _best_offset(
 
 
 def _cost(box: Bbox, scene: _Scene) -> float:
-    outside = (
-        box.x0 < scene.frame.x0
-        or box.y0 < scene.frame.y0
-        or box.x1 > scene.frame.x1
-        or box.y1 > scene.frame.y1
-    )
+    outside = box.x0 < scene.frame.x0 or box.y0 < scene.frame.y0 or box.x1 > scene.frame.x1 or box.y1 > scene.frame.y1
     on_labels = sum(box.overlaps(other) for other in scene.labels)
     on_markers = sum(box.overlaps(other) for other in scene.markers)
     on_lines = sum(box.x0 <= x <= box.x1 and box.y0 <= y <= box.y1 for x, y in scene.lines)
@@ -376,7 +352,8 @@ def training_curves(histories: Mapping[str, History]) -> Figure:
             ms=4,
             label=label,
         )
-        lower.plot(list(history.loss), list(history.loss.values()), line, color=colour)
+        alone = marker if len(history.loss) == 1 else ""  # one epoch is no line
+        lower.plot(list(history.loss), list(history.loss.values()), line, color=colour, marker=alone, ms=4)
     if not any(history.psnr_db for history in histories.values()):
         upper.text(0.5, 0.5, "PSNR was not measured yet", ha="center", transform=upper.transAxes)
     upper.set_title("Training")

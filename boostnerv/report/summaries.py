@@ -59,14 +59,10 @@ def over_seeds(points: Sequence[Point]) -> list[Summary]:
     Raises `UserError` where there are no points.
     """
     if not points:
-        raise UserError(
-            "there are no points to show; run at least one model or anchor of the experiment first"
-        )
+        raise UserError("there are no points to show; run at least one model or anchor of the experiment first")
     groups: dict[tuple[Value, ...], list[Point]] = {}
     for point in points:
-        groups.setdefault((point["video"], point["kind"], point["codec"], _without_seed(point)), []).append(
-            point
-        )
+        groups.setdefault((point["video"], point["kind"], point["codec"], _without_seed(point)), []).append(point)
     return sorted((_summary(group) for group in groups.values()), key=_order)
 
 
@@ -79,9 +75,7 @@ def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
     for summary in summaries:
         key = (summary.kind, summary.codec, summary.curve, summary.size_label)
         groups.setdefault(key, []).append(summary)
-    complete = [
-        group for group in groups.values() if len({summary.video for summary in group}) == len(videos)
-    ]
+    complete = [group for group in groups.values() if len({summary.video for summary in group}) == len(videos)]
     context = f"Mean of {len(videos)} videos: {', '.join(videos)}"
     averaged = [
         Summary(

@@ -43,7 +43,9 @@ class About(Closed):
 
     def make_spec(self) -> Spec:
         """The spec with its class and types restored."""
-        fields = {key: tuple(value) if isinstance(value, list) else value for key, value in self.spec.items()}
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in self.spec.items()
+        }
         return architecture(self.architecture).spec(**fields)
 
 
@@ -111,4 +113,3 @@ def restore_quantized(path: Path) -> tuple[About, Quantized]:
         embedding_step=step,
         embedding_offset=offset,
     )
-

@@ -17,9 +17,10 @@ from pytorch_optimizer import Adan
 from torch import Tensor, nn
 
 from boostnerv.config import Finetuning, Training
+from boostnerv.errors import InterruptedBySignal
 from boostnerv.progress import Progress
 from boostnerv.training.schedules import learning_rate
-from boostnerv.training.state import Interrupted, SaveTimer, StateFolder, StopRequest
+from boostnerv.training.state import SaveTimer, StateFolder, StopRequest
 from boostnerv.training.tasks import Objective
 
 Recipe = Training | Finetuning
@@ -57,7 +58,7 @@ def fit(
 ) -> list[Record]:
     """Train `objective` on `frames` frames; returns a record an epoch.
 
-    Goes on from `state` where it holds one, saves there at intervals, and raises `Interrupted` after saving
+    Goes on from `state` where it holds one, saves there at intervals, and raises `InterruptedBySignal` after saving
     when a signal asks to stop. `on_record` gets all records so far after every epoch.
     """
     optimizer = make_optimizer(recipe, list(objective.parameters()))
@@ -72,7 +73,9 @@ def fit(
                 order = epoch_order(frames, settings.seed, epoch).to(device)
             rate = learning_rate(recipe.lr, step / total)
             indices = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            loss, psnr = train_step(objective, optimizer, indices, rate, recipe.clip_norm, _noise(settings, step, device))
+            loss, psnr = train_step(
+                objective, optimizer, indices, rate, recipe.clip_norm, _noise(settings, step, device)
+            )
             position.advance(loss, psnr)
             progress(step + 1)
             if batch == steps_per_epoch - 1:
@@ -84,7 +87,7 @@ def fit(
                 progress(step + 1, f"{record['train_psnr_db']:.2f} dB, loss {record['loss']:.3f}")
             if stop.signal_number is not None and step + 1 < total:
                 position.save(state, objective, optimizer)
-                raise Interrupted(stop.signal_number, f"in epoch {epoch + 1} of {recipe.epochs}")
+                raise InterruptedBySignal(stop.signal_number, f"in epoch {epoch + 1} of {recipe.epochs}")
             if timer.due() and step + 1 < total:
                 position.save(state, objective, optimizer)
     return position.records

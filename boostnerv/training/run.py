@@ -12,11 +12,11 @@ import torch
 from boostnerv import files, provenance
 from boostnerv.config import Closed, FinetuneJob, TrainJob, config_hash
 from boostnerv.errors import UserError, nearest
-from boostnerv.models.architecture import build_model
+from boostnerv.models.architecture import build_model, to_channels_last
 from boostnerv.models.budget import resolve
 from boostnerv.progress import Progress
 from boostnerv.training import checkpoint
-from boostnerv.training.loop import LoopSettings, Record, Recipe, fit
+from boostnerv.training.loop import LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
 from boostnerv.training.state import StateFolder
 from boostnerv.training.tasks import EntropyMinimisation, Objective, Regression, ResidentVideo
@@ -50,7 +50,7 @@ def train_video(
     manifest = frames.manifest
     check_frame_size(job.training.loss, manifest.height, manifest.width)
     spec = resolve(job.model, manifest.frames, manifest.height, manifest.width)
-    model = build_model(job.model.name, spec, job.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = to_channels_last(build_model(job.model.name, spec, job.seed), device)
     about = checkpoint.About(
         kind="trained",
         architecture=job.model.name,
@@ -92,7 +92,7 @@ def finetune_video(
             "train on these frames, or give the frames it was trained on"
         )
     check_frame_size(job.finetuning.loss, manifest.height, manifest.width)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = to_channels_last(model, device)
     objective = EntropyMinimisation(model, ResidentVideo(frames.pixels, device), job.finetuning).to(device)
     settings = LoopSettings(job.seed, save_every_s)
     state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))

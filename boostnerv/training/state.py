@@ -28,14 +28,6 @@ from boostnerv.files import final
 _FORMAT = 1
 
 
-class Interrupted(Exception):
-    """A signal asked to stop; the state is saved. `signal_number` decides the exit code."""
-
-    def __init__(self, signal_number: int, where: str) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name} {where}; the state is saved, run the same command to go on")
-        self.signal_number = signal_number
-
-
 class StateFolder:
     """The folder of one training's state; `identity` is the hash of all that defines the training."""
 

@@ -11,7 +11,7 @@ Frames are converted by ffmpeg with its default flags, so that they equal the PN
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -30,18 +30,18 @@ _STREAM = re.compile(r"^ +Stream #(?P<stream>\d+:\d+).*?: Video: (?P<codec>\w+)(
 _USED = re.compile(r"^ +Stream #(?P<stream>\d+:\d+) .*-> showinfo")
 _DURATION = re.compile(r"^ +Duration: (\d+):(\d+):(\d+\.\d+)")
 _ROTATION = re.compile(r"^ +Display Matrix: rotation of (-?\d+(?:\.\d+)?) degrees")
-_CLOCK = re.compile(r"\] config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
+_CLOCK = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
 _FRAME = re.compile(
-    r"\] n: *\d+ pts: *(?P<pts>NOPTS|-?\d+) .*fmt:(?P<format>\S+) .*sar:(?P<sar>\d+/\d+) "
+    r"n: *\d+ pts: *(?P<pts>NOPTS|-?\d+) .*fmt:(?P<format>\S+) .*sar:(?P<sar>\d+/\d+) "
     r"s:(?P<width>\d+)x(?P<height>\d+) i:(?P<field>\S)"
 )
 _COLOUR = re.compile(
-    r"\] color_range:(?P<range>\S+) color_space:(?P<matrix>\S+) "
+    r"color_range:(?P<range>\S+) color_space:(?P<matrix>\S+) "
     r"color_primaries:(?P<primaries>\S+) color_trc:(?P<transfer>\S+)"
 )
 _FIELD_ORDERS = {"T": "tff", "B": "bff"}
 
-# Log lines after which some pixels are not those of the file's author. ffmpeg conceals such damage and goes on.
+# Log lines after which some pixels are not the author's: ffmpeg conceals such damage and goes on.
 _DAMAGE = re.compile(
     r"corrupt decoded frame|corrupt input packet|error while decoding|error submitting packet|"
     r"error during demuxing|partial file|file ended prematurely|invalid data found|packet corrupt",
@@ -77,21 +77,23 @@ class _Reading:
     damage: str = ""
 
     def add(self, line: str) -> None:
-        if "Parsed_showinfo" in line:
-            self._add_frame_line(line)
-            return
-        level, text = ffmpeg.split_line(line)
-        if level != "info" and not self.damage and _DAMAGE.search(text):
-            self.damage = text
-        if level == "info" and not self.used:
-            self._add_description(text)
+        """Take in one line.
 
-    def _add_frame_line(self, line: str) -> None:
-        if match := _FRAME.search(line):
+        Up to the line that names the used stream ffmpeg describes the input, free texts of the file included.
+        After it the threads of ffmpeg write at the same time: a line may hold parts of two, and the second
+        part has neither prefix nor level. Each part that counts here is whole, so it is searched for anywhere.
+        """
+        level, text = ffmpeg.split_line(line)
+        if not self.used and level == "info":
+            self._add_description(text)
+            return
+        if not self.damage and (found := _DAMAGE.search(text)):
+            self.damage = text[found.start() :].strip()
+        if match := _FRAME.search(text):
             self._add_frame(match)
-        elif not self.colours and (match := _COLOUR.search(line)):
+        elif not self.colours and (match := _COLOUR.search(text)):
             self.colours = match.groupdict()
-        elif not self.time_base and (match := _CLOCK.search(line)):
+        elif not self.time_base and (match := _CLOCK.search(text)):
             base, rate = match.group(1, 2), match.group(3, 4)
             self.time_base = _fraction(*base) or Fraction(0)
             self.rate = _fraction(*rate)
@@ -160,25 +162,25 @@ class ClipDecoder:
     notes: list[str]
     _reading: _Reading
 
-    def frames(self) -> Iterator[npt.NDArray[np.uint8]]:
+    def frames(self) -> Generator[npt.NDArray[np.uint8]]:
         """Yield uint8 RGB [height, width, 3], each a new array; raises `UserError` for a damaged file."""
         shape = (*(self.geometry.scaled or (self.info.display_height, self.info.display_width)), 3)
         count = 0
         try:
             with ffmpeg.running(self._graph(), self._reading.add) as process:
                 while (picture := _read_picture(process, shape)) is not None:
-                    yield _cut(picture, self.geometry)
                     count += 1
+                    if count > self.preparation.first_frame:
+                        yield _cut(picture, self.geometry)
                 process.finish()
         except ffmpeg.FfmpegError as error:
             raise UserError(f"{self.path} cannot be decoded ({error}); check that it plays") from error
         self._check_reading(count)
-        self._note_errors(process.log)
 
     def timing(self) -> Timing:
-        first = self.preparation.first_frame
-        end = first + self.preparation.frame_count if self.preparation.frame_count else None
-        result, notes = timing(self._reading.ticks[first:end], self._reading.time_base, self._reading.rate)
+        """When the frames are shown, from the timestamps in the file."""
+        used = slice(self.preparation.first_frame, _end(self.preparation))
+        result, notes = timing(self._reading.ticks[used], self._reading.time_base, self._reading.rate)
         self.notes += [note for note in notes if note not in self.notes]
         return result
 
@@ -186,37 +188,39 @@ class ClipDecoder:
         stream = _input(self.path, self.raw)["V:0"].filter("showinfo", checksum=0)
         if self.preparation.interlaced == "deinterlace" and self.info.interlaced:
             stream = stream.filter("bwdif", mode="send_frame", parity=self.info.field_order, deint="all")
-        if range_of_frames := _trim(self.preparation):
-            stream = stream.filter("trim", **range_of_frames)
         if self.geometry.scaled:
             height, width = self.geometry.scaled
             stream = stream.filter("scale", width, height, flags="bicubic")
-        return stream.output("pipe:1", format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough")
+        # Not the filter `trim`: it starts to count anew where the colours of a file change on the way.
+        end = _end(self.preparation)
+        limit = {"vframes": end} if end else {}
+        return _output(stream, format="rawvideo", pix_fmt="rgb24", **limit)
 
     def _check_reading(self, count: int) -> None:
+        """Raise `UserError` for what only reading shows; `count` frames came, skipped ones included."""
         preparation, reading = self.preparation, self._reading
-        first, wanted = preparation.first_frame, preparation.frame_count
+        first, end = preparation.first_frame, _end(preparation)
         if reading.damage:
             raise damaged(self.path, reading.damage)
-        if count == 0 or (wanted is not None and count < wanted):
-            raise too_few(self.path, preparation, len(reading.ticks))
-        last = first + count
-        if reading.first_change and reading.first_change[0] < last:
+        if count <= first or (end is not None and count < end):
+            raise too_few(self.path, preparation, count)
+        if reading.first_change and reading.first_change[0] < count:
             index, shape = reading.first_change
             raise UserError(
-                f"{self.path} changes at frame {index} from {_described(reading.shape)} to {_described(shape)}: "
-                "cut it there, or use the frames before with preparation.frame_count"
+                f"{self.path} changes at frame {index} from {_described(reading.shape)} to "
+                f"{_described(shape)}: cut it there, or use the frames before with preparation.frame_count"
             )
-        late = [index for index in reading.field_orders.values() if first <= index < last]
+        late = [index for index in reading.field_orders.values() if first <= index < count]
         if late and not self.info.interlaced and preparation.interlaced != "keep":
             raise UserError(
                 f"{self.path} is interlaced from frame {min(late)} on, not before: cut it there, or set "
                 "preparation.interlaced to keep"
             )
-
-    def _note_errors(self, log: ffmpeg.Log) -> None:
-        texts = dict.fromkeys(ffmpeg.split_line(line)[1] for line in log.problems)
-        self.notes += [f"ffmpeg reported: {text}" for text in list(texts)[:3]]
+        if count > len(reading.ticks) or (end is None and count < len(reading.ticks)):
+            raise UserError(
+                f"{self.path} has {len(reading.ticks)} frames, of which {count} passed the filters, as its "
+                "properties change on the way: convert it to one that keeps them"
+            )
 
 
 def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None) -> ClipDecoder:
@@ -284,6 +288,7 @@ def too_few(path: str | Path, preparation: Preparation, total: int) -> UserError
 
 
 def damaged(path: str | Path, what: str) -> UserError:
+    """The sentence for a file some of whose pixels are lost."""
     return UserError(
         f"{path} is damaged ({what.rstrip('.')}): get an intact copy, or accept ffmpeg's repair with "
         f"`ffmpeg -i {Path(path).name} -c:v ffv1 repaired.mkv` and use that file"
@@ -302,12 +307,17 @@ def _input(path: Path, raw: RawVideo | None) -> ffmpeg.Graph:
     )
 
 
+def _output(stream: ffmpeg.Graph, **options: str | int) -> ffmpeg.Graph:
+    """Every frame once, whatever its time; no metadata, whose free texts would only confuse the log."""
+    return stream.output("pipe:1", fps_mode="passthrough", map_metadata=-1, **options)
+
+
 def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
     """Decode the first frames and collect what the log says of them."""
     if not path.is_file():
         raise UserError(f"there is no video file {path}; check the path")
     stream = _input(path, raw)["V:0"].filter("showinfo", checksum=0)
-    graph = stream.output("pipe:1", format="null", vframes=_PROBED_FRAMES, fps_mode="passthrough")
+    graph = _output(stream, format="null", vframes=_PROBED_FRAMES)
     reading = _Reading()
     try:
         with ffmpeg.running(graph, reading.add) as process:
@@ -336,10 +346,10 @@ def _cut(picture: npt.NDArray[np.uint8], window: Geometry) -> npt.NDArray[np.uin
     return np.ascontiguousarray(picture[rows, columns])
 
 
-def _trim(preparation: Preparation) -> dict[str, int]:
-    first, count = preparation.first_frame, preparation.frame_count
-    limits = {"start_frame": first} if first else {}
-    return {**limits, "end_frame": first + count} if count else limits
+def _end(preparation: Preparation) -> int | None:
+    """Index after the last frame that is used, None for the end of the video."""
+    count = preparation.frame_count
+    return None if count is None else preparation.first_frame + count
 
 
 def _raw_frame_bytes(path: Path, raw: RawVideo) -> int:
@@ -347,8 +357,7 @@ def _raw_frame_bytes(path: Path, raw: RawVideo) -> int:
         return ffmpeg.frame_bytes(raw.pixel_format, raw.height, raw.width)
     except ffmpeg.FfmpegError as error:
         raise UserError(
-            f"frames of {raw.width}x{raw.height} {raw.pixel_format} are not possible ({error}); "
-            f"correct raw of {path}"
+            f"frames of {raw.width}x{raw.height} {raw.pixel_format} are not possible ({error}); correct raw of {path}"
         ) from error
 
 
@@ -377,14 +386,10 @@ def _notes(info: SourceInfo, preparation: Preparation, start: _Reading) -> list[
         notes.append(f"rotated by {info.rotation_degrees:g} degrees counter-clockwise, as the file asks for")
     if info.interlaced:
         treated = preparation.interlaced == "deinterlace"
-        notes.append(
-            "deinterlaced by bwdif, one frame for each frame" if treated else "interlaced, kept as is"
-        )
+        notes.append("deinterlaced by bwdif, one frame for each frame" if treated else "interlaced, kept as is")
     if info.aspect != 1:
         treated = preparation.sample_aspect == "square"
-        notes.append(
-            "scaled to square pixels" if treated else f"pixel aspect {info.sample_aspect} kept as is"
-        )
+        notes.append("scaled to square pixels" if treated else f"pixel aspect {info.sample_aspect} kept as is")
     if info.is_hdr:
         notes.append(f"HDR values (transfer {info.transfer}) kept as they are")
     videos = [rest for _, rest in start.streams.values() if "(attached pic)" not in rest]

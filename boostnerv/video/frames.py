@@ -6,6 +6,7 @@ array is written and read frame by frame, so that memory stays bounded whatever 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +116,7 @@ def extract_frames(
     def describe(written: _Written) -> Manifest:
         timing = decoder.timing()
         _check_length(video, source, written.count, preparation)
-        _check_rate(video, source, decoder.info.fps or timing.fps)
+        _check_rate(video, source, timing.fps)
         return Manifest(
             dataset=dataset,
             video=video.name,
@@ -137,7 +138,8 @@ def extract_frames(
 
     shape = (decoder.geometry.height, decoder.geometry.width)
     total = decoder.expected or (video.frames and len(range(preparation.first_frame, video.frames)))
-    return _write(_counted(decoder.frames(), total, progress), shape, output, describe)
+    with contextlib.closing(decoder.frames()) as frames:
+        return _write(_counted(frames, total, progress), shape, output, describe)
 
 
 def write_frames(
@@ -263,8 +265,8 @@ def _check_declared(video: VideoSpec, source: Path, info: SourceInfo, preparatio
     last = preparation.first_frame + (preparation.frame_count or 1)
     if video.frames is not None and last > video.frames:
         raise UserError(
-            f"video '{video.name}' has {video.frames} frames, but frames {preparation.first_frame} to {last - 1} "
-            "are asked for (the first is 0): lower preparation.first_frame or preparation.frame_count"
+            f"video '{video.name}' has {video.frames} frames, but frames {preparation.first_frame} to "
+            f"{last - 1} are asked for (the first is 0): lower preparation.first_frame or frame_count"
         )
 
 
@@ -274,8 +276,8 @@ def _check_length(video: VideoSpec, source: Path, count: int, preparation: Prepa
     found = preparation.first_frame + count
     if found != video.frames:
         raise UserError(
-            f"{source} has {found} frames, but the data set says {video.frames} of video '{video.name}'; correct "
-            "the data set or get the right file"
+            f"{source} has {found} frames, but the data set says {video.frames} of video '{video.name}'; "
+            "correct the data set or get the right file"
         )
 
 
@@ -326,9 +328,7 @@ def open_frames(manifest: str | Path) -> Frames:
     except FileNotFoundError as error:
         raise UserError(f"frames {path} are missing beside {manifest.name}; run their step again") from error
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f"frames {path} cannot be opened (cut off or no .npy file); run their step again"
-        ) from error
+        raise UserError(f"frames {path} cannot be opened (cut off or no .npy file); run their step again") from error
     expected = (described.frames, described.height, described.width, 3)
     if pixels.dtype != np.uint8 or pixels.shape != expected or not pixels.flags.c_contiguous:
         raise UserError(

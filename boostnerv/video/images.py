@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,9 +46,7 @@ _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 def image_files(folder: Path) -> tuple[Path, ...]:
     """The images of `folder` in natural order; raises `UserError` where there are none or two of one name."""
     files = [
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
     ]
     if not files:
         kinds = " ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
@@ -89,7 +87,7 @@ def probe_folder(folder: Path, fps: float | None = None) -> SourceInfo:
 
 @dataclass
 class FolderDecoder:
-    """Frames of a folder of images, prepared. `frames` may be used once; `timing` and `notes` hold after it."""
+    """Frames of a folder of images, prepared; `timing` and `notes` hold after `frames` was used."""
 
     path: Path
     preparation: Preparation
@@ -99,7 +97,7 @@ class FolderDecoder:
     expected: int | None
     notes: list[str] = field(default_factory=list)
 
-    def frames(self) -> Iterator[npt.NDArray[np.uint8]]:
+    def frames(self) -> Generator[npt.NDArray[np.uint8]]:
         """Yield uint8 RGB [height, width, 3]; raises `UserError` for an image that cannot be used."""
         first = self.preparation.first_frame
         for file in self.files[first : first + (self.expected or 0)]:
@@ -109,6 +107,7 @@ class FolderDecoder:
             yield self._prepared(picture)
 
     def timing(self) -> Timing:
+        """A constant rate, the default one where none is given."""
         if self.info.fps is None and (note := _ASSUMED) not in self.notes:
             self.notes.append(note)
         return Timing(self.info.fps or DEFAULT_FPS, None)
@@ -158,9 +157,7 @@ def _read(file: Path) -> tuple[npt.NDArray[np.uint8], str, list[str]]:
             upright = ImageOps.exif_transpose(image)
             return np.asarray(upright.convert("RGB")), (image.format or "unknown").lower(), notes
     except _BROKEN as error:
-        raise UserError(
-            f"image {file} cannot be read ({_short(error)}); replace it by an intact one"
-        ) from error
+        raise UserError(f"image {file} cannot be read ({_short(error)}); replace it by an intact one") from error
 
 
 def _check_image(image: Image.Image, file: Path) -> None:
@@ -196,9 +193,7 @@ def _scaled(picture: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDAr
     """Bicubic scaling by swscale, so that images and videos are scaled alike."""
     size = (picture.shape[1], picture.shape[0])
     source = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="rgb24", video_size=size)
-    graph = source.filter("scale", width, height, flags="bicubic").output(
-        "pipe:1", format="rawvideo", pix_fmt="rgb24"
-    )
+    graph = source.filter("scale", width, height, flags="bicubic").output("pipe:1", format="rawvideo", pix_fmt="rgb24")
     pixels = ffmpeg.run(graph, picture.tobytes()).stdout
     return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 

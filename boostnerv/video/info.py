@@ -32,9 +32,7 @@ class SourceInfo(Closed):
     rotation_degrees: float = Field(
         default=0, description="Counter-clockwise rotation that the file asks for; it is applied."
     )
-    sample_aspect: str = Field(
-        default="1:1", description="Width to height of a display pixel; 1:1 when unknown."
-    )
+    sample_aspect: str = Field(default="1:1", description="Width to height of a display pixel; 1:1 when unknown.")
     field_order: Literal["progressive", "tff", "bff"] = Field(
         default="progressive", description="Which field of an interlaced frame is first in time."
     )
@@ -47,6 +45,7 @@ class SourceInfo(Closed):
 
     @property
     def interlaced(self) -> bool:
+        """True where frames consist of two fields of different times."""
         return self.field_order != "progressive"
 
     @property
@@ -83,9 +82,7 @@ class Geometry:
 def check_allowed(info: SourceInfo, preparation: Preparation, where: str | Path) -> None:
     """Raise `UserError` for a property of the source that `preparation` does not say how to treat."""
     if info.interlaced and preparation.interlaced == "refuse":
-        raise UserError(
-            f"{where} is interlaced: set preparation.interlaced to deinterlace (bwdif) or to keep"
-        )
+        raise UserError(f"{where} is interlaced: set preparation.interlaced to deinterlace (bwdif) or to keep")
     if info.interlaced and preparation.interlaced == "deinterlace" and info.rotation_degrees:
         raise UserError(
             f"{where} is interlaced and asks for a rotation, and fields cannot be told apart after it: "
@@ -112,24 +109,23 @@ def geometry(info: SourceInfo, preparation: Preparation, where: str | Path) -> G
         height, width = scaled
     if preparation.fit == "source":
         return Geometry(scaled, 0, 0, height, width)
-    assert preparation.height is not None and preparation.width is not None
+    assert preparation.height is not None
+    assert preparation.width is not None
     to = (preparation.height, preparation.width)
     if preparation.fit == "resize":
         # One scaling to the final size: a scaling to square pixels before it would only blur.
         return Geometry(to if to != (height, width) or scaled else None, 0, 0, *to)
     if to[0] > height or to[1] > width:
         raise UserError(
-            f"{where} is {height}x{width} (height x width), smaller than the crop of {to[0]}x{to[1]}: choose a "
-            "smaller preparation.height and width, or fit: resize"
+            f"{where} is {height}x{width} (height x width), smaller than the crop of {to[0]}x{to[1]}: choose "
+            "a smaller preparation.height and width, or fit: resize"
         )
     centred = preparation.fit == "crop-center"
     top, left = ((height - to[0]) // 2, (width - to[1]) // 2) if centred else (0, 0)
     return Geometry(scaled, top, left, *to)
 
 
-def timing(
-    ticks: Sequence[int | None], time_base: Fraction, rate: Fraction | None
-) -> tuple[Timing, list[str]]:
+def timing(ticks: Sequence[int | None], time_base: Fraction, rate: Fraction | None) -> tuple[Timing, list[str]]:
     """Constant or variable rate, from the frames' timestamps in units of `time_base` seconds; and notes.
 
     `rate` is the nominal one. A time base that is too coarse for the rate (1 ms in Matroska) rounds every

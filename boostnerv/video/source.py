@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Protocol
 
@@ -42,8 +42,8 @@ class Decoder(Protocol):
     expected: int | None  # how many frames will come, None when only reading can tell
     notes: list[str]  # what a user should know of the conversion; complete after `timing`
 
-    def frames(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield uint8 RGB [geometry.height, geometry.width, 3]; raises `UserError`."""
+    def frames(self) -> Generator[npt.NDArray[np.uint8]]:
+        """Yield uint8 RGB [geometry.height, geometry.width, 3]; raises `UserError`. Closing it ends early."""
         ...
 
     def timing(self) -> Timing:

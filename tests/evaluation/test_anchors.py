@@ -125,10 +125,19 @@ def test_names_differ_where_settings_differ() -> None:
         Anchor(codec="x265", qualities=(28,)),
         Anchor(codec="x265", qualities=(28,), preset="fast"),
         Anchor(codec="x265", qualities=(28,), pixel_format="yuv420p10le"),
-        Anchor(codec="vvenc", qualities=(28,), pixel_format="yuv420p10le"),
+        Anchor(codec="vvenc", qualities=(28,)),
     ]
     names = [anchor_name(anchor, 28) for anchor in anchors]
     assert names == ["x265-q28", "x265-q28-fast", "x265-q28-yuv420p10le", "vvenc-q28"]
+
+
+def test_settings_that_went_through_json_mean_the_same(tmp_path: Path) -> None:
+    anchor = Anchor(codec="vvenc", qualities=(30,))
+    again = Anchor.model_validate(anchor.model_dump(mode="json"))
+    check_anchor(again)
+    point = encode_anchor(moving(2, 64, 64), 25.0, again, 30, tmp_path / "v.vvc", threads=1)
+    # VVenC has no 8 bits.
+    assert (point.run, point.pixel_format) == ("vvenc-q30", "yuv420p10le")
 
 
 def test_json_becomes_a_point(tmp_path: Path) -> None:
@@ -152,7 +161,7 @@ def test_json_becomes_a_point(tmp_path: Path) -> None:
     ("settings", "words"),
     [
         ({"codec": "svt-av1", "qualities": (30,), "pixel_format": "yuv444p"}, ["yuv420p or yuv420p10le"]),
-        ({"codec": "vvenc", "qualities": (30,), "pixel_format": "yuv420p"}, ["vvenc", "yuv420p10le"]),
+        ({"codec": "vvenc", "qualities": (30,), "pixel_format": "yuv444p"}, ["vvenc", "yuv420p10le"]),
         ({"codec": "x264", "qualities": (30, 60)}, ["quality 60", "0 to 51", "crf"]),
     ],
 )
@@ -165,7 +174,7 @@ def test_what_a_codec_cannot_do_is_refused_before_any_work(settings, words: list
 def test_what_the_encoder_refuses_is_told_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"vvenc on 2 frames of 16x16.*Error submitting video frame"):
         encoded(tmp_path, moving(2, 16, 16), "vvenc", 30)
-    with pytest.raises(UserError, match="x264 on 2 frames of 16x16.*preset"):
+    with pytest.raises(UserError, match=r"x264 on 2 frames of 16x16.*preset"):
         encoded(tmp_path, moving(2, 16, 16), "x264", 30, preset="quickly")
     assert list(tmp_path.iterdir()) == []
 
@@ -173,9 +182,7 @@ def test_what_the_encoder_refuses_is_told_and_leaves_no_file(tmp_path: Path) -> 
 def test_a_missing_encoder_is_named_with_what_there_is(tmp_path: Path, monkeypatch) -> None:
     # A program that answers like an ffmpeg that was built with x264 alone.
     poor = tmp_path / "ffmpeg"
-    poor.write_text(
-        "#!/bin/sh\necho 'ffmpeg version 1.0 of nobody'\necho ' ------'\necho ' V....D libx264  H.264'\n"
-    )
+    poor.write_text("#!/bin/sh\necho 'ffmpeg version 1.0 of nobody'\necho ' ------'\necho ' V....D libx264  H.264'\n")
     poor.chmod(poor.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("FFMPEG_BINARY", os.fspath(poor))
     with pytest.raises(UserError, match=r"no encoder libx265.*'x265'.*it can do: x264\. Set FFMPEG_BINARY"):

@@ -39,9 +39,7 @@ def test_tensors_give_the_recorded_values(golden) -> None:
 
 def test_bytes_give_the_values_of_their_tensors(golden) -> None:
     tensors, expected = golden
-    pred, target = (
-        (tensors[name] * 255).round().byte().permute(0, 2, 3, 1).numpy() for name in ("pred", "target")
-    )
+    pred, target = ((tensors[name] * 255).round().byte().permute(0, 2, 3, 1).numpy() for name in ("pred", "target"))
     as_floats = [torch.from_numpy(frames).permute(0, 3, 1, 2) / 255 for frames in (pred, target)]
     assert metrics.psnr_db(target, pred) == pytest.approx(metrics.psnr_of_tensors_db(*as_floats), abs=1e-4)
     assert metrics.ms_ssim(target, pred).tolist() == metrics.ms_ssim_of_tensors(*as_floats).tolist()

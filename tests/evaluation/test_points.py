@@ -51,9 +51,7 @@ def cells(kind: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def rows(draw: st.DrawFn) -> Point:
-    optional = {
-        column.name: draw(st.none() | cells(column.kind)) for column in COLUMNS if not column.required
-    }
+    optional = {column.name: draw(st.none() | cells(column.kind)) for column in COLUMNS if not column.required}
     return {column.name: result().get(column.name) for column in COLUMNS} | optional
 
 

@@ -45,9 +45,7 @@ def point(codec: str, run: str, size_label: str, file_bytes: int, psnr_db: float
     return {column.name: None for column in COLUMNS} | values | others
 
 
-def model_points(
-    video: str = "bunny", *, seed: int = 1, gain_db: float = 0.0, suffix: str = ""
-) -> list[Point]:
+def model_points(video: str = "bunny", *, seed: int = 1, gain_db: float = 0.0, suffix: str = "") -> list[Point]:
     return [
         point(
             codec,

@@ -11,9 +11,11 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from boostnerv.errors import UserError
 from boostnerv.report import plots
+from boostnerv.report.names import figure_files
 from boostnerv.report.summaries import over_seeds, over_videos, size_text
 from tests.report.results import ANCHORS, MODELS, anchor_points, model_points, point
 
@@ -51,7 +53,7 @@ def log_file(path: Path, *, epochs: int = 4, psnr_every: int = 2) -> Path:
 
 def test_every_point_is_drawn_and_labelled(tmp_path: Path) -> None:
     written = plots.plot_points([*model_points(), *anchor_points()], tmp_path)
-    assert [path.name for path in written] == list(plots.figure_files(["bunny"]))
+    assert [path.name for path in written] == list(figure_files(["bunny"]))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in written)
     for part, axis in (("psnr", "PSNR (dB)"), ("ms-ssim", "MS-SSIM")):
         svg, png = tmp_path / f"{part}-bunny.svg", tmp_path / f"{part}-bunny.png"
@@ -61,7 +63,8 @@ def test_every_point_is_drawn_and_labelled(tmp_path: Path) -> None:
         assert names <= set(found)
         for name, count in (("hnerv-boost", 4), ("nerv-boost", 1), ("x264", 4), ("x265", 4)):
             group = re.search(rf'<g id="curve-{name}">(.*?)</g>\s*</g>', svg.read_text(), re.DOTALL)
-            assert group and len(re.findall("<use ", group[1])) == count
+            assert group
+            assert len(re.findall("<use ", group[1])) == count
         assert png.read_bytes().startswith(PNG)
         assert png.stat().st_size > 20_000
 
@@ -99,11 +102,15 @@ def test_labels_are_clear_of_each_other_and_of_the_border(metric: str, crowded: 
     for left, right in itertools.combinations(boxes, 2):
         assert not left.overlaps(right)
     for box in boxes:
-        assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
-        assert axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
+        assert axes.bbox.x0 <= box.x0
+        assert box.x1 <= axes.bbox.x1
+        assert axes.bbox.y0 <= box.y0
+        assert box.y1 <= axes.bbox.y1
     whole = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
-    assert whole.x0 >= 0 and whole.y0 >= 0
-    assert whole.x1 <= figure.bbox.x1 and whole.y1 <= figure.bbox.y1
+    assert whole.x0 >= 0
+    assert whole.y0 >= 0
+    assert whole.x1 <= figure.bbox.x1
+    assert whole.y1 <= figure.bbox.y1
 
 
 def test_a_wide_range_of_rates_is_logarithmic_and_a_narrow_one_is_not() -> None:
@@ -132,7 +139,9 @@ def test_seeds_are_one_point_with_a_bar() -> None:
     axes = figure.axes[0]
     assert len(axes.texts) == 5
     assert len(axes.containers) == 2
-    bars = [bar.get_window_extent() for container in axes.containers for bar in container.lines[2]]
+    segments = [line for container in axes.containers for line in container.lines[2][0].get_segments()]
+    bars = [Bbox(axes.transData.transform(segment)) for segment in segments]
+    assert len(bars) == 5
     labels = [Text.get_window_extent(text) for text in axes.texts]
     assert not any(label.overlaps(bar) for label in labels for bar in bars)
 
@@ -153,11 +162,12 @@ def test_small_frames_say_why_there_is_no_similarity(tmp_path: Path) -> None:
 def test_several_videos_have_a_figure_each_and_their_mean(tmp_path: Path) -> None:
     points = [*model_points("a"), *model_points("b", gain_db=2.0), *anchor_points("a")]
     written = plots.plot_points(points, tmp_path)
-    assert [path.name for path in written] == list(plots.figure_files(["a", "b"]))
+    assert [path.name for path in written] == list(figure_files(["a", "b"]))
     mean = texts(tmp_path / "psnr-mean-over-videos.svg")
     assert "Mean of 2 videos: a, b" in mean
     # The anchors were run on one video only.
-    assert "hnerv-boost" in mean and "x264" not in mean
+    assert "hnerv-boost" in mean
+    assert "x264" not in mean
     assert len(over_videos(over_seeds(points))) == 5
 
 
@@ -179,6 +189,12 @@ def test_training_shows_every_run(tmp_path: Path) -> None:
     assert png.read_bytes().startswith(PNG)
     again = plots.plot_training(logs, tmp_path / "again")
     assert again[0].read_bytes() == svg.read_bytes()
+
+
+def test_one_epoch_can_be_seen(tmp_path: Path) -> None:
+    history = plots.read_history(log_file(tmp_path / "train.jsonl", epochs=1))
+    (line,) = plots.training_curves({"run": history}).axes[1].get_lines()
+    assert line.get_marker() == "o"
 
 
 def test_history_is_the_mean_loss_of_each_epoch(tmp_path: Path) -> None:

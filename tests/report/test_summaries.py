@@ -11,9 +11,7 @@ from tests.report.results import anchor_points, model_points, point
 
 def test_seeds_become_a_mean_and_a_standard_deviation() -> None:
     gains = {1: 0.0, 2: 0.3, 3: 0.9}
-    points = [
-        p for seed, gain in gains.items() for p in model_points(seed=seed, gain_db=gain, suffix=f"-s{seed}")
-    ]
+    points = [p for seed, gain in gains.items() for p in model_points(seed=seed, gain_db=gain, suffix=f"-s{seed}")]
     summaries = over_seeds(points)
     assert [summary.seeds for summary in summaries] == [3] * 5
     assert summaries[0].curve == "hnerv-boost"

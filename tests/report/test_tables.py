@@ -61,9 +61,7 @@ def test_several_videos_have_a_section_each_and_their_mean(tmp_path: Path) -> No
 
 
 def test_the_summary_is_for_programs(tmp_path: Path) -> None:
-    write_tables(
-        [*anchor_points(), *model_points()], tmp_path / "points.md", tmp_path / "tables" / "summary.csv"
-    )
+    write_tables([*anchor_points(), *model_points()], tmp_path / "points.md", tmp_path / "tables" / "summary.csv")
     with open(tmp_path / "tables" / "summary.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 13

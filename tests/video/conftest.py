@@ -34,9 +34,7 @@ def write_clip(path: Path, pixels: Pixels, *options: str, fps: int = 10) -> Path
     return path
 
 
-def synthetic(
-    path: Path, *options: str, size: str = "64x48", frames: int = 6, source: str = "testsrc2"
-) -> Path:
+def synthetic(path: Path, *options: str, size: str = "64x48", frames: int = 6, source: str = "testsrc2") -> Path:
     """Encode ffmpeg's test pattern into `path`."""
     ffmpeg("-f", "lavfi", "-i", f"{source}=size={size}:rate=10", "-frames:v", str(frames), *options, path)
     return path

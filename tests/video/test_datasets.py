@@ -97,5 +97,5 @@ def test_paths(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"its SHA-256 is {right}, not 1111"):
         fetch_source(wrong, path, "own")
     absent = DatasetSpec(name="d", videos=(VideoSpec(name="v", source=PathSource(path="no/such.mp4")),))
-    with pytest.raises(UserError, match="there is no video file no/such.mp4"):
+    with pytest.raises(UserError, match=r"there is no video file no/such.mp4"):
         fetch_source(absent.video("v"), path, "d")

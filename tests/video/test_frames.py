@@ -1,4 +1,4 @@
-"""Frames files: the pixels come back, the manifest describes them, and nothing half-written has a final name."""
+"""Frames files: pixels come back, manifests describe them, nothing half-written has a final name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from boostnerv.config import PathSource, Preparation, RawVideo, VideoSpec
 from boostnerv.errors import UserError
 from boostnerv.video.frames import Manifest, Pixels, extract_frames, open_frames, write_frames
 
-from .conftest import BUNNY, Extract, noise, reference, synthetic
+from .conftest import BUNNY, Extract, ffmpeg, noise, reference, synthetic
 
 
 def spec(source: Path, **declared: object) -> VideoSpec:
@@ -95,7 +95,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\[3, 5, 4, 3\], but x.json says uint8 \[3, 4, 5, 3\]"):
         open_frames(tmp_path / "x.json")
     path.unlink()
-    with pytest.raises(UserError, match="are missing beside x.json"):
+    with pytest.raises(UserError, match=r"are missing beside x.json"):
         open_frames(tmp_path / "x.json")
     with pytest.raises(UserError, match="does not exist"):
         open_frames(tmp_path / "y.json")
@@ -124,6 +124,10 @@ def test_bunny(bunny: Path, tmp_path: Path) -> None:
     chosen = [0, 1, 65, 131]
     pick = "select='" + "+".join(f"eq(n,{index})" for index in chosen) + "'"
     np.testing.assert_array_equal(frames.pixels[chosen], reference(bunny, tmp_path / "png", "-vf", pick))
+    small = tmp_path / "small"
+    small.mkdir()
+    ffmpeg("-i", bunny, "-s", "32x18", small / "%04d.png")
+    assert len(list(small.iterdir())) == 132
 
 
 def test_bunny_as_the_workflow_prepares_it(bunny: Path, tmp_path: Path) -> None:
@@ -155,9 +159,7 @@ def test_a_wrong_hash_is_refused(tmp_path: Path) -> None:
     path = synthetic(tmp_path / "a.mp4")
     source = PathSource(path=str(path), sha256="0" * 64)
     with pytest.raises(UserError, match="not the file that the data set describes: its SHA-256 is"):
-        extract_frames(
-            VideoSpec(name="v", source=source), path, Preparation(), tmp_path / "x" / "f.npy", dataset="d"
-        )
+        extract_frames(VideoSpec(name="v", source=source), path, Preparation(), tmp_path / "x" / "f.npy", dataset="d")
     assert not (tmp_path / "x").exists()
 
 
@@ -181,9 +183,7 @@ def test_an_exception_of_the_caller_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract_frames(
-            spec(path), path, Preparation(), tmp_path / "o" / "x.npy", dataset="d", progress=interrupt
-        )
+        extract_frames(spec(path), path, Preparation(), tmp_path / "o" / "x.npy", dataset="d", progress=interrupt)
     assert not list((tmp_path / "o").iterdir())
 
 
@@ -207,9 +207,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
-    path = synthetic(
-        tmp_path / "long.mp4", "-c:v", "libx264", "-preset", "ultrafast", size="640x480", frames=160
-    )
+    path = synthetic(tmp_path / "long.mp4", "-c:v", "libx264", "-preset", "ultrafast", size="640x480", frames=160)
     peaks = [_peak_mib(path, count, tmp_path) for count in (10, 160)]
     # 150 more frames are 132 MiB.
     assert peaks[1] - peaks[0] < 30

@@ -78,7 +78,7 @@ def test_sixteen_bits_are_refused(pixel_format: str, suffix: str, tmp_path: Path
     path = folder / f"1.{suffix}"
     stored = pixel_format.replace("be", "le") if suffix == "tif" else pixel_format
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=16x8", "-frames:v", "1", "-pix_fmt", stored, path)
-    with pytest.raises(UserError, match="16 bits per sample; convert it to 8-bit|is of mode|cannot be read"):
+    with pytest.raises(UserError, match=r"16 bits per sample; convert it to 8-bit|is of mode|cannot be read"):
         extract(folder)
 
 
@@ -124,7 +124,7 @@ def test_folders_that_are_no_video(tmp_path: Path, extract: Extract) -> None:
     folder = tmp_path / "images"
     save(folder, "1.png", noise(1, 4, 4)[0])
     save(folder, "1.jpg", noise(1, 4, 4)[0])
-    with pytest.raises(UserError, match="holds both 1.jpg and 1.png"):
+    with pytest.raises(UserError, match=r"holds both 1.jpg and 1.png"):
         probe(folder)
 
 

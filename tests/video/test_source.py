@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError
+from boostnerv.video.clips import _Reading
 from boostnerv.video.info import timing
 from boostnerv.video.source import open_source, probe
 
@@ -50,7 +50,7 @@ LOSSY_FILES = {
     "a.mpg": ("-c:v", "mpeg2video", "-r", "25"),
     "a.ts": ("-c:v", "libx264", "-pix_fmt", "yuv420p"),
     "a.y4m": ("-pix_fmt", "yuv420p"),
-    "bt709.mp4": ("-vf", "setparams=colorspace=bt709:color_trc=bt709:color_primaries=bt709", "-c:v", "libx264"),
+    "bt709.mp4": ("-vf", "setparams=colorspace=bt709:range=tv", "-c:v", "libx264"),
 }  # fmt: skip
 
 
@@ -90,8 +90,8 @@ def test_cover_art_and_sound_are_not_the_video(tmp_path: Path, extract: Extract)
     cover = synthetic(tmp_path / "c.png", frames=1, size="200x200")
     path = tmp_path / "both.mp4"
     ffmpeg(
-        "-i", cover, "-i", video, "-f", "lavfi", "-i", "sine=duration=1", "-map", "0", "-map", "1", "-map", "2",
-        "-c:v", "copy", "-disposition:v:0", "attached_pic", path,
+        "-i", cover, "-i", video, "-f", "lavfi", "-i", "sine=duration=1",
+        "-map", "0", "-map", "1", "-map", "2", "-c:v", "copy", "-disposition:v:0", "attached_pic", path,
     )  # fmt: skip
     frames = extract(path)
     np.testing.assert_array_equal(frames.pixels, pixels)
@@ -125,9 +125,9 @@ def test_raw_layouts_that_do_not_fit(tmp_path: Path, extract: Extract) -> None:
     path = synthetic(tmp_path / "clip.yuv", "-f", "rawvideo", "-pix_fmt", "yuv420p", size="32x16")
     with pytest.raises(UserError, match="has no header: give its layout under raw"):
         extract(path)
-    with pytest.raises(UserError, match="unknown pixel_format 'yuv402p' .*did you mean 'yuv4"):
+    with pytest.raises(UserError, match=r"unknown pixel_format 'yuv402p' .*did you mean 'yuv4"):
         extract(path, raw=raw_layout("yuv402p"))
-    with pytest.raises(UserError, match="unknown pixel_format '§§'.*yuv420p, yuv422p"):
+    with pytest.raises(UserError, match=r"unknown pixel_format '§§'.*yuv420p, yuv422p"):
         extract(path, raw=raw_layout("§§"))
     with pytest.raises(UserError, match=r"has 4608 bytes, which is no whole number of frames of \d+ bytes"):
         extract(path, raw=raw_layout(width=31, height=17))
@@ -144,7 +144,8 @@ def test_raw_layouts_that_do_not_fit(tmp_path: Path, extract: Extract) -> None:
 def test_variable_frame_rate_keeps_every_frame_and_its_time(tmp_path: Path, extract: Extract) -> None:
     pixels = noise(7, 16, 16)
     setpts = "settb=1/1000,setpts=40*N*N"
-    path = write_clip(tmp_path / "v.mp4", pixels, "-vf", setpts, "-fps_mode", "passthrough", *LOSSLESS)
+    times = ("-vf", setpts, "-fps_mode", "passthrough", "-enc_time_base", "1:1000")
+    path = write_clip(tmp_path / "v.mp4", pixels, *times, *LOSSLESS)
     manifest = extract(path).manifest
     assert manifest.frames == 7
     assert manifest.timestamps_s == pytest.approx([0.04 * n * n for n in range(7)], abs=1e-9)
@@ -157,9 +158,7 @@ def test_variable_frame_rate_keeps_every_frame_and_its_time(tmp_path: Path, extr
 
 def test_milliseconds_of_matroska_are_not_a_variable_rate(tmp_path: Path, extract: Extract) -> None:
     path = tmp_path / "ntsc.mkv"
-    ffmpeg(
-        "-f", "lavfi", "-i", "testsrc2=size=32x32:rate=24000/1001", "-frames:v", "50", "-c:v", "ffv1", path
-    )
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=32x32:rate=24000/1001", "-frames:v", "50", "-c:v", "ffv1", path)
     manifest = extract(path).manifest
     assert manifest.timestamps_s is None
     assert manifest.fps == pytest.approx(24000 / 1001, rel=1e-6)
@@ -241,9 +240,7 @@ def test_deinterlacing_leaves_progressive_video_alone(tmp_path: Path, extract: E
 @pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
 def test_hdr(transfer: str, tmp_path: Path, extract: Extract) -> None:
     tags = f"setparams=color_trc={transfer}:color_primaries=bt2020:colorspace=bt2020nc:range=tv"
-    path = synthetic(
-        tmp_path / "hdr.mp4", "-vf", tags, "-c:v", "libx265", "-pix_fmt", "yuv420p10le", size="64x64"
-    )
+    path = synthetic(tmp_path / "hdr.mp4", "-vf", tags, "-c:v", "libx265", "-pix_fmt", "yuv420p10le", size="64x64")
     info = probe(path)
     assert info.is_hdr
     assert (info.transfer, info.primaries, info.matrix, info.range) == (transfer, "bt2020", "bt2020nc", "tv")
@@ -270,6 +267,28 @@ def test_metadata_of_the_file_is_not_taken_for_damage_or_streams(tmp_path: Path,
     path = synthetic(tmp_path / "a.mkv", "-c:v", "ffv1", "-metadata", title)
     assert extract(path).manifest.source is not None
     assert probe(path).codec == "ffv1"
+
+
+def test_log_lines_of_two_threads_may_be_mixed() -> None:
+    """ffmpeg writes whole parts of lines, not whole lines; the second part has no prefix."""
+    frame = "n:   0 pts:    512 pts_time:0.04    duration:    512 fmt:yuv420p cl:left sar:4/3 s:64x48 i:P iskey:1 "
+    info = "[Parsed_showinfo_0 @ 0x7f] [info] "
+    colours = "color_range:tv color_space:bt709 color_primaries:bt709 color_trc:bt709"
+    reading = _Reading()
+    for line in (
+        "[info]   title           : color_range:pc partial file n:   0 pts:      0",
+        "[info]   Stream #0:0: Video: h264 (High), yuv420p, 64x48",
+        "[info]   Stream #0:0 (h264) -> showinfo:default",
+        f"[info]   Stream #0:0: Video: wrapped{info}config in time_base: 1/12800, frame_rate: 25/1",
+        f"[info] _avframe, yuv420p{frame}type:I [in#0 @ 0x55] [error] File ended prematurely",
+        f"{info}color_range:tv[info]   Metadata: color_space:bt709",
+        f"[info]     encoder{colours}",
+    ):
+        reading.add(line)
+    assert reading.ticks == [512]
+    assert (reading.time_base, reading.rate) == (Fraction(1, 12800), Fraction(25))
+    assert reading.damage == "File ended prematurely"
+    assert (reading.info().transfer, reading.info().sample_aspect) == ("bt709", "4:3")
 
 
 # --- sizes and ranges -------------------------------------------------------------------------------------
@@ -318,7 +337,7 @@ def test_resize_is_bicubic_swscale(tmp_path: Path, extract: Extract) -> None:
 
 def test_a_crop_larger_than_the_source_is_refused(tmp_path: Path, extract: Extract) -> None:
     path = synthetic(tmp_path / "a.mp4")
-    with pytest.raises(UserError, match="is 48x64 .*smaller than the crop of 48x65"):
+    with pytest.raises(UserError, match=r"is 48x64 .*smaller than the crop of 48x65"):
         extract(path, fit="crop-center", height=48, width=65)
 
 
@@ -351,7 +370,15 @@ def test_unknown_and_missing_files(tmp_path: Path) -> None:
             probe(tmp_path / name)
 
 
-@pytest.mark.parametrize("content", [b"", b"x", os.urandom(5000), b"#!/bin/sh\necho\n" * 500])
+GARBAGE = {
+    "empty": b"",
+    "byte": b"x",
+    "noise": noise(1, 40, 40).tobytes(),
+    "text": b"#!/bin/sh\necho\n" * 500,
+}
+
+
+@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".y4m", ".ts"])
 def test_garbage(content: bytes, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"garbage{suffix}"
@@ -400,7 +427,7 @@ def test_flipped_bytes_are_refused(tmp_path: Path, extract: Extract) -> None:
     path = synthetic(tmp_path / "a.mp4", "-c:v", "libx264", "-movflags", "+faststart", frames=40)
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
-    data[middle : middle + 400] = os.urandom(400)
+    data[middle : middle + 400] = noise(1, 10, 20).tobytes()[:400]
     path.write_bytes(data)
     with pytest.raises(UserError, match="is damaged"):
         extract(path)
@@ -425,6 +452,15 @@ def test_a_change_of_size_is_refused(tmp_path: Path, extract: Extract) -> None:
     assert extract(path, frame_count=20).manifest.frames == 20
 
 
+def test_counting_goes_on_where_the_colours_change(tmp_path: Path, extract: Extract) -> None:
+    path = two_parts(tmp_path, ("-vf", "setparams=range=pc:colorspace=bt709"))
+    whole = extract(path).pixels.copy()
+    np.testing.assert_array_equal(whole, reference(path, tmp_path / "png"))
+    assert len(whole) == 40
+    part = extract(path, first_frame=15, frame_count=12)
+    np.testing.assert_array_equal(part.pixels, whole[15:27])
+
+
 def test_fields_that_start_late_are_refused(tmp_path: Path, extract: Extract) -> None:
     path = two_parts(tmp_path, ("-vf", "setfield=tff", "-flags", "+ildct+ilme"))
     assert not probe(path).interlaced
@@ -437,4 +473,4 @@ def test_leaving_in_the_middle_stops_ffmpeg(tmp_path: Path) -> None:
     path = synthetic(tmp_path / "a.mp4", frames=50)
     frames = open_source(path, Preparation()).frames()
     assert next(frames).shape == (48, 64, 3)
-    frames.close()  # type: ignore[attr-defined]
+    frames.close()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from boostnerv import config as schema
 from boostnerv.errors import UserError
+from boostnerv.evaluation.anchors import anchor_name
 from boostnerv.files import canonical_json
-from boostnerv.report.plots import figure_files
+from boostnerv.report.names import figure_files
 from boostnerv.steps import STEP_VERSIONS, planned_shape
 from boostnerv.video.datasets import source_path
 
@@ -28,7 +29,7 @@ DATASET = EXPERIMENT.dataset_spec()
 VIDEOS = {video.name: video for video in EXPERIMENT.video_specs()}
 RUNS = {run.name: run for run in EXPERIMENT.runs()}
 ANCHORS = {
-    f"{anchor.codec}-{quality}": (anchor, quality)
+    anchor_name(anchor, quality): (anchor, quality)
     for anchor in EXPERIMENT.anchors
     for quality in anchor.qualities
 }
@@ -101,6 +102,13 @@ def training_mem_mb(wildcards, attempt):
     """Frames in memory twice while loading, activations by pixels, and PyTorch itself."""
     _, height, width = shape(wildcards)
     return attempt * (1500 + 2 * frames_mb(wildcards) + height * width * 3 // 400)
+
+
+def training_threads(wildcards):
+    """Small frames gain nothing from a second thread (seen: two single-thread trainings side by side finish
+    as soon as one after the other on two threads, and bear a busy machine better)."""
+    _, height, width = shape(wildcards)
+    return 1 if height * width < 250_000 else 4
 
 
 def training_runtime(step):

@@ -17,7 +17,7 @@ rule train:
         RUN + "/logs/train.log",
     benchmark:
         RUN + "/logs/train.benchmark.tsv"
-    threads: 2
+    threads: training_threads
     resources:
         mem_mb=training_mem_mb,
         runtime=training_runtime("train"),
@@ -43,7 +43,7 @@ rule finetune:
         RUN + "/logs/finetune.log",
     benchmark:
         RUN + "/logs/finetune.benchmark.tsv"
-    threads: 2
+    threads: training_threads
     resources:
         mem_mb=training_mem_mb,
         runtime=training_runtime("finetune"),

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from boostnerv.codec.quantizers import (
+    EmbeddingQuantizer,
+    WeightQuantizers,
+    initial_step,
+    round_straight_through,
+)
+from tests.conftest import Golden
+from tests.models.tiny import tiny_model
+
+
+def test_weights_are_quantised_as_in_the_original(golden: Golden) -> None:
+    recorded = golden.tensors("quantizers")
+    x = recorded["scale.input"].clone().requires_grad_()
+    quantizers = WeightQuantizers([("x", x)], bits=8)
+    assert torch.equal(quantizers.steps.detach(), recorded["scale.param.scale"])
+
+    codes = quantizers.codes(quantizers.flatten([x]))
+    rounded = round_straight_through(codes)
+    value = quantizers.dequantize(rounded)["x"]
+    value.square().sum().backward()
+
+    assert torch.equal(codes.view_as(x), recorded["scale.code"])
+    assert torch.equal(rounded.view_as(x).round(), recorded["scale.quant"])
+    torch.testing.assert_close(value, recorded["scale.dequant"], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(x.grad, recorded["scale.grad_input"], rtol=1e-6, atol=1e-6)
+    # The step's gradient is the difference of two sums near 9728: float32 leaves 1e-5 of those.
+    torch.testing.assert_close(quantizers.steps.grad, recorded["scale.grad.scale"], rtol=0, atol=1e-5 * 9728)
+
+
+def test_embeddings_are_quantised_as_in_the_original(golden: Golden) -> None:
+    recorded = golden.tensors("quantizers")
+    x = recorded["scalebeta.input"].clone().requires_grad_()
+    quantizer = EmbeddingQuantizer(x, bits=8)
+    assert quantizer.step.item() == recorded["scalebeta.param.scale"].item()
+    assert quantizer.offset.item() == recorded["scalebeta.param.beta"].item()
+
+    codes = quantizer.codes(x)
+    rounded = round_straight_through(codes)
+    value = quantizer.dequantize(rounded)
+    value.square().sum().backward()
+
+    assert torch.equal(codes, recorded["scalebeta.code"])
+    assert torch.equal(rounded.round(), recorded["scalebeta.quant"])
+    torch.testing.assert_close(value, recorded["scalebeta.dequant"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(x.grad, recorded["scalebeta.grad_input"], rtol=1e-6, atol=1e-6)
+    assert quantizer.step.grad is not None
+    assert quantizer.offset.grad is not None
+    assert quantizer.step.grad.item() == pytest.approx(recorded["scalebeta.grad.scale"].item(), rel=1e-5)
+    assert quantizer.offset.grad.item() == pytest.approx(recorded["scalebeta.grad.beta"].item(), rel=1e-5)
+
+
+def test_all_tensors_at_once_are_each_on_its_own() -> None:
+    named = list(tiny_model("hnerv-boost").decoder.named_parameters())
+    together = WeightQuantizers(named, bits=6)
+    codes = together.codes(together.flatten(tensor for _, tensor in named)).round()
+    values = together.dequantize(codes)
+    assert list(values) == [name for name, _ in named]
+    for name, tensor in named:
+        alone = WeightQuantizers([(name, tensor)], bits=6)
+        expected = alone.dequantize(alone.codes(alone.flatten([tensor])).round())[name]
+        assert torch.equal(values[name], expected), name
+        assert values[name].shape == tensor.shape
+
+
+def test_rounding_passes_gradients_straight_through() -> None:
+    x = torch.tensor([-1.5, -0.5, 0.5, 1.5, 2.4], requires_grad=True)
+    rounded = round_straight_through(x)
+    rounded.backward(torch.arange(5.0))
+    assert rounded.tolist() == [-2, 0, 0, 2, 2]  # half to even
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_first_step_divides_the_range() -> None:
+    assert initial_step(torch.tensor([-1.0, 0.0, 2.0]), 2).item() == 1.0
+    assert initial_step(torch.tensor([-1.0, 2.0]), 8).item() == pytest.approx(3 / 255)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -3.0, 1e-12])
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_tensor_without_a_range_has_a_step_that_can_code_it(value: float, count: int) -> None:
+    tensor = torch.full((count,), value)
+    step = initial_step(tensor, 8)
+    assert step > 0
+    assert (tensor / step).abs().max() <= 1 << 19
+
+
+def test_steps_are_pushed_out_of_the_band_around_zero_and_keep_their_sign() -> None:
+    quantizers = WeightQuantizers([(str(n), torch.tensor([0.0, 255.0])) for n in range(5)], bits=8)
+    assert quantizers.steps.tolist() == [1.0] * 5
+    with torch.no_grad():
+        quantizers.steps.copy_(torch.tensor([1e-9, -1e-9, 0.5, -0.5, 0.0]))
+    quantizers.keep_away_from_zero()
+    assert quantizers.steps.tolist() == [1 / 16, -1 / 16, 0.5, -0.5, 1 / 16]
+
+    embedding = EmbeddingQuantizer(torch.tensor([0.0, 255.0]), bits=8)
+    with torch.no_grad():
+        embedding.step.fill_(-1e-9)
+    embedding.keep_away_from_zero()
+    assert embedding.step.item() == -1 / 16
+
+
+def test_only_steps_and_offsets_are_stored() -> None:
+    named = list(tiny_model("nerv-boost").decoder.named_parameters())
+    assert set(WeightQuantizers(named, 8).state_dict()) == {"steps"}
+    assert set(EmbeddingQuantizer(torch.rand(3), 8).state_dict()) == {"step", "offset"}

@@ -1,0 +1,66 @@
+"""Golden files for all tests, one thread, and a patient hypothesis."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Cores are shared, so that a slow example says nothing; what matters is that it holds.
+hypothesis.settings.register_profile(
+    "boostnerv", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("boostnerv")
+
+
+class Golden:
+    """The golden files: the folder ``BOOSTNERV_GOLDEN``, else the part of it that is in git."""
+
+    def __init__(self) -> None:
+        committed = Path(__file__).resolve().parent / "golden"
+        self.folder = Path(os.environ.get("BOOSTNERV_GOLDEN", committed)).resolve()
+        self.reduced = self.folder == committed
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Tensors of ``NAME.safetensors``; skips the test where only the full set has it."""
+        from safetensors.torch import load_file
+
+        path = self.folder / f"{name}.safetensors"
+        if self.reduced and not path.exists():
+            pytest.skip(f"{path.name} is in the full golden set only: `make test-all` sets BOOSTNERV_GOLDEN to it")
+        return load_file(path)
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self._json("manifest.json")
+
+    @property
+    def sizes(self) -> list[dict[str, Any]]:
+        return self._json("sizes.json")
+
+    def _json(self, name: str) -> Any:
+        return json.loads((self.folder / name).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    return Golden()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from threads, and lose much where cores are shared."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boostnerv.config import model_names
+from boostnerv.errors import UserError
+from boostnerv.models.architecture import (
+    architecture,
+    architectures_by_wire_id,
+    build_model,
+    crop_to_video,
+    pad_to_grid,
+    tensor_shapes,
+)
+from tests.models.tiny import NAMES, tiny_model, tiny_spec
+
+sizes = st.integers(1, 40)
+strides = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
+
+
+def test_numbers_in_files_never_change() -> None:
+    by_number = {number: entry.name for number, entry in architectures_by_wire_id().items()}
+    assert {4: "nerv-boost", 6: "hnerv-boost"}.items() <= by_number.items()
+    assert sorted(by_number.values()) == list(model_names())
+
+
+def test_every_model_is_registered_under_its_file_name() -> None:
+    for name in model_names():
+        assert architecture(name).name == name
+        assert architecture(name).decoder.__module__ == f"boostnerv.models.zoo.{name.replace('-', '_')}"
+
+
+def test_an_unknown_model_is_met_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="unknown model 'hnerv_boost': did you mean 'hnerv-boost'?"):
+        architecture("hnerv_boost")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(height=sizes, width=sizes, strides=strides)
+def test_the_grid_covers_any_size(name: str, height: int, width: int, strides: tuple[int, ...]) -> None:
+    spec = tiny_spec(name, height=height, width=width, strides=strides)
+    step = math.prod(strides)
+    for padded, side in zip(spec.padded, (height, width), strict=True):
+        assert padded % step == 0
+        assert side <= padded < side + step
+
+
+@given(height=sizes, width=sizes, strides=strides)
+def test_padding_repeats_the_last_row_and_column_and_cropping_undoes_it(
+    height: int, width: int, strides: tuple[int, ...]
+) -> None:
+    spec = tiny_spec("nerv-boost", height=height, width=width, strides=strides)
+    frames = torch.rand(2, 3, height, width)
+    padded = pad_to_grid(frames, spec)
+    assert tuple(padded.shape[2:]) == spec.padded
+    assert torch.equal(crop_to_video(padded, spec), frames)
+    assert torch.equal(padded[:, :, height:, :width], frames[:, :, -1:].expand_as(padded[:, :, height:, :width]))
+    assert torch.equal(padded[..., width:], padded[..., width - 1 : width].expand_as(padded[..., width:]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(1, 1), (17, 31), (8, 8), (1, 40)])
+def test_output_has_the_size_of_the_video(name: str, size: tuple[int, int]) -> None:
+    model = tiny_model(name, height=size[0], width=size[1])
+    with torch.no_grad():
+        embedding = model.embed(torch.rand(2, 3, *size))
+        decoded = model.decoder(torch.tensor([0.5, 1.0]), embedding)
+        output = model(torch.tensor([0.5, 1.0]), torch.rand(2, 3, *size))
+    assert tuple(decoded.shape) == (2, 3, *model.spec.padded)
+    assert tuple(output.shape) == (2, 3, *size)
+    if embedding is not None:
+        assert tuple(embedding.shape[1:]) == model.spec.embedding_shape
+    assert ((output > 0) & (output < 1)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_frame_does_not_depend_on_its_batch(name: str) -> None:
+    model = tiny_model(name)
+    t, frames = torch.tensor([1 / 3, 2 / 3, 1.0]), torch.rand(3, 3, 5, 6)
+    with torch.no_grad():
+        together = model(t, frames)
+        apart = torch.cat([model(t[k : k + 1], frames[k : k + 1]) for k in range(3)])
+    torch.testing.assert_close(together, apart, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_without_memory_are_those_of_the_decoder_in_order(name: str) -> None:
+    model = tiny_model(name)
+    real = {key: value.shape for key, value in model.decoder.named_parameters()}
+    assert list(tensor_shapes(model.architecture, model.spec).items()) == list(real.items())
+    # Everything a decoder has is a parameter: nothing that a file would have to store beside them.
+    assert set(model.decoder.state_dict()) == set(real)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_seed_decides_the_weights_and_nothing_else_does(name: str) -> None:
+    torch.manual_seed(5)
+    first = build_model(name, tiny_spec(name), 1).state_dict()
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    assert torch.equal(torch.rand(1), after)  # the caller's generator was left alone
+    again, other = (build_model(name, tiny_spec(name), seed).state_dict() for seed in (1, 2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("choice", [{"strides": ()}, {"strides": (2, 0)}, {"fc_dim": 0}, {"frames": 0}, {"height": -1}])
+def test_choices_that_make_no_model_are_refused(choice: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=f"model setting {next(iter(choice))}"):
+        tiny_spec("hnerv-boost", **choice)

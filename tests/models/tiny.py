@@ -1,0 +1,29 @@
+"""The smallest specs that still have every part of their model: a few hundred parameters."""
+
+from __future__ import annotations
+
+from boostnerv.models.architecture import Spec, VideoModel, architecture, build_model
+
+NAMES = ("nerv-boost", "hnerv-boost")
+_OPTIONS = {
+    "nerv-boost": {"lower_width": 2, "levels": 2, "stem_width": 3, "condition_width": 2},
+    "hnerv-boost": {"lower_width": 2, "levels": 2, "embedding_width": 2, "encoder_width": 3, "condition_width": 2},
+}
+
+
+def tiny_spec(
+    name: str,
+    *,
+    frames: int = 3,
+    height: int = 5,
+    width: int = 6,
+    strides: tuple[int, ...] = (2, 2),
+    fc_dim: int = 3,
+) -> Spec:
+    return architecture(name).spec(
+        frames=frames, height=height, width=width, strides=strides, fc_dim=fc_dim, **_OPTIONS[name]
+    )
+
+
+def tiny_model(name: str, *, seed: int = 1, **choices: int) -> VideoModel:
+    return build_model(name, tiny_spec(name, **choices), seed)

@@ -1,0 +1,130 @@
+"""A tiny clip and jobs of a second; the two steps as the command line runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from boostnerv.config import Finetuning, FinetuneJob, LearningRate, ModelSettings, TrainJob, Training
+from boostnerv.progress import Progress, silent
+from boostnerv.training.run import finetune_video, train_video
+from boostnerv.video.frames import manifest_path, open_frames, write_frames
+
+FRAMES = 4
+OPTIONS = {
+    "nerv-boost": {"lower_width": 2, "levels": 2, "stem_width": 3, "condition_width": 2},
+    "hnerv-boost": {"lower_width": 2, "levels": 2, "embedding_width": 2, "encoder_width": 3, "condition_width": 2},
+}
+
+
+def write_clip(folder: Path, *, seed: int = 0) -> Path:
+    """Write random frames of an odd size; returns their manifest."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (FRAMES, 7, 9, 3), dtype=np.uint8)
+    write_frames(pixels, folder / "clip.npy", dataset="own", video="clip", fps=12.5)
+    return manifest_path(folder / "clip.npy")
+
+
+def train_job(name: str = "hnerv-boost", *, epochs: int = 3, seed: int = 1, **training: Any) -> TrainJob:
+    return TrainJob(
+        model=ModelSettings(name=name, strides=(2, 2), total_m=0.0013, options=OPTIONS[name]),
+        training=Training(epochs=epochs, **{"loss": {"l1": 1.0}, "eval_every_epochs": 2, **training}),
+        seed=seed,
+    )
+
+
+def finetune_job(*, epochs: int = 2, seed: int = 1, **finetuning: Any) -> FinetuneJob:
+    return FinetuneJob(finetuning=Finetuning(epochs=epochs, **{"loss": {"l1": 1.0}, **finetuning}), seed=seed)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a step left behind."""
+
+    checkpoint: Path
+    log: Path
+    state: Path
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def records(self) -> list[dict[str, Any]]:
+        """All lines of the log but for what depends on the machine's load."""
+        passing = ("wall_s", "peak_memory_mib")
+        return [{key: value for key, value in line.items() if key not in passing} for line in self.lines()]
+
+
+def place(folder: Path, name: str) -> Result:
+    return Result(folder / f"{name}.safetensors", folder / f"{name}.jsonl", folder / "state" / name)
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip"))
+
+
+Train = Callable[..., Result]
+
+
+@pytest.fixture
+def train(clip: Path, tmp_path: Path) -> Train:
+    """Train, keyword `folder` apart from the test's, `save_every_s` and `progress` as the library takes them."""
+
+    def run(
+        job: TrainJob | None = None,
+        *,
+        folder: Path | None = None,
+        frames: Path = clip,
+        save_every_s: float = 1e9,
+        progress: Progress = silent,
+    ) -> Result:
+        result = place(folder or tmp_path, "train")
+        train_video(
+            open_frames(frames),
+            job or train_job(),
+            result.checkpoint,
+            result.log,
+            result.state,
+            device=torch.device("cpu"),
+            save_every_s=save_every_s,
+            progress=progress,
+        )
+        return result
+
+    return run
+
+
+@pytest.fixture
+def finetune(clip: Path, tmp_path: Path) -> Train:
+    """Fine-tune the checkpoint `trained`."""
+
+    def run(
+        trained: Path,
+        job: FinetuneJob | None = None,
+        *,
+        folder: Path | None = None,
+        frames: Path = clip,
+        save_every_s: float = 1e9,
+        progress: Progress = silent,
+    ) -> Result:
+        result = place(folder or tmp_path, "finetune")
+        finetune_video(
+            open_frames(frames),
+            job or finetune_job(),
+            trained,
+            result.checkpoint,
+            result.log,
+            result.state,
+            device=torch.device("cpu"),
+            save_every_s=save_every_s,
+            progress=progress,
+        )
+        return result
+
+    return run
