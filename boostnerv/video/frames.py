@@ -21,12 +21,12 @@ from pydantic import Field
 from boostnerv import files
 from boostnerv.config import Closed, PathSource, Preparation, Sha256, VideoSpec, parse
 from boostnerv.errors import UserError
+from boostnerv.progress import Progress, silent
 from boostnerv.video.ffmpeg import ffmpeg_version
 from boostnerv.video.info import SourceInfo
 from boostnerv.video.source import Decoder, open_source, source_sha256
 
 Pixels = npt.NDArray[np.uint8]
-Progress = Callable[[int, int | None], None]
 
 _FPS_TOLERANCE = 0.01  # 29.97 passes for 30
 _SPARE_BYTES = 16 * 2**20  # left free on the disk for manifests and logs
@@ -97,11 +97,11 @@ def extract_frames(
     dataset: str,
     credit: str = "unknown",
     licence: str = "unknown",
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Manifest:
     """Decode `source` into the frames file `output` (``.npy``) and its manifest.
 
-    `progress` is called with (frames done, frames in all or None). Raises `UserError` for a source that is
+    `progress` is told how many frames are done. Raises `UserError` for a source that is
     not what `video` says, that `preparation` does not allow, that is damaged, or too large for the disk; then
     no file is written.
     """
@@ -137,9 +137,8 @@ def extract_frames(
         )
 
     shape = (decoder.geometry.height, decoder.geometry.width)
-    total = decoder.expected or (video.frames and len(range(preparation.first_frame, video.frames)))
     with contextlib.closing(decoder.frames()) as frames:
-        return _write(_counted(frames, total, progress), shape, output, describe)
+        return _write(_counted(frames, progress), shape, output, describe)
 
 
 def write_frames(
@@ -235,11 +234,10 @@ def _chained(first: Pixels, rest: Iterator[Pixels]) -> Iterator[Pixels]:
     yield from rest
 
 
-def _counted(frames: Iterable[Pixels], total: int | None, progress: Progress | None) -> Iterator[Pixels]:
+def _counted(frames: Iterable[Pixels], progress: Progress) -> Iterator[Pixels]:
     for done, frame in enumerate(frames, start=1):
         yield frame
-        if progress is not None:
-            progress(done, total)
+        progress(done)
 
 
 # --- checks -----------------------------------------------------------------------------------------------

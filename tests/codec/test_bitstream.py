@@ -36,8 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refused(data: bytes, sentence: str = "") -> None:
     with pytest.raises(BitstreamError) as caught:
-        stream = bitstream.read(data, "x.bnv")
-        pytest.fail(f"read as {stream.header}")
+        bitstream.read(data, "x.bnv")
     assert str(caught.value).startswith("x.bnv: ")
     assert re.search(sentence, str(caught.value)), caught.value
 
@@ -228,7 +227,7 @@ def test_no_memory_is_taken_for_codes_that_cannot_be_there(tmp_path: Path) -> No
         _ = video.weight_codes
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.data())
 def test_hostile_files_are_refused_or_decode_to_something(folder: Path, draw: st.DataObject) -> None:
     """Damage behind a right CRC: no crash, no other error, no memory for what is not there."""
@@ -265,9 +264,9 @@ def decode_anything(data: bytes, folder: Path) -> None:
 
 
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot read .*: No such file or directory; check the path"):
+    with pytest.raises(UserError, match=r"cannot read .*: No such file or directory; check the path"):
         VideoFile(tmp_path / "missing.bnv")
-    with pytest.raises(UserError, match="cannot read .*: Is a directory; check the path"):
+    with pytest.raises(UserError, match=r"cannot read .*: Is a directory; check the path"):
         VideoFile(tmp_path)
 
 

@@ -113,9 +113,7 @@ def test_values_lie_within_half_a_step(folder: Path, name: str) -> None:
     model = tiny_model(name)
     values = quantized(model, bits=8)
     video = opened(encoded(model, values).data, folder)
-    for (key, decoded), step in zip(
-        video.decoder.named_parameters(), video.stream.weight_side.steps, strict=True
-    ):
+    for (key, decoded), step in zip(video.decoder.named_parameters(), video.stream.weight_side.steps, strict=True):
         assert (decoded - values.weights[key]).abs().max() <= 0.5001 * step, key
     for given_step, step in zip(values.steps, video.stream.weight_side.steps, strict=True):
         assert step == pytest.approx(given_step, rel=1 / 128)
@@ -140,7 +138,7 @@ def test_numbers_that_are_not_finite_are_refused(bad: float, place: str) -> None
         values.embeddings[1, 0, 0, 0] = bad
     else:
         values = dataclasses.replace(values, **{place: [bad] * len(values.steps) if place == "steps" else bad})
-    with pytest.raises(UserError, match="cannot be coded: .*the training diverged"):
+    with pytest.raises(UserError, match=r"cannot be coded: .*the training diverged"):
         encoded(model, values)
 
 
@@ -148,7 +146,7 @@ def test_weights_that_are_not_finite_are_refused_with_their_own_quantisers() -> 
     model = tiny_model("nerv-boost")
     with torch.no_grad():
         model.decoder.head.bias[0] = math.nan
-    with pytest.raises(UserError, match="cannot be coded: .*the training diverged"):
+    with pytest.raises(UserError, match=r"cannot be coded: .*the training diverged"):
         encoded(model, quantized(model))
 
 

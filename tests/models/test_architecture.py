@@ -36,7 +36,7 @@ def test_every_model_is_registered_under_its_file_name() -> None:
 
 
 def test_an_unknown_model_is_met_with_the_nearest_name() -> None:
-    with pytest.raises(UserError, match="unknown model 'hnerv_boost': did you mean 'hnerv-boost'?"):
+    with pytest.raises(UserError, match=r"unknown model 'hnerv_boost': did you mean 'hnerv-boost'\?"):
         architecture("hnerv_boost")
 
 

@@ -39,9 +39,7 @@ def test_published_sizes(golden: Golden, model: str) -> None:
     rows = [row for row in golden.sizes if row["model"] == model]
     assert len(rows) >= 7  # three of Bunny, four of UVG
     for row in rows:
-        settings = ModelSettings(
-            name=ORIGINAL_NAMES[model], strides=tuple(row["strides"]), modelsize_m=row["size"]
-        )
+        settings = ModelSettings(name=ORIGINAL_NAMES[model], strides=tuple(row["strides"]), modelsize_m=row["size"])
         spec = resolve(settings, row["frames"], row["height"], row["width"])
         entry = architecture(settings.name)
         found = {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from boostnerv.config import Finetuning, FinetuneJob, LearningRate, ModelSettings, TrainJob, Training
+from boostnerv.config import FinetuneJob, Finetuning, ModelSettings, Training, TrainJob
 from boostnerv.progress import Progress, silent
 from boostnerv.training.run import finetune_video, train_video
 from boostnerv.video.frames import manifest_path, open_frames, write_frames

@@ -63,7 +63,7 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, saved: Path) -> None:
         checkpoint.load(path)
     for data in (b"", b"text", saved.read_bytes()[:-1], saved.read_bytes()[:100]):
         path.write_bytes(data)
-        with pytest.raises(UserError, match="cannot be read .*; delete it and train again"):
+        with pytest.raises(UserError, match=r"cannot be read .*; delete it and train again"):
             checkpoint.load(path)
     with pytest.raises(UserError, match="cannot be read"):
         checkpoint.load(tmp_path)
@@ -93,10 +93,10 @@ def test_a_model_of_another_version(saved: Path) -> None:
 def test_a_spec_of_another_version(saved: Path, change: dict[str, object]) -> None:
     fields = spec_fields(tiny_model(checkpoint.load(saved)[0].architecture).spec) | change
     fields = {key: value for key, value in fields.items() if value is not None}
-    with pytest.raises(UserError, match="does not fit this version of .*; train again"):
+    with pytest.raises(UserError, match=r"does not fit this version of .*; train again"):
         checkpoint.restore(rewritten(saved, spec=fields))
 
 
 def test_a_model_that_is_gone(saved: Path) -> None:
-    with pytest.raises(UserError, match="unknown model 'hnerv-bost': did you mean 'hnerv-boost'?"):
+    with pytest.raises(UserError, match=r"unknown model 'hnerv-bost': did you mean 'hnerv-boost'\?"):
         checkpoint.restore(rewritten(saved, architecture="hnerv-bost"))

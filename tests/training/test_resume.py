@@ -186,7 +186,7 @@ def stop_while_running(arguments: list[str], result: Result, number: signal.Sign
 
 
 def test_commands_that_are_stopped_and_run_again(clip: Path, train: Train, finetune: Train, tmp_path: Path) -> None:
-    job, second_job = train_job(epochs=50), finetune_job(epochs=40)
+    job, second_job = train_job(epochs=40), finetune_job(epochs=30)
     whole = train(job, folder=tmp_path / "whole")
     result = place(tmp_path, "train")
     arguments = command("train", clip, job, result)

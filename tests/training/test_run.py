@@ -126,7 +126,7 @@ def test_a_loss_that_the_frames_are_too_small_for(train: Train, finetune: Train)
 def test_a_checkpoint_of_other_frames(train: Train, finetune: Train, tmp_path: Path) -> None:
     trained = train()
     other = write_clip(tmp_path, seed=1)
-    with pytest.raises(UserError, match="was trained on other frames than .*clip.npy; train on these frames"):
+    with pytest.raises(UserError, match=r"was trained on other frames than .*clip\.npy; train on these frames"):
         finetune(trained.checkpoint, frames=other)
     finetuned = finetune(trained.checkpoint)
     with pytest.raises(UserError, match="was trained on other frames than"):
@@ -159,7 +159,7 @@ def test_encoding_measures_the_file_it_wrote(train: Train, finetune: Train, clip
 def test_devices() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(UserError, match="device 'cdua' is not available here: did you mean 'cuda'?"):
+    with pytest.raises(UserError, match=r"device 'cdua' is not available here: did you mean 'cuda'\?"):
         choose_device("cdua")
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="device 'cuda:7' is not available here"):

@@ -209,9 +209,9 @@ def test_bits_of_every_tensor_are_those_of_the_original(golden: Golden, file: st
         codes = quantizers.codes(quantizers.flatten(objective.model.decoder.parameters()))
         mean, sigma = segment_moments(codes, quantizers.segment, quantizers.counts)
         bits = gaussian_bits(codes.round(), mean[quantizers.segment], sigma[quantizers.segment])
-        assert gaussian_bits(
-            codes, mean[quantizers.segment], sigma[quantizers.segment]
-        ).sum().item() == pytest.approx(step.recorded["weight_bits"], rel=2e-6)
+        assert gaussian_bits(codes, mean[quantizers.segment], sigma[quantizers.segment]).sum().item() == pytest.approx(
+            step.recorded["weight_bits"], rel=2e-6
+        )
     evaluation: dict[str, Any] = step.recorded["evaluation"]
     seen = set()
     for number, name in enumerate(step.decoder_names()):
@@ -282,9 +282,7 @@ def test_noise_is_uniform_around_zero_and_repeatable() -> None:
 def test_what_fine_tuning_shows_is_what_the_file_decodes_to(name: str, tmp_path: Any) -> None:
     objective = small_cem(name)
     model = objective.model
-    data = encode(
-        model.architecture, model.spec, objective.quantized(), fps=25.0, colour="ffmpeg-default"
-    ).data
+    data = encode(model.architecture, model.spec, objective.quantized(), fps=25.0, colour="ffmpeg-default").data
     (tmp_path / "x.bnv").write_bytes(data)
     decoded = torch.from_numpy(np.stack(list(VideoFile(tmp_path / "x.bnv").frames()))) / 255
     shown = objective.reconstruct(torch.arange(3)).permute(0, 2, 3, 1)

@@ -9,8 +9,6 @@ rule encode:
     output:
         video=RUN + "/video.bnv",
         report=RUN + "/encode.json",
-    params:
-        step_version=STEP_VERSIONS["encode"],
     log:
         RUN + "/logs/encode.log",
     benchmark:
@@ -19,6 +17,8 @@ rule encode:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
         runtime=lambda wildcards, attempt: attempt * 30,
+    params:
+        step_version=STEP_VERSIONS["encode"],
     shell:
         "boostnerv encode --frames {input.frames:q} --model {input.model:q} --output {output.video:q}"
         " --report {output.report:q} --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
@@ -30,8 +30,6 @@ rule decode:
     output:
         frames=temp(RUN + "/decoded.npy"),
         report=RUN + "/decode.json",
-    params:
-        step_version=STEP_VERSIONS["decode"],
     log:
         RUN + "/logs/decode.log",
     benchmark:
@@ -41,6 +39,8 @@ rule decode:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
         runtime=lambda wildcards, attempt: attempt * 30,
         disk_mb=frames_mb,
+    params:
+        step_version=STEP_VERSIONS["decode"],
     shell:
         "boostnerv decode {input.video:q} --output {output.frames:q} --report {output.report:q}"
         " --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"

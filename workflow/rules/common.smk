@@ -29,9 +29,7 @@ DATASET = EXPERIMENT.dataset_spec()
 VIDEOS = {video.name: video for video in EXPERIMENT.video_specs()}
 RUNS = {run.name: run for run in EXPERIMENT.runs()}
 ANCHORS = {
-    anchor_name(anchor, quality): (anchor, quality)
-    for anchor in EXPERIMENT.anchors
-    for quality in anchor.qualities
+    anchor_name(anchor, quality): (anchor, quality) for anchor in EXPERIMENT.anchors for quality in anchor.qualities
 }
 RESULTS = f"results/{EXPERIMENT.name}"
 FRAMES = f"data/frames/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
@@ -131,8 +129,6 @@ def check_experiment():
     source = Path(RESULTS) / "experiment.json"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(settings(EXPERIMENT))
-    done = subprocess.run(
-        ["boostnerv", "check", str(source), "--output", str(plan)], capture_output=True, text=True
-    )
+    done = subprocess.run(["boostnerv", "check", str(source), "--output", str(plan)], capture_output=True, text=True)
     if done.returncode:
         raise WorkflowError(done.stderr.strip())

@@ -14,9 +14,6 @@ rule evaluate:
     output:
         quality=RUN + "/quality.json",
         frames=RUN + "/frames.csv",
-    params:
-        step_version=STEP_VERSIONS["evaluate"],
-        identity=identity,
     log:
         RUN + "/logs/evaluate.log",
     benchmark:
@@ -25,6 +22,9 @@ rule evaluate:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
         runtime=lambda wildcards, attempt: attempt * 30,
+    params:
+        step_version=STEP_VERSIONS["evaluate"],
+        identity=identity,
     shell:
         "boostnerv evaluate --frames {input.frames:q} --file {input.video:q} --decoded {input.decoded:q}"
         " --encode-report {input.encode_report:q} --decode-report {input.decode_report:q}"
@@ -40,11 +40,6 @@ rule encode_anchor:
     output:
         point=RESULTS + "/anchors/{video}/{anchor}.json",
         stream=RESULTS + "/anchors/{video}/{anchor}.stream",
-    params:
-        step_version=STEP_VERSIONS["encode_anchor"],
-        settings=lambda wildcards: settings(ANCHORS[wildcards.anchor][0]),
-        quality=lambda wildcards: ANCHORS[wildcards.anchor][1],
-        experiment=EXPERIMENT.name,
     log:
         RESULTS + "/logs/encode_anchor/{video}-{anchor}.log",
     benchmark:
@@ -53,6 +48,11 @@ rule encode_anchor:
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 3000,
         runtime=lambda wildcards, attempt: attempt * 60,
+    params:
+        step_version=STEP_VERSIONS["encode_anchor"],
+        settings=lambda wildcards: settings(ANCHORS[wildcards.anchor][0]),
+        quality=lambda wildcards: ANCHORS[wildcards.anchor][1],
+        experiment=EXPERIMENT.name,
     shell:
         "boostnerv encode-anchor --frames {input.frames:q} --settings {params.settings:q}"
         " --quality {params.quality} --experiment {params.experiment} --stream {output.stream:q}"
@@ -65,8 +65,6 @@ rule collect:
         anchors=expand(RESULTS + "/anchors/{video}/{anchor}.json", video=VIDEOS, anchor=ANCHORS),
     output:
         points=RESULTS + "/points.csv",
-    params:
-        step_version=STEP_VERSIONS["collect"],
     log:
         RESULTS + "/logs/collect.log",
     benchmark:
@@ -75,5 +73,7 @@ rule collect:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        step_version=STEP_VERSIONS["collect"],
     shell:
         "boostnerv collect {input.runs:q} {input.anchors:q} --output {output.points:q} 2> >(tee {log:q} >&2)"

@@ -9,10 +9,6 @@ rule train:
     output:
         model=RUN + "/model.safetensors",
         log=RUN + "/train.jsonl",
-    params:
-        step_version=STEP_VERSIONS["train"],
-        settings=lambda wildcards: settings(RUNS[wildcards.run].train),
-        state=state("train"),
     log:
         RUN + "/logs/train.log",
     benchmark:
@@ -22,6 +18,10 @@ rule train:
         mem_mb=training_mem_mb,
         runtime=training_runtime("train"),
         gpu=1,
+    params:
+        step_version=STEP_VERSIONS["train"],
+        settings=lambda wildcards: settings(RUNS[wildcards.run].train),
+        state=state("train"),
     shell:
         "boostnerv train --frames {input.frames:q} --settings {params.settings:q} --state {params.state:q}"
         " --output {output.model:q} --log {output.log:q} --threads {threads} 2> >(tee {log:q} >&2)"
@@ -35,10 +35,6 @@ rule finetune:
     output:
         model=RUN + "/finetuned.safetensors",
         log=RUN + "/finetune.jsonl",
-    params:
-        step_version=STEP_VERSIONS["finetune"],
-        settings=lambda wildcards: settings(RUNS[wildcards.run].finetune),
-        state=state("finetune"),
     log:
         RUN + "/logs/finetune.log",
     benchmark:
@@ -48,6 +44,10 @@ rule finetune:
         mem_mb=training_mem_mb,
         runtime=training_runtime("finetune"),
         gpu=1,
+    params:
+        step_version=STEP_VERSIONS["finetune"],
+        settings=lambda wildcards: settings(RUNS[wildcards.run].finetune),
+        state=state("finetune"),
     shell:
         "boostnerv finetune --frames {input.frames:q} --model {input.model:q} --settings {params.settings:q}"
         " --state {params.state:q} --output {output.model:q} --log {output.log:q} --threads {threads}"

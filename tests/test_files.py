@@ -1,0 +1,170 @@
+"""A final name always means a finished file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boostnerv import files
+from boostnerv.errors import UserError
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_file_appears_when_it_is_complete(tmp_path: Path, old: bytes | None) -> None:
+    path = tmp_path / "deep" / "er" / "x.json"
+    if old is not None:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(old)
+    with files.final(path) as temporary:
+        assert temporary.parent == path.parent  # a rename, not a copy
+        assert temporary.suffix == path.suffix
+        temporary.write_bytes(b"new")
+        assert (path.read_bytes() if path.exists() else None) == old
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), OSError(errno.EIO, "input/output error")])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_any_error_leaves_what_was_there(tmp_path: Path, error: BaseException, old: bytes | None) -> None:
+    path = tmp_path / "x.bin"
+    if old is not None:
+        path.write_bytes(old)
+
+    def write() -> None:
+        with files.final(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        write()
+    assert caught.value is error
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == ({} if old is None else {"x.bin": old})
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    def write() -> None:
+        with files.final(tmp_path / "x.bin") as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_bytes(b"x" * 100)
+
+    with pytest.raises(UserError, match=r"no space left on the disk of .* while writing x\.bin: free some space"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+    assert Path("/dev/full").is_char_device()
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 64 KiB, where this user may mount one."""
+    folder.mkdir()
+    arguments = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(arguments, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root; the test with /dev/full has the same sentence")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_keeps_the_old_file(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        files.write_bytes(disk / "x.bin", b"old")
+        with pytest.raises(UserError, match="no space left on the disk"):
+            files.write_bytes(disk / "x.bin", bytes(1 << 20))
+        assert [(path.name, path.read_bytes()) for path in disk.iterdir()] == [("x.bin", b"old")]
+
+
+def test_a_folder_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*: .*; choose a writable output folder"):
+        files.write_text(tmp_path / "file" / "x.json", "{}")
+    with pytest.raises(UserError, match=r"cannot write .*: .*; choose a writable output folder"):
+        files.write_text(tmp_path / "file" / "deeper" / "x.json", "{}")
+
+
+def test_a_name_that_is_a_folder_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x.json").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        files.write_text(tmp_path / "x.json", "{}")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*: Permission denied; choose a writable output folder"):
+            files.write_text(tmp_path / "x.json", "{}")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o007, 0o077])
+def test_files_are_as_readable_as_the_user_wants_them(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        with files.final(tmp_path / "x") as temporary:
+            temporary.touch(mode=0o600)
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o666 & ~mask
+
+
+@given(value=json_values)
+def test_json_goes_there_and_back(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    files.write_json(path, value)
+    assert files.read_json(path) == value
+    assert json.loads(files.canonical_json(value)) == value
+
+
+@given(st.dictionaries(st.text(), json_values, min_size=2), st.randoms())
+def test_equal_values_have_one_text(value: dict[str, object], random: object) -> None:
+    keys = list(value)
+    random.shuffle(keys)  # type: ignore[attr-defined]
+    other = {key: value[key] for key in keys}
+    assert files.canonical_json(other) == files.canonical_json(value)
+    assert files.sha256_of_value(other) == files.sha256_of_value(value)
+    assert files.sha256_of_value({**value, "": object.__name__ + str(value)}) != files.sha256_of_value(value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_has_no_nan(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "x.json", {"psnr_db": value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    with pytest.raises(UserError, match=r"report .*x\.json does not exist; run the step that writes it"):
+        files.read_json(path, "report")
+    for data in (b"", b"{", b"\xff"):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"report .*x\.json is not valid JSON .*; delete it and run its step again"):
+            files.read_json(path, "report")
+
+
+def test_known_hashes(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.sha256_of_file(tmp_path / "x") == abc
+    assert files.canonical_json({"b": [1, 2.5], "a": None}) == '{"a":null,"b":[1,2.5]}'
