@@ -45,7 +45,6 @@ lint: setup  ## style, types, workflow
 	ruff format --check .
 	mypy
 	snakefmt --check Snakefile workflow
-	snakemake --lint --configfile config/demo.yaml
 
 format: setup  ## put style right
 	ruff check --fix .

@@ -163,11 +163,12 @@ def test_a_model_has_exactly_one_size(size: dict[str, float]) -> None:
     ("text", "sentence"),
     [
         (None, "experiment file .* does not exist; check the path"),
-        ("a: [", "is not valid YAML at line 1; correct it there"),
-        ("a: 1\nb: :\n  - c: d: e", r"is not valid YAML at line \d; correct it there"),
+        ("a: [", r"is not valid YAML at line 1.*; correct it there"),
+        ("a: 1\nb: :\n  - c: d: e", r"is not valid YAML at line \d.*; correct it there"),
         ("- a", "must hold keys and values; see config/README.md"),
         ("", "must hold keys and values"),
         (b"\xff\xfe\x00", "is not valid YAML"),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}\n", r"is not valid YAML at line 2 \(key 'c' stands twice\); correct it there"),
     ],
 )
 def test_files_that_are_no_experiments(tmp_path: Path, text: str | bytes | None, sentence: str) -> None:
@@ -178,9 +179,11 @@ def test_files_that_are_no_experiments(tmp_path: Path, text: str | bytes | None,
         load_experiment(path)
 
 
-def test_a_folder_is_no_experiment(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not exist; check the path"):
-        load_experiment(tmp_path)
+def test_paths_that_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "x.yaml", tmp_path / ("x" * 300)):
+        with pytest.raises(UserError, match=r"experiment file .*; check the path"):
+            load_experiment(path)
 
 
 # --- data sets ----------------------------------------------------------------------------------------------

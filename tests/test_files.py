@@ -6,8 +6,10 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from hypothesis import strategies as st
 
 from boostnerv import files
 from boostnerv.errors import UserError
+from tests.codec.tiny import encoded
+from tests.models.tiny import tiny_model
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -91,6 +95,18 @@ def test_a_disk_that_fills_up_keeps_the_old_file(tmp_path: Path) -> None:
         assert [(path.name, path.read_bytes()) for path in disk.iterdir()] == [("x.bin", b"old")]
 
 
+def test_decoding_onto_a_disk_that_fills_up(tmp_path: Path) -> None:
+    # In a process of its own: a write into a memory map of a full disk ends the process.
+    stream = tmp_path / "x.bnv"
+    stream.write_bytes(encoded(tiny_model("nerv-boost", frames=20, height=60, width=60)).data)
+    with small_disk(tmp_path / "disk") as disk:
+        arguments = [sys.executable, "-m", "boostnerv", "decode", str(stream), "-o", str(disk / "x.npy")]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        assert list(disk.iterdir()) == []
+    assert done.returncode == 2
+    assert re.fullmatch(r"boostnerv: no space left on the disk of .* while writing x\.npy: .*\n", done.stderr)
+
+
 def test_a_folder_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*: .*; choose a writable output folder"):
@@ -157,6 +173,8 @@ def test_json_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     with pytest.raises(UserError, match=r"report .*x\.json does not exist; run the step that writes it"):
         files.read_json(path, "report")
+    with pytest.raises(UserError, match=r"report .* cannot be read: Is a directory; check the path"):
+        files.read_json(tmp_path, "report")
     for data in (b"", b"{", b"\xff"):
         path.write_bytes(data)
         with pytest.raises(UserError, match=r"report .*x\.json is not valid JSON .*; delete it and run its step again"):

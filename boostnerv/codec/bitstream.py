@@ -187,7 +187,10 @@ def section_bytes(data: bytes) -> dict[str, int]:
 def _read(data: bytes) -> Bitstream:
     sections = _split(data)
     header, reaches = _read_header(sections[1])
-    tensors = len(tensor_shapes(header.architecture, header.spec))
+    try:
+        tensors = len(tensor_shapes(header.architecture, header.spec))
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise BitstreamError("the header describes no possible model; the file is damaged, get it again") from error
     weight_side, embedding_side = _read_side(sections[2], header.spec, tensors, reaches)
     if (embedding_side is not None) != (4 in sections):
         raise BitstreamError("the embeddings section does not fit the architecture; the file is damaged, get it again")

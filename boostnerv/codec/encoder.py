@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boostnerv.codec import bitstream
-from boostnerv.codec.entropy import STEP_GRID, GaussianGrid, encode_segments, gaussian_bits
+from boostnerv.codec.entropy import LARGEST_CODE, STEP_GRID, GaussianGrid, encode_segments, gaussian_bits
 from boostnerv.codec.quantizers import initial_step
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Architecture, Spec
-
-_LARGEST_CODE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,11 @@ class Encoded:
 
 def encode(entry: Architecture, spec: Spec, model: Quantized, *, fps: float, colour: str) -> Encoded:
     """Quantise, entropy-code and wrap; raises `UserError` for weights that are not finite."""
+    if not np.isfinite([*model.steps, model.embedding_step, model.embedding_offset]).all():
+        raise UserError(
+            "the quantisers cannot be coded: a step or offset is not finite; the training diverged, "
+            "run it again with a lower learning rate"
+        )
     step_index = bitstream.snap_steps(np.array(model.steps))
     steps = STEP_GRID.decode(step_index)
     real_codes = [
@@ -101,9 +104,9 @@ def _quantize_embeddings(model: Quantized) -> tuple[bitstream.EmbeddingSide, lis
 def _real_codes(tensor: Tensor, offset: float, step: float, name: str) -> NDArray[np.float64]:
     """Unrounded codes, flat, float64."""
     values = (tensor.detach().cpu().numpy().astype(np.float64).reshape(-1) - offset) / step
-    if not np.isfinite(values).all() or np.abs(values).max() > _LARGEST_CODE:
+    if not np.isfinite(values).all() or np.abs(values).max() > LARGEST_CODE:
         raise UserError(
-            f"tensor {name} cannot be coded: its values are not finite or over {_LARGEST_CODE} quantiser steps; "
+            f"tensor {name} cannot be coded: its values are not finite or over {LARGEST_CODE} quantiser steps; "
             "the training diverged, run it again with a lower learning rate"
         )
     return values

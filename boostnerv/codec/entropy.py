@@ -25,7 +25,7 @@ from boostnerv.errors import BitstreamError
 _TINY_PROBABILITY = 1e-5
 _SMALLEST_SIGMA = 1e-5
 _LARGEST_SIGMA = 1e10
-_WIDEST_SUPPORT = 1 << 23  # the coder divides 2^24 among the codes
+LARGEST_CODE = 1 << 19  # codes lie in ±this; the coder divides 2^24 among them
 
 
 # --- the rate as training sees it --------------------------------------------------------------------------
@@ -130,7 +130,11 @@ class GaussianGrid:
     def support(self, index: int) -> tuple[int, int]:
         """Least and largest code of a segment, inclusive. Always at least two codes, as the coder wants."""
         mean, sigma = float(self.mean[index]), float(self.sigma[index])
-        return math.floor(mean - self.reach * sigma), math.ceil(mean + self.reach * sigma) + 1
+        low = max(mean - self.reach * sigma, -LARGEST_CODE)
+        high = min(mean + self.reach * sigma, LARGEST_CODE)
+        if low > high:
+            raise BitstreamError(f"a mean code of {mean:.0f} cannot be; the file is damaged, get it again")
+        return math.floor(low), math.ceil(high) + 1
 
     @staticmethod
     def empty() -> GaussianGrid:
@@ -199,7 +203,5 @@ def coded_bits(codes: NDArray[np.int32], mean: float, sigma: float) -> int:
 
 def _coder_model(grid: GaussianGrid, index: int) -> constriction.stream.model.QuantizedGaussian:
     low, high = grid.support(index)
-    if high - low > _WIDEST_SUPPORT:
-        raise BitstreamError(f"codes from {low} to {high} cannot be; the file is damaged, get it again")
     mean, sigma = float(grid.mean[index]), float(grid.sigma[index])
     return constriction.stream.model.QuantizedGaussian(low, high, mean, sigma)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 # A tensor whose entries are all equal has no range; its step may be anything above zero.
 _SMALLEST_STEP = 1e-8
+_LARGEST_INITIAL_CODE = 1 << 18
 # A step this much finer than the initial one adds four bits to every code and nothing anyone can see.
 _FINEST_SHARE = 1 / 16
 
@@ -97,9 +98,10 @@ class EmbeddingQuantizer(nn.Module):
 
 
 def initial_step(tensor: Tensor, bits: int) -> Tensor:
-    """``(max − min) / (2^bits − 1)`` as a scalar tensor, above zero."""
-    span = tensor.detach().max() - tensor.detach().min()
-    return (span / (2**bits - 1)).clamp_min(_SMALLEST_STEP)
+    """``(max − min) / (2^bits − 1)`` as a scalar tensor, above zero and large enough for every entry to have a code."""
+    values = tensor.detach()
+    step = (values.max() - values.min()) / (2**bits - 1)
+    return torch.maximum(step, values.abs().max() / _LARGEST_INITIAL_CODE).clamp_min(_SMALLEST_STEP)
 
 
 @torch.no_grad()

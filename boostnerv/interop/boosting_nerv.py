@@ -67,8 +67,12 @@ def from_original(model: VideoModel, tensors: Mapping[str, Tensor]) -> dict[str,
     problems += [
         f"{key} has shape {list(found[key].shape)}, the model {list(value.shape)}"
         for key, value in wanted.items()
-        if key in found and found[key].numel() != value.numel()
+        if key in found and _without_ones(found[key]) != _without_ones(value)
     ]
     if problems:
         raise UserError(f"the checkpoint does not fit {name}: " + "; ".join(problems[:3]))
     return {key: found[key].reshape(value.shape).to(torch.float32) for key, value in wanted.items()}
+
+
+def _without_ones(tensor: Tensor) -> list[int]:
+    return [size for size in tensor.shape if size != 1]

@@ -46,7 +46,12 @@ class About(Closed):
         fields: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in self.spec.items()
         }
-        return architecture(self.architecture).spec(**fields)
+        try:
+            return architecture(self.architecture).spec(**fields)
+        except TypeError as error:
+            raise UserError(
+                f"the checkpoint does not fit this version of {self.architecture} ({error}); train again"
+            ) from error
 
 
 def spec_fields(spec: Spec) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -63,7 +63,8 @@ class StateFolder:
             state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
         except Exception as error:
             raise UserError(
-                f"saved state {self._file} cannot be read ({type(error).__name__}); delete {self._folder} to start again"
+                f"saved state {self._file} cannot be read ({type(error).__name__}); "
+                f"delete {self._folder} to start again"
             ) from error
         if state.get("format") != _FORMAT or state.get("identity") != self._identity:
             raise UserError(
@@ -80,10 +81,8 @@ class StateFolder:
     def remove(self) -> None:
         """Forget the state of a finished training, and the parent folder when it is empty."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        try:
+        with suppress(OSError):  # another step's state may still be there
             self._folder.parent.rmdir()
-        except OSError:
-            pass  # another step's state is still there
 
 
 class StopRequest:
