@@ -148,7 +148,7 @@ def evaluate(
         decoded,
         (encode_report, decode_report),
         (train_log, finetune_log),
-        json.loads(identity),
+        _json(identity, "--identity"),
         output,
         frames_csv,
         threads=threads,
@@ -280,15 +280,19 @@ def main() -> None:
 
 def _settings(kind: type[Closed], text: str) -> Any:
     from boostnerv.config import parse, read_yaml
-    from boostnerv.errors import UserError
 
     if not text.lstrip().startswith("{"):
         return parse(kind, read_yaml(text, "settings"), f"settings {text}")
+    return parse(kind, _json(text, "--settings"), "--settings")
+
+
+def _json(text: str, option: str) -> Any:
+    from boostnerv.errors import UserError
+
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"--settings is not valid JSON ({error}); give JSON or a file") from error
-    return parse(kind, value, "--settings")
+        raise UserError(f"{option} is not valid JSON ({error}); correct it") from error
 
 
 def _print(value: Any) -> None:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -40,12 +41,29 @@ _SLUG = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Settings = TypeVar("Settings", bound="Closed")
 Slug = Annotated[str, Field(pattern=_SLUG)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
+
+
+def _known_model(name: str) -> str:
+    if name not in model_names():
+        raise ValueError(f"unknown model '{name}': {nearest(name, model_names())}")
+    return name
+
+
+def _positive(strides: tuple[int, ...]) -> tuple[int, ...]:
+    if min(strides) < 1:
+        raise ValueError("every stride is at least 1")
+    return strides
+
+
+ModelName = Annotated[str, AfterValidator(_known_model)]
+Strides = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_positive)]
 
 
 class Closed(BaseModel):
     """Base of every settings class: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 # --- where videos come from ---------------------------------------------------------------------------------
@@ -73,7 +91,7 @@ class WheelSource(Closed):
 class PathSource(Closed):
     """A file or folder on this machine."""
 
-    kind: Literal["path"] = "path"
+    kind: Literal["path"] = Field(default="path", description="A file or folder on this machine.")
     path: str = Field(min_length=1, description="Video file or folder of images.")
     raw: RawVideo | None = Field(default=None, description="Layout, for a headerless .yuv file.")
     sha256: Sha256 | None = Field(default=None, description="SHA-256 of the file, checked when given.")
@@ -170,8 +188,8 @@ class Preparation(Closed):
 class ModelSettings(Closed):
     """One network: its name, its strides and exactly one way of saying how large it is."""
 
-    name: str = Field(description="Name of a file in boostnerv/models/zoo, with hyphens.")
-    strides: tuple[int, ...] = Field(min_length=1, description="Upsampling of each decoder stage.")
+    name: ModelName = Field(description="Name of a file in boostnerv/models/zoo, with hyphens.")
+    strides: Strides = Field(description="Upsampling of each decoder stage.")
     total_m: float | None = Field(
         default=None, gt=0, description="Million parameters, embeddings included; the width is solved."
     )
@@ -181,20 +199,6 @@ class ModelSettings(Closed):
     options: dict[str, int | float | str] = Field(
         default_factory=dict, description="Other choices of the model's spec, by field name."
     )
-
-    @field_validator("name")
-    @classmethod
-    def _known_model(cls, name: str) -> str:
-        if name not in model_names():
-            raise ValueError(f"unknown model '{name}': {nearest(name, model_names())}")
-        return name
-
-    @field_validator("strides")
-    @classmethod
-    def _positive(cls, strides: tuple[int, ...]) -> tuple[int, ...]:
-        if min(strides) < 1:
-            raise ValueError("every stride is at least 1")
-        return strides
 
     @model_validator(mode="after")
     def _one_size(self) -> ModelSettings:
@@ -274,14 +278,14 @@ class Finetuning(_Optimisation):
 class ModelEntry(Closed):
     """A model of an experiment, at one or more sizes."""
 
-    name: str = Field(description="Name of the model.")
+    name: ModelName = Field(description="Name of the model.")
     total_m: tuple[float, ...] = Field(
         default=(), description="Sizes in million parameters, embeddings included; widths are solved."
     )
-    modelsize_m: dict[str, float] = Field(
+    modelsize_m: dict[Slug, float] = Field(
         default_factory=dict, description="Label: the papers' size argument, e.g. 1.5M: 1.275."
     )
-    strides: tuple[int, ...] | None = Field(default=None, description="Instead of the experiment's.")
+    strides: Strides | None = Field(default=None, description="Instead of the experiment's.")
     options: dict[str, int | float | str] = Field(
         default_factory=dict, description="Other choices of the model's spec."
     )
@@ -337,9 +341,9 @@ class Experiment(Closed):
     videos: tuple[str, ...] = Field(default=(), description="Videos of the data set; all of them when absent.")
     own_videos: tuple[OwnVideo, ...] = Field(default=(), description="Videos of yours, by path, instead of a data set.")
     preparation: Preparation = Field(default=Preparation(), description="From video to frames.")
-    strides: tuple[int, ...] = Field(default=(5, 2, 2, 2, 2), description="Upsampling of each decoder stage.")
+    strides: Strides = Field(default=(5, 2, 2, 2, 2), description="Upsampling of each decoder stage.")
     models: tuple[ModelEntry, ...] = Field(default=(), description="Models and sizes.")
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Seed, ...] = Field(
         default=(1,), min_length=1, description="A run is made for each of these random seeds."
     )
     training: Training = Field(default=Training(epochs=300), description="How models are trained.")
@@ -365,9 +369,9 @@ class Experiment(Closed):
         return tuple(self._runs())
 
     def _runs(self) -> Iterator[Run]:
-        for entry in self.models:
-            training = Training.model_validate(_merged(self.training, entry.training))
-            finetuning = Finetuning.model_validate(_merged(self.finetuning, entry.finetuning))
+        for number, entry in enumerate(self.models):
+            training = _changed(self.training, entry.training, f"models.{number}.training.")
+            finetuning = _changed(self.finetuning, entry.finetuning, f"models.{number}.finetuning.")
             for label, size in entry.sizes():
                 model = ModelSettings(
                     name=entry.name,
@@ -418,14 +422,14 @@ class TrainJob(Closed):
 
     model: ModelSettings = Field(description="The network.")
     training: Training = Field(description="The recipe.")
-    seed: int = Field(default=1, description="Random seed of initialisation and order.")
+    seed: Seed = Field(default=1, description="Random seed of initialisation and order.")
 
 
 class FinetuneJob(Closed):
     """All that the step ``finetune`` needs besides frames and the trained model."""
 
     finetuning: Finetuning = Field(description="The recipe.")
-    seed: int = Field(default=1, description="Random seed of order and noise.")
+    seed: Seed = Field(default=1, description="Random seed of order and noise.")
 
 
 class Run(Closed):
@@ -467,15 +471,29 @@ def load_dataset(name: str, folder: Path | None = None) -> DatasetSpec:
     return spec
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Plain YAML in which a key of a mapping stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key.value}' stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path, what: str) -> dict[str, Any]:
     """Read a YAML mapping; raises `UserError` where there is none."""
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise UserError(f"{what} file {path} does not exist; check the path") from error
+    except OSError as error:
+        raise UserError(f"{what} file {path} cannot be read: {error.strerror}; check the path") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        at = getattr(error, "problem_mark", None)
-        where = f" at line {at.line + 1}" if at else ""
+        at, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = (f" at line {at.line + 1}" if at else "") + (f" ({problem})" if problem else "")
         raise UserError(f"{what} file {path} is not valid YAML{where}; correct it there") from error
     if not isinstance(value, dict):
         raise UserError(f"{what} file {path} must hold keys and values; see config/README.md")
@@ -496,9 +514,9 @@ def config_hash(settings: Closed) -> str:
     return sha256_of_value(settings.model_dump(mode="json"))
 
 
-def _sentence(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
+def _sentence(kind: type[BaseModel], problem: Mapping[str, Any], above: str = "") -> str:
     place = [str(part) for part in problem["loc"]]
-    where = ".".join(place)
+    where = above + ".".join(place)
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{where}': {nearest(place[-1], _keys_at(kind, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
@@ -530,6 +548,15 @@ def _classes_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [found for part in typing.get_args(annotation) for found in _classes_in(part)]
+
+
+def _changed(base: Settings, changes: Mapping[str, Any], place: str) -> Settings:
+    """`base` with `changes`, which stand at `place` of the experiment."""
+    try:
+        return type(base).model_validate(_merged(base, changes))
+    except ValidationError as error:
+        problems = (_sentence(type(base), problem, place) for problem in error.errors())
+        raise ValueError("; ".join(problems)) from error
 
 
 def _merged(base: Closed, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -589,10 +616,17 @@ def keys_page() -> str:
 
 
 def _type_text(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
-    text = re.sub(r"(boostnerv\.config|typing|pydantic\.[a-z.]*)\.", "", text)
-    text = re.sub(r"Annotated\[([^,\[]+),.*?\)\]", r"\1", text)
-    return text.replace("|", "or").replace("NoneType", "None")
+    parts = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is Annotated:
+        return _type_text(parts[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_type_text, parts))
+    if origin is Literal:
+        return f"Literal[{', '.join(map(repr, parts))}]"
+    if parts:
+        return f"{origin.__name__}[{', '.join(map(_type_text, parts))}]"
+    return {type(None): "None", Ellipsis: "...", Any: "Any"}.get(annotation) or annotation.__name__
 
 
 def _default_text(field: Any) -> str:
@@ -604,4 +638,7 @@ def _default_text(field: Any) -> str:
 
 
 if __name__ == "__main__":
+    # Run as a script, the classes here call themselves __main__; the page is of those that others import.
+    from boostnerv.config import keys_page
+
     Path("config/README.md").write_text(keys_page(), encoding="utf-8")

@@ -40,7 +40,7 @@ def final(path: str | os.PathLike[str]) -> Iterator[Path]:
                 f"no space left on the disk of {path.parent} while writing {path.name}: free some space there "
                 "or choose another output folder, then run the command again"
             ) from error
-        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+        if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
             raise UserError(f"cannot write {path}: {error.strerror}; choose a writable output folder") from error
         raise
     finally:
@@ -77,6 +77,8 @@ def read_json(path: str | os.PathLike[str], what: str = "file") -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{what} {path} does not exist; run the step that writes it, or check the path") from error
+    except OSError as error:
+        raise UserError(f"{what} {path} cannot be read: {error.strerror}; check the path") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{what} {path} is not valid JSON ({error}); delete it and run its step again") from error
 

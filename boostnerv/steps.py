@@ -177,13 +177,14 @@ def decode(bitstream: Path, output: Path, report: Path | None, *, device: str, t
     video = VideoFile(bitstream, str(choose_device(device)))
     shape = (len(video), video.spec.height, video.spec.width, 3)
     digest = hashlib.sha256()
-    with progress.shown("decode", len(video), "frames") as show, files.final(output) as temporary:
-        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+    shown = progress.shown("decode", len(video), "frames")
+    with shown as show, files.final(output) as temporary, open(temporary, "wb") as file:
+        # Plain writes: on a full disk they raise an error, where a memory map would end the process.
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for index, frame in enumerate(video.frames()):
-            pixels[index] = frame
-            digest.update(frame.tobytes())
+            file.write(frame.data)
+            digest.update(frame.data)
             show(index + 1)
-        pixels.flush()
     decode_s = time.monotonic() - started
     result = {
         "decoded_sha256": digest.hexdigest(),

@@ -66,10 +66,11 @@ def fit(
     total = recipe.epochs * steps_per_epoch
     position = _Position.restore(state, objective, optimizer)
     timer = SaveTimer(settings.save_every_s)
+    first = position.step
     with StopRequest() as stop:
-        for step in range(position.step, total):
+        for step in range(first, total):
             epoch, batch = divmod(step, steps_per_epoch)
-            if batch == 0 or step == position.step:
+            if batch == 0 or step == first:
                 order = epoch_order(frames, settings.seed, epoch).to(device)
             rate = learning_rate(recipe.lr, step / total)
             indices = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]

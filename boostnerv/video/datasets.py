@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from boostnerv import files
 from boostnerv.config import PathSource, VideoSpec, WheelSource
 from boostnerv.errors import UserError
+from boostnerv.video.images import image_files
 from boostnerv.video.source import check_source, source_sha256
 
 
@@ -24,6 +25,18 @@ def source_path(video: VideoSpec, dataset: str, root: Path = Path("data/raw")) -
     if isinstance(video.source, PathSource):
         return Path(video.source.path).expanduser()
     return root / dataset / f"{video.name}{PurePosixPath(video.source.member).suffix}"
+
+
+def source_files(video: VideoSpec, dataset: str, root: Path = Path("data/raw")) -> tuple[Path, ...]:
+    """The files whose bytes are the source of `video`: its images where it is a folder, else one file.
+
+    A folder without images, or none at all, is returned as it is; `extract_frames` says what is wrong with it.
+    """
+    path = source_path(video, dataset, root)
+    try:
+        return image_files(path) if path.is_dir() else (path,)
+    except UserError:
+        return (path,)
 
 
 def fetch_source(video: VideoSpec, output: str | Path, dataset: str) -> None:

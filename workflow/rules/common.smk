@@ -1,8 +1,10 @@
 # The experiment, validated, and what rules ask of it: names of files, settings as JSON, resources of a job.
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 from boostnerv import config as schema
@@ -11,7 +13,10 @@ from boostnerv.evaluation.anchors import anchor_name
 from boostnerv.files import canonical_json
 from boostnerv.report.names import figure_files
 from boostnerv.steps import STEP_VERSIONS, planned_shape
-from boostnerv.video.datasets import source_path
+from boostnerv.video.datasets import source_files, source_path
+
+# Jobs call `boostnerv` of the environment that runs Snakemake, whether or not it is activated.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def load():

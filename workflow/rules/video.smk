@@ -23,7 +23,8 @@ rule fetch_source:
 
 rule extract_frames:
     input:
-        source=lambda wildcards: str(source_path(VIDEOS[wildcards.video], DATASET.name)),
+        # Every image of a folder: the folder itself looks unchanged when one of them is replaced.
+        source=lambda wildcards: list(map(str, source_files(VIDEOS[wildcards.video], DATASET.name))),
     output:
         pixels=FRAMES + ".npy",
         manifest=FRAMES + ".json",
@@ -39,6 +40,7 @@ rule extract_frames:
     params:
         step_version=STEP_VERSIONS["extract_frames"],
         settings=extract_settings,
+        source=lambda wildcards: str(source_path(VIDEOS[wildcards.video], DATASET.name)),
     shell:
-        "boostnerv extract-frames {input.source:q} --settings {params.settings:q} --output {output.pixels:q}"
+        "boostnerv extract-frames {params.source:q} --settings {params.settings:q} --output {output.pixels:q}"
         " 2> >(tee {log:q} >&2)"
