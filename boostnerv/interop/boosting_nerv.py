@@ -33,7 +33,48 @@ _ENCODER: _Rules = [
     (r"gamma$", "layer_scale"),
 ]
 _HEAD: _Rules = [(r"^head_layer", "decoder.head"), (r"^stem_t", "decoder.condition")]
+_DISENTANGLED: _Rules = [
+    (r"^stem_t\.", "decoder.stem.time."),
+    (r"^stem_xy\.", "decoder.stem.space."),
+    (r"^t_branch\.", "decoder.condition."),
+    (r"^toconv\.", "decoder.stem.project."),
+    (r"^trans1\.", "decoder.stem.before."),
+    (r"^trans2\.", "decoder.stem.after."),
+    (r"attn\.to_qkv", "attention.query_key_value"),
+    (r"attn\.to_out\.0", "attention.output"),
+    (r"ffn\.net\.0", "feed_forward.0"),
+    (r"ffn\.net\.3", "feed_forward.2"),
+    (r"^head_layer", "decoder.head"),
+]
 _RULES: dict[str, _Rules] = {
+    "nerv": [
+        *_HEAD,
+        (r"^decoder\.0\.conv\.downconv", "decoder.stem.0"),
+        (r"conv\.upconv\.0", "conv"),
+        (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
+    ],
+    "e-nerv": [
+        *_DISENTANGLED,
+        (r"^layers\.0\.conv1\.upconv\.0", "decoder.stages.0.block.upsample.conv"),
+        (r"^layers\.0\.conv2", "decoder.stages.0.block.widen"),
+        (r"^layers\.(\d+)\.conv\.upconv\.0", r"decoder.stages.\1.block.conv"),
+        (r"^t_layers\.(\d+)\.", r"decoder.stages.\1.modulation."),
+    ],
+    "hnerv": [
+        *_ENCODER,
+        *_HEAD,
+        (r"^decoder\.0\.conv\.downconv", "decoder.stem.0"),
+        (r"conv\.upconv\.0", "conv"),
+        (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
+    ],
+    "e-nerv-boost": [
+        *_DISENTANGLED,
+        (r"^layers\.0\.conv1\.upconv\.0", "decoder.expand.upsample.conv"),
+        (r"^layers\.0\.conv2", "decoder.expand.widen"),
+        *_BLOCK,
+        (r"^layers\.0\.residual", "decoder.expand_residual"),
+        (r"^layers\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
+    ],
     "nerv-boost": [*_BLOCK, *_HEAD, (r"^stem\.", "decoder.stem."), (r"^layers\.", "decoder.stages.")],
     "hnerv-boost": [
         *_ENCODER,

@@ -65,6 +65,11 @@ class ConditionalBlock(nn.Module):
         return result
 
 
+def stage_blocks(stages: int) -> tuple[int, ...]:
+    """Conditional blocks a stage in the published models: 1 1 2 2 2 …"""
+    return tuple(1 if stage < 2 else 2 for stage in range(stages))
+
+
 def conditional_stages(
     inputs: int,
     widths: tuple[int, ...],

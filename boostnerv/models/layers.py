@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-Activation = Callable[[Tensor], Tensor]
+Activated = Callable[[], nn.Module]
+"""Makes the activation of a block, e.g. ``nn.GELU``."""
 
 
 class Sine(nn.Module):
@@ -47,7 +48,7 @@ class PositionalEncoding(nn.Module):
 class MLP(nn.Sequential):
     """Linear maps between `widths`, each followed by the activation, the last included: ``[N, a] → [N, z]``."""
 
-    def __init__(self, widths: Sequence[int], activation: Callable[[], nn.Module]) -> None:
+    def __init__(self, widths: Sequence[int], activation: Activated) -> None:
         layers: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(widths):
             layers += [nn.Linear(inputs, outputs), activation()]
@@ -60,9 +61,7 @@ class UpsampleBlock(nn.Module):
     Input: ``[N, C_in, H, W]``. Output: ``[N, C_out, s·H, s·W]``. The kernel is odd, padding keeps the size.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, activation: Callable[[], nn.Module]
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs * stride**2, kernel, padding=math.ceil((kernel - 1) / 2))
         self.shuffle = nn.PixelShuffle(stride) if stride > 1 else nn.Identity()
@@ -78,6 +77,34 @@ def to_image(x: Tensor) -> Tensor:
     return torch.tanh(x) * 0.5 + 0.5
 
 
-def stage_kernel(stage: int, smallest: int, largest: int) -> int:
-    """Kernel of a stage, growing by two a stage: ``min(smallest + 2·stage, largest)``."""
-    return min(smallest + 2 * stage, largest)
+def stage_kernels(stages: int, smallest: int, largest: int) -> tuple[int, ...]:
+    """Kernel of each stage, growing by two a stage: ``min(smallest + 2·stage, largest)``."""
+    return tuple(min(smallest + 2 * stage, largest) for stage in range(stages))
+
+
+def floored_widths(first: int, strides: Sequence[int], reduce: float, lowest: int) -> tuple[int, ...]:
+    """Channels of each stage in Boosting-NeRV's index models: stages that upsample divide, rounding down."""
+    found = [first]
+    for stride in strides[1:]:
+        divisor = 1 if stride == 1 else reduce
+        found.append(int(max(found[-1] // divisor, lowest)))
+    return tuple(found)
+
+
+def rounded_widths(fc_dim: int, strides: Sequence[int], reduce: float, lowest: int) -> tuple[int, ...]:
+    """Channels of each stage in HNeRV's code: every stage divides, the first included, rounding to even."""
+    found = [fc_dim]
+    for _ in strides:
+        found.append(int(max(round(found[-1] / reduce), lowest)))
+    return tuple(found[1:])
+
+
+def plain_stages(
+    inputs: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int], activation: Activated
+) -> nn.Sequential:
+    """One upsampling block a stage: the decoder of the models without condition."""
+    modules = []
+    for width, kernel, stride in zip(widths, kernels, strides, strict=True):
+        modules.append(UpsampleBlock(inputs, width, kernel, stride, activation))
+        inputs = width
+    return nn.Sequential(*modules)

@@ -12,7 +12,14 @@ from tests.conftest import Golden
 from tests.golden.models import recorded_model, with_prefix
 from tests.models.tiny import tiny_model
 
-FILES = {"nerv-boost": "nerv_boost", "hnerv-boost": "hnerv_boost"}
+FILES = {
+    "nerv": "nerv",
+    "e-nerv": "enerv",
+    "hnerv": "hnerv",
+    "nerv-boost": "nerv_boost",
+    "e-nerv-boost": "enerv_boost",
+    "hnerv-boost": "hnerv_boost",
+}
 
 
 @pytest.fixture(params=FILES)
@@ -54,8 +61,8 @@ def test_names(model: str, original: str, ours: str) -> None:
 def test_values_and_shapes(original: tuple[VideoModel, dict[str, torch.Tensor]]) -> None:
     model, tensors = original
     loaded = from_original(model, tensors)
-    assert loaded["decoder.condition.0.weight"].shape == (64, 160)
-    assert torch.equal(loaded["decoder.condition.0.weight"], tensors["stem_t.0.weight"].reshape(64, 160))
+    assert {key: value.shape for key, value in loaded.items()} == {k: v.shape for k, v in model.state_dict().items()}
+    assert torch.equal(loaded["decoder.head.weight"], tensors["head_layer.weight"])
 
 
 def test_the_first_three_mismatches_are_named() -> None:

@@ -6,7 +6,7 @@ import torch
 from boostnerv.models.architecture import frame_time
 from boostnerv.models.conditional import TemporalAffine
 from boostnerv.models.convnext import ConvNeXtEncoder
-from boostnerv.models.layers import PositionalEncoding, Sine, UpsampleBlock, stage_kernel, to_image
+from boostnerv.models.layers import PositionalEncoding, Sine, UpsampleBlock, stage_kernels, to_image
 from tests.conftest import Golden
 
 
@@ -54,7 +54,7 @@ def test_an_upsampling_block_multiplies_the_size_by_its_stride(kernel: int, stri
 
 
 def test_kernels_grow_by_two_up_to_the_largest() -> None:
-    assert [stage_kernel(stage, 1, 5) for stage in range(5)] == [1, 3, 5, 5, 5]
+    assert stage_kernels(5, 1, 5) == (1, 3, 5, 5, 5)
 
 
 def test_images_lie_between_zero_and_one() -> None:

@@ -13,14 +13,22 @@ from tests.golden.models import images, recorded_model
 from tests.golden.subset import reduce_output
 
 BUNNY_FRAMES = 132  # of the video that the recorded counts are of
-ORIGINAL_NAMES = {"NeRV_Boost": "nerv-boost", "HNeRV_Boost": "hnerv-boost"}
+SIZED = {"NeRV_Boost": "nerv-boost", "ENeRV_Boost": "e-nerv-boost", "HNeRV_Boost": "hnerv-boost", "HNeRV": "hnerv"}
+FILES = {
+    "nerv": "nerv",
+    "enerv": "e-nerv",
+    "hnerv": "hnerv",
+    "nerv_boost": "nerv-boost",
+    "enerv_boost": "e-nerv-boost",
+    "hnerv_boost": "hnerv-boost",
+    "hnerv_boost_5x4x2x2": "hnerv-boost",
+}
 
 
-@pytest.mark.parametrize("file", ["nerv_boost", "hnerv_boost", "hnerv_boost_5x4x2x2"])
+@pytest.mark.parametrize("file", FILES)
 def test_output_equals_the_original(golden: Golden, file: str) -> None:
     tensors, recorded = golden.tensors(file), golden.manifest[file]
-    name = ORIGINAL_NAMES[recorded["reference_model"]]
-    model = recorded_model(name, recorded["reference_args"], tensors, frames=BUNNY_FRAMES)
+    model = recorded_model(FILES[file], recorded["reference_args"], tensors, frames=BUNNY_FRAMES)
     assert decoder_parameters(model.architecture, model.spec) == recorded["decoder_params"]
     assert model.spec.embedding_parameters == recorded["embed_params"]
 
@@ -34,12 +42,12 @@ def test_output_equals_the_original(golden: Golden, file: str) -> None:
     assert (compared - tensors["output"]).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("model", ORIGINAL_NAMES)
+@pytest.mark.parametrize("model", SIZED)
 def test_published_sizes(golden: Golden, model: str) -> None:
     rows = [row for row in golden.sizes if row["model"] == model]
     assert len(rows) >= 7  # three of Bunny, four of UVG
     for row in rows:
-        settings = ModelSettings(name=ORIGINAL_NAMES[model], strides=tuple(row["strides"]), modelsize_m=row["size"])
+        settings = ModelSettings(name=SIZED[model], strides=tuple(row["strides"]), modelsize_m=row["size"])
         spec = resolve(settings, row["frames"], row["height"], row["width"])
         entry = architecture(settings.name)
         found = {

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from boostnerv.models.architecture import Spec, VideoModel, architecture, build_model
 
-NAMES = ("nerv-boost", "hnerv-boost")
+NAMES = ("nerv", "e-nerv", "hnerv", "nerv-boost", "e-nerv-boost", "hnerv-boost")
 _OPTIONS = {
+    "nerv": {"lower_width": 2, "levels": 2},
+    "e-nerv": {"lower_width": 2, "levels": 2, "token_width": 4, "condition_width": 2},
+    "hnerv": {"lower_width": 2, "embedding_width": 2, "encoder_width": 3},
+    "e-nerv-boost": {"lower_width": 2, "levels": 2, "token_width": 4, "condition_width": 2},
     "nerv-boost": {"lower_width": 2, "levels": 2, "stem_width": 3, "condition_width": 2},
     "hnerv-boost": {"lower_width": 2, "levels": 2, "embedding_width": 2, "encoder_width": 3, "condition_width": 2},
 }

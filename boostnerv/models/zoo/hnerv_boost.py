@@ -11,15 +11,14 @@ The encoder is not stored; the embeddings are. The image is ``0.5·tanh + 0.5`` 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
-from boostnerv.models.conditional import TATResidualBlock, conditional_stages
+from boostnerv.models.conditional import TATResidualBlock, conditional_stages, stage_blocks
 from boostnerv.models.convnext import ConvNeXtEncoder
-from boostnerv.models.layers import MLP, PositionalEncoding, Sine, stage_kernel, to_image
+from boostnerv.models.layers import MLP, PositionalEncoding, Sine, rounded_widths, stage_kernels, to_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,25 +42,12 @@ class HNeRVBoostSpec(Spec):
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
-        found = []
-        width = self.fc_dim
-        for _ in self.strides:
-            width = int(max(round(width / self.reduce), self.lower_width))
-            found.append(width)
-        return tuple(found)
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """Conditional blocks a stage: 1 1 2 2 2 …"""
-        return tuple(1 if stage < 2 else 2 for stage in range(len(self.strides)))
+        return rounded_widths(self.fc_dim, self.strides, self.reduce, self.lower_width)
 
     @property
     def stack(self) -> StackBudget:
-        stages = range(len(self.strides))
-        kernels = tuple(stage_kernel(stage, self.kernel_smallest, self.kernel_largest) for stage in stages)
-        pixels = self.padded[0] * self.padded[1]
-        embeddings = self.embedding_width * self.frames * pixels / math.prod(self.strides) ** 2
-        return StackBudget(kernels, self.strides, self.reduce, embeddings, 9 * self.embedding_width)
+        kernels = stage_kernels(len(self.strides), self.kernel_smallest, self.kernel_largest)
+        return StackBudget(kernels, self.strides, self.reduce, self.embedding_parameters, 9 * self.embedding_width)
 
 
 class HNeRVBoostDecoder(nn.Module):
@@ -74,9 +60,8 @@ class HNeRVBoostDecoder(nn.Module):
         self.stem = nn.Sequential(nn.Conv2d(spec.embedding_width, spec.fc_dim, 1), Sine())
         self.stem_residual = TATResidualBlock(spec.fc_dim, spec.condition_width)
         kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
-        self.stages = conditional_stages(
-            spec.fc_dim, spec.widths, kernels, spec.strides, spec.blocks, spec.condition_width
-        )
+        blocks = stage_blocks(len(spec.strides))
+        self.stages = conditional_stages(spec.fc_dim, spec.widths, kernels, spec.strides, blocks, spec.condition_width)
         self.head = nn.Conv2d(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, t: Tensor, embedding: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
-from boostnerv.models.conditional import conditional_stages
-from boostnerv.models.layers import MLP, PositionalEncoding, Sine, stage_kernel, to_image
+from boostnerv.models.conditional import conditional_stages, stage_blocks
+from boostnerv.models.layers import MLP, PositionalEncoding, Sine, floored_widths, stage_kernels, to_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +34,13 @@ class NeRVBoostSpec(Spec):
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
-        found = [self.fc_dim]
-        for stride in self.strides[1:]:
-            divisor = 1 if stride == 1 else self.reduce
-            found.append(int(max(found[-1] // divisor, self.lower_width)))
-        return tuple(found)
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """Conditional blocks a stage: 1 1 2 2 2 …"""
-        return tuple(1 if stage < 2 else 2 for stage in range(len(self.strides)))
+        return floored_widths(self.fc_dim, self.strides, self.reduce, self.lower_width)
 
     @property
     def stack(self) -> StackBudget:
-        stages = range(len(self.strides))
-        kernels = tuple(stage_kernel(stage, self.kernel_smallest, self.kernel_largest) for stage in stages)
-        height, width = self.grid
-        return StackBudget(kernels, self.strides, self.reduce, 0.0, 2 * self.levels * height * width)
+        kernels = stage_kernels(len(self.strides), self.kernel_smallest, self.kernel_largest)
+        rows, columns = self.grid
+        return StackBudget(kernels, self.strides, self.reduce, 0.0, 2 * self.levels * rows * columns)
 
 
 class NeRVBoostDecoder(nn.Module):
@@ -65,9 +55,8 @@ class NeRVBoostDecoder(nn.Module):
         self.stem = MLP((inputs, spec.stem_width, rows * columns * spec.fc_dim), Sine)
         self.condition = MLP((inputs, 2 * spec.condition_width, spec.condition_width), Sine)
         kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
-        self.stages = conditional_stages(
-            spec.fc_dim, spec.widths, kernels, spec.strides, spec.blocks, spec.condition_width
-        )
+        blocks = stage_blocks(len(spec.strides))
+        self.stages = conditional_stages(spec.fc_dim, spec.widths, kernels, spec.strides, blocks, spec.condition_width)
         self.head = nn.Conv2d(spec.widths[-1], 3, 1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:

@@ -1,0 +1,105 @@
+"""E-NeRV: space and time embedded apart, every stage normalised and modulated by the time.
+
+Li et al., "E-NeRV: Expedite Neural Video Representation with Disentangled Spatial-Temporal Context", ECCV 2022,
+section 3, in the form that Boosting-NeRV's code gives it.
+
+    t ─ PE ─┬─ disentangled stem ─ [N, C, h, w] ─ modulated stages ─ conv1×1 ─ RGB
+            └─ MLP 2L→128→128 = c ─────────────────────┘
+
+A modulated stage is instance normalisation, ``x·γ(c) + β(c)``, then the upsampling block with GELU; the image is
+``0.5·tanh + 0.5`` of the last convolution. No recipe was published for it beside the boosted models: what an
+experiment here trains it with is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from boostnerv.models.architecture import Architecture, Spec, StackBudget
+from boostnerv.models.disentangled import EXPANSION, DisentangledStem, ExpandingUpsample
+from boostnerv.models.layers import (
+    MLP,
+    PositionalEncoding,
+    UpsampleBlock,
+    floored_widths,
+    stage_kernels,
+    to_image,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ENeRVSpec(Spec):
+    """Choices of E-NeRV; the defaults are those of Boosting-NeRV's code."""
+
+    reduce: float = 2.0  # width divisor of every stage that upsamples, the first excepted
+    lower_width: int = 12  # least width
+    kernel_smallest: int = 3
+    kernel_largest: int = 3
+    levels: int = 80  # L of the positional encoding
+    base: float = 1.25  # its growth
+    token_width: int = 128  # D of the transformers
+    condition_width: int = 128
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return floored_widths(EXPANSION * self.fc_dim, self.strides, self.reduce, self.lower_width)
+
+    @property
+    def stack(self) -> StackBudget:
+        kernels = stage_kernels(len(self.strides), self.kernel_smallest, self.kernel_largest)
+        rows, columns = self.grid
+        return StackBudget(kernels, self.strides, self.reduce, 0.0, 2 * self.levels * rows * columns)
+
+
+class ModulatedBlock(nn.Module):
+    """Instance normalisation without own scale, ``x·γ(c) + β(c)``, then `block`."""
+
+    def __init__(self, inputs: int, condition_width: int, block: nn.Module) -> None:
+        super().__init__()
+        self.modulation = MLP((condition_width, 2 * inputs), nn.GELU)
+        self.block = block
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        gain, bias = self.modulation(condition)[:, :, None, None].chunk(2, dim=1)
+        result: Tensor = self.block(_instance_norm(x) * gain + bias)
+        return result
+
+
+def _instance_norm(x: Tensor) -> Tensor:
+    """Zero mean and unit variance of each channel of each frame; PyTorch's own refuses a map of one pixel."""
+    variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + 1e-5)
+
+
+class ENeRVDecoder(nn.Module):
+    """t ``[N]`` in (0, 1] → RGB ``[N, 3, H', W']`` in (0, 1), H' and W' padded to the strides."""
+
+    def __init__(self, spec: ENeRVSpec) -> None:
+        super().__init__()
+        self.encoding = PositionalEncoding(spec.base, spec.levels)
+        self.stem = DisentangledStem(spec.grid, self.encoding, spec.token_width, spec.fc_dim, nn.GELU)
+        self.condition = MLP((2 * spec.levels, spec.condition_width, spec.condition_width), nn.GELU)
+        inputs, stages = spec.fc_dim, []
+        for index, (width, kernel, stride) in enumerate(
+            zip(spec.widths, spec.stack.kernels, spec.strides, strict=True)
+        ):
+            kind = ExpandingUpsample if index == 0 else UpsampleBlock
+            stages.append(ModulatedBlock(inputs, spec.condition_width, kind(inputs, width, kernel, stride, nn.GELU)))
+            inputs = width
+        self.stages = nn.ModuleList(stages)
+        self.head = nn.Conv2d(spec.widths[-1], 3, 1)
+
+    def forward(self, t: Tensor, embedding: None = None) -> Tensor:
+        encoded = self.encoding(t)
+        condition = self.condition(encoded)
+        x = self.stem(encoded)
+        for stage in self.stages:
+            x = stage(x, condition)
+        return to_image(self.head(x))
+
+
+ARCHITECTURE = Architecture(name="e-nerv", wire_id=2, spec=ENeRVSpec, decoder=ENeRVDecoder)

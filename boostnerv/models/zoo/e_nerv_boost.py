@@ -1,0 +1,76 @@
+"""E-NeRV-Boost: E-NeRV with the conditional decoder.
+
+Zhang et al., "Boosting Neural Representations for Videos with a Conditional Decoder", CVPR 2024, section 3;
+E-NeRV: Li et al., ECCV 2022.
+
+    t ─ PE ─┬─ disentangled stem ─ [N, C, h, w] ─ expanding stage ─ TAT block ─ conditional blocks ─ conv1×1 ─ RGB
+            └─ MLP 2L→64→32 = c ───────────────────────────────────────┴─────────────┘
+
+The image is ``0.5·tanh + 0.5`` of the last convolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from boostnerv.models.architecture import Architecture, Spec, StackBudget
+from boostnerv.models.conditional import TATResidualBlock, conditional_stages, stage_blocks
+from boostnerv.models.disentangled import EXPANSION, DisentangledStem, ExpandingUpsample
+from boostnerv.models.layers import MLP, PositionalEncoding, Sine, floored_widths, stage_kernels, to_image
+
+
+@dataclass(frozen=True, kw_only=True)
+class ENeRVBoostSpec(Spec):
+    """Choices of E-NeRV-Boost; the defaults are the published ones."""
+
+    reduce: float = 2.0  # width divisor of every stage that upsamples, the first excepted
+    lower_width: int = 12  # least width
+    kernel_smallest: int = 3
+    kernel_largest: int = 3
+    levels: int = 80  # L of the positional encoding
+    base: float = 1.25  # its growth
+    token_width: int = 128  # D of the transformers
+    condition_width: int = 32
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage."""
+        return floored_widths(EXPANSION * self.fc_dim, self.strides, self.reduce, self.lower_width)
+
+    @property
+    def stack(self) -> StackBudget:
+        kernels = stage_kernels(len(self.strides), self.kernel_smallest, self.kernel_largest)
+        rows, columns = self.grid
+        return StackBudget(kernels, self.strides, self.reduce, 0.0, 2 * self.levels * rows * columns)
+
+
+class ENeRVBoostDecoder(nn.Module):
+    """t ``[N]`` in (0, 1] → RGB ``[N, 3, H', W']`` in (0, 1), H' and W' padded to the strides."""
+
+    def __init__(self, spec: ENeRVBoostSpec) -> None:
+        super().__init__()
+        self.encoding = PositionalEncoding(spec.base, spec.levels)
+        self.stem = DisentangledStem(spec.grid, self.encoding, spec.token_width, spec.fc_dim, Sine)
+        self.condition = MLP((2 * spec.levels, 2 * spec.condition_width, spec.condition_width), Sine)
+        kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
+        first, *widths = spec.widths
+        self.expand = ExpandingUpsample(spec.fc_dim, first, kernels[0], spec.strides[0], Sine)
+        self.expand_residual = TATResidualBlock(first, spec.condition_width)
+        blocks = stage_blocks(len(spec.strides))
+        self.stages = conditional_stages(
+            first, tuple(widths), kernels[1:], spec.strides[1:], blocks[1:], spec.condition_width
+        )
+        self.head = nn.Conv2d(spec.widths[-1], 3, 1)
+
+    def forward(self, t: Tensor, embedding: None = None) -> Tensor:
+        encoded = self.encoding(t)
+        condition = self.condition(encoded)
+        x = self.expand_residual(self.expand(self.stem(encoded)), condition)
+        for block in self.stages:
+            x = block(x, condition)
+        return to_image(self.head(x))
+
+
+ARCHITECTURE = Architecture(name="e-nerv-boost", wire_id=5, spec=ENeRVBoostSpec, decoder=ENeRVBoostDecoder)
