@@ -156,6 +156,25 @@ def evaluate(
     _print({key: point[key] for key in ("run", "file_bytes", "bpp", "psnr_db", "ms_ssim", "frames_match_encoder")})
 
 
+@app.command("evaluate-model", rich_help_panel=_STEPS)
+def evaluate_model(
+    frames: Frames,
+    output: Output,
+    model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
+    train_log: Annotated[Path, typer.Option(help="Log of train.")],
+    identity: Annotated[str, typer.Option(help="experiment, run, codec, size_label, seed as JSON.")],
+    frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Measure a model as it was trained, nothing coded: whole frames, and apart what its task withheld."""
+    from boostnerv import steps
+
+    names = _json(identity, "--identity")
+    point = steps.evaluate_model(frames, model, train_log, names, output, frames_csv, device=device, threads=threads)
+    _print({key: value for key, value in point.items() if key.startswith(("run", "psnr", "ms_ssim"))})
+
+
 @app.command("encode-anchor", rich_help_panel=_STEPS)
 def encode_anchor(
     frames: Frames,

@@ -254,12 +254,31 @@ class _Optimisation(Closed):
 
 
 class Training(_Optimisation):
-    """Regression of the video: Boosting-NeRV's recipe by default."""
+    """How a model is fitted to a video: Boosting-NeRV's regression recipe by default."""
 
+    task: Literal["regression", "inpainting", "interpolation"] = Field(
+        default="regression",
+        description="Inpainting hides a part of every frame, interpolation every second frame.",
+    )
+    mask: Literal["center", "disperse"] | None = Field(
+        default=None,
+        description="What inpainting hides: a box of a quarter of each side, or five boxes of 50 pixels.",
+    )
     lr: LearningRate = Field(default=LearningRate(peak=3e-3), description="Learning rate schedule.")
     eval_every_epochs: int = Field(
         default=10, gt=0, description="PSNR over all frames is taken this often (and at the end)."
     )
+
+    @model_validator(mode="after")
+    def _mask_is_for_inpainting(self) -> Training:
+        if (self.task == "inpainting") != (self.mask is not None):
+            raise ValueError("task: inpainting needs a mask (center or disperse), the other tasks have none")
+        return self
+
+    @property
+    def task_label(self) -> str:
+        """Task and mask in one word, e.g. ``inpainting-center``."""
+        return f"{self.task}-{self.mask}" if self.mask else self.task
 
 
 class Finetuning(_Optimisation):
@@ -347,7 +366,10 @@ class Experiment(Closed):
         default=(1,), min_length=1, description="A run is made for each of these random seeds."
     )
     training: Training = Field(default=Training(epochs=300), description="How models are trained.")
-    finetuning: Finetuning = Field(default=Finetuning(), description="Consistent entropy minimisation before coding.")
+    finetuning: Finetuning | None = Field(
+        default=Finetuning(),
+        description="Consistent entropy minimisation before coding; null: nothing is coded, models are measured.",
+    )
     anchors: tuple[Anchor, ...] = Field(default=(), description="Classical codecs on the same frames.")
 
     @model_validator(mode="after")
@@ -371,7 +393,7 @@ class Experiment(Closed):
     def _runs(self) -> Iterator[Run]:
         for number, entry in enumerate(self.models):
             training = _changed(self.training, entry.training, f"models.{number}.training.")
-            finetuning = _changed(self.finetuning, entry.finetuning, f"models.{number}.finetuning.")
+            finetuning = self._finetuning(number, entry, training)
             for label, size in entry.sizes():
                 model = ModelSettings(
                     name=entry.name,
@@ -385,8 +407,22 @@ class Experiment(Closed):
                         name=f"{entry.name}-{label}{suffix}",
                         size_label=label,
                         train=TrainJob(model=model, training=training, seed=seed),
-                        finetune=FinetuneJob(finetuning=finetuning, seed=seed),
+                        finetune=None if finetuning is None else FinetuneJob(finetuning=finetuning, seed=seed),
                     )
+
+    def _finetuning(self, number: int, entry: ModelEntry, training: Training) -> Finetuning | None:
+        if self.finetuning is None:
+            if entry.finetuning:
+                raise ValueError(
+                    f"'models.{number}.finetuning': the experiment has finetuning: null; remove one of both"
+                )
+            return None
+        if training.task != "regression":
+            raise ValueError(
+                f"task: {training.task} is measured on the model as trained, only regression is coded; "
+                "set finetuning: null"
+            )
+        return _changed(self.finetuning, entry.finetuning, f"models.{number}.finetuning.")
 
     def run(self, name: str) -> Run:
         for run in self.runs():
@@ -438,7 +474,7 @@ class Run(Closed):
     name: Slug = Field(description="Folder name.")
     size_label: str = Field(description="Size as the experiment calls it.")
     train: TrainJob = Field(description="Settings of the training step.")
-    finetune: FinetuneJob = Field(description="Settings of the fine-tuning step.")
+    finetune: FinetuneJob | None = Field(description="Settings of the fine-tuning step; None where nothing is coded.")
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

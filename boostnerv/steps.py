@@ -20,8 +20,10 @@ from boostnerv.config import (
     Experiment,
     ExtractJob,
     FinetuneJob,
+    Finetuning,
     Preparation,
     Run,
+    Training,
     TrainJob,
     VideoSpec,
     config_hash,
@@ -36,9 +38,10 @@ STEP_VERSIONS = MappingProxyType(
         "extract_frames": 1,
         "train": 1,
         "finetune": 1,
-        "encode": 1,
+        "encode": 2,
         "decode": 1,
         "evaluate": 1,
+        "evaluate_model": 1,
         "encode_anchor": 1,
         "collect": 1,
         "tabulate": 1,
@@ -80,7 +83,9 @@ def train(
 
     _limit_threads(threads)
     video = open_frames(frames)
-    with progress.shown(f"train {job.model.name}", _steps(video, job.training), "steps") as show:
+    count = video.manifest.frames
+    trained = (count + 1) // 2 if job.training.task == "interpolation" else count
+    with progress.shown(f"train {job.model.name}", _steps(trained, job.training), "steps") as show:
         train_video(video, job, model, log, state, device=choose_device(device), save_every_s=30.0, progress=show)
 
 
@@ -101,7 +106,7 @@ def finetune(
 
     _limit_threads(threads)
     video = open_frames(frames)
-    with progress.shown("finetune", _steps(video, job.finetuning), "steps") as show:
+    with progress.shown("finetune", _steps(video.manifest.frames, job.finetuning), "steps") as show:
         finetune_video(
             video,
             job,
@@ -160,6 +165,7 @@ def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads
         "params_decoder": decoder_parameters(entry, spec),
         "params_embedding": spec.embedding_parameters,
         "config_sha256": config_hash(about.train),
+        "task": about.train.training.task_label,
     }
     files.write_json(report, result)
     return result
@@ -268,6 +274,71 @@ def evaluate(
     return files.read_json(output)
 
 
+def evaluate_model(
+    frames: Path,
+    model: Path,
+    log: Path,
+    identity: dict[str, Any],
+    output: Path,
+    frames_csv: Path,
+    *,
+    device: str,
+    threads: int | None,
+) -> dict[str, Any]:
+    """Measure a model as it was trained, nothing coded: of every frame, and apart of those its task withheld.
+
+    Frames are rounded to 8 bits before they are compared, as decoded ones are; `psnr_float_db` is the papers'
+    figure, of frames that are not rounded.
+    """
+    from boostnerv.evaluation.measure import measure, split_summary, write_quality
+    from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
+    from boostnerv.training import checkpoint
+    from boostnerv.training.run import Reconstruction, choose_device, last_record
+    from boostnerv.video.frames import open_frames
+    from boostnerv.video.masks import hidden_pixels
+
+    _limit_threads(threads)
+    video, training = open_frames(frames), last_record(log)
+    manifest = video.manifest
+    about, trained = checkpoint.restore(model)
+    if about.frames_sha256 != manifest.pixels_sha256:
+        raise UserError(f"checkpoint {model} was trained on other frames than {frames}; give those frames")
+    recipe, spec = about.train.training, trained.spec
+    made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
+    hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
+    with progress.shown("evaluate", spec.frames, "frames") as show:
+        quality = measure(video.pixels[: spec.frames], made, hidden=hidden, progress=show)
+    decoder, embeddings = decoder_parameters(trained.architecture, spec), stored_embeddings(recipe.task, spec)
+    point = {
+        **identity,
+        "task": recipe.task_label,
+        "dataset": manifest.dataset,
+        "video": manifest.video,
+        "kind": "model",
+        "frames": spec.frames,
+        "height": manifest.height,
+        "width": manifest.width,
+        "fps": manifest.fps,
+        "psnr_float_db": training["psnr_db"],
+        "params_total": decoder + embeddings,
+        "params_decoder": decoder,
+        "params_embedding": embeddings,
+        "kmac_per_pixel": kmac_per_pixel(trained.architecture, spec),
+        "train_s": training["wall_s"],
+        "peak_memory_mib": training["peak_memory_mib"],
+        "device": training["device"],
+        "config_sha256": config_hash(about.train),
+        "frames_sha256": manifest.pixels_sha256,
+        "version": provenance.package_version(),
+        "commit": provenance.commit(),
+        "deterministic": training["deterministic"],
+        "command": "boostnerv train",
+        **split_summary(quality, made.unseen_frames),
+    }
+    write_quality(quality, output, frames_csv, point)
+    return files.read_json(output)
+
+
 def encode_anchor(
     frames: Path,
     anchor: Anchor,
@@ -345,30 +416,32 @@ def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
 
 def _plan(experiment: Experiment, video: VideoSpec, run: Run) -> Iterable[dict[str, Any]]:
     from boostnerv.models.architecture import architecture
-    from boostnerv.models.budget import decoder_parameters, kmac_per_pixel, resolve
+    from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
     from boostnerv.training.losses import check_frame_size
+    from boostnerv.training.run import planned_spec
 
     shape = planned_shape(experiment.preparation, video)
     if shape is None:
         return
-    frames, height, width = shape
+    _, height, width = shape
     entry = architecture(run.train.model.name)
-    spec = resolve(run.train.model, frames, height, width)
-    check_frame_size(run.train.training.loss, height, width)
-    check_frame_size(run.finetune.finetuning.loss, height, width)
+    spec = planned_spec(run.train, *shape)
+    if run.finetune is not None:
+        check_frame_size(run.finetune.finetuning.loss, height, width)
     decoder = decoder_parameters(entry, spec)
+    embeddings = stored_embeddings(run.train.training.task, spec)
     yield {
         "video": video.name,
         "run": run.name,
-        "frames": frames,
+        "frames": spec.frames,
         "height": height,
         "width": width,
         "padded_height": spec.padded[0],
         "padded_width": spec.padded[1],
         "fc_dim": spec.fc_dim,
         "params_decoder": decoder,
-        "params_embedding": spec.embedding_parameters,
-        "params_total": decoder + spec.embedding_parameters,
+        "params_embedding": embeddings,
+        "params_total": decoder + embeddings,
         "kmac_per_pixel": kmac_per_pixel(entry, spec),
     }
 
@@ -390,14 +463,20 @@ def planned_shape(preparation: Preparation, video: VideoSpec) -> tuple[int, int,
     return count, height, width
 
 
+def stored_embeddings(task: str, spec: Any) -> int:
+    """Numbers in the embeddings that a model keeps: interpolation keeps those of every second frame."""
+    kept: int = spec.embedding_parameters
+    return kept * ((spec.frames + 1) // 2) // spec.frames if task == "interpolation" else kept
+
+
 def _spec_of(bitstream: Path) -> Any:
     from boostnerv.codec.decoder import VideoFile
 
     return VideoFile(bitstream).spec
 
 
-def _steps(video: Any, recipe: Any) -> int:
-    return recipe.epochs * -(-video.manifest.frames // recipe.batch_size)
+def _steps(frames: int, recipe: Training | Finetuning) -> int:
+    return recipe.epochs * -(-frames // recipe.batch_size)
 
 
 def _limit_threads(threads: int | None) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from boostnerv import files
 from boostnerv.evaluation import metrics
 from boostnerv.progress import Progress, silent
-
-"""Called with (frames done, frames in all) after every batch."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class Quality:
 
     `frame_psnr_db` and `frame_ms_ssim` have one value a frame; `ms_ssim` and `frame_ms_ssim` are None
     together, and then `ms_ssim_missing` says why. `psnr_db` and `ms_ssim` are means over frames.
+    `frame_hidden_psnr_db` is the PSNR of the hidden pixels alone and `frame_visible_psnr_db` of the others,
+    None where nothing was hidden.
     """
 
     frame_psnr_db: tuple[float, ...]
@@ -30,6 +34,8 @@ class Quality:
     psnr_of_mean_mse_db: float
     ms_ssim: float | None
     ms_ssim_missing: str | None
+    frame_hidden_psnr_db: tuple[float, ...] | None = None
+    frame_visible_psnr_db: tuple[float, ...] | None = None
 
     def summary(self) -> dict[str, float | str | None]:
         """The values of the whole video, under the names of the columns of points.csv."""
@@ -41,10 +47,30 @@ class Quality:
         }
 
 
+def split_summary(quality: Quality, unseen: Sequence[int]) -> dict[str, float | None]:
+    """Means of the frames that training saw and of the `unseen` ones, and of the hidden and visible pixels.
+
+    Empty where nothing was withheld from training, so that a column without a value was not asked for.
+    """
+    found: dict[str, float | None] = {}
+    if unseen:
+        left_out = set(unseen)
+        seen = [index for index in range(len(quality.frame_psnr_db)) if index not in left_out]
+        for name, frames in (("seen", seen), ("unseen", list(unseen))):
+            found[f"psnr_{name}_db"] = metrics.mean([quality.frame_psnr_db[index] for index in frames])
+            if quality.frame_ms_ssim is not None:
+                found[f"ms_ssim_{name}"] = metrics.mean([quality.frame_ms_ssim[index] for index in frames])
+    if quality.frame_hidden_psnr_db is not None and quality.frame_visible_psnr_db is not None:
+        found["psnr_hidden_db"] = metrics.mean(quality.frame_hidden_psnr_db)
+        found["psnr_visible_db"] = metrics.mean(quality.frame_visible_psnr_db)
+    return found
+
+
 def measure(
     reference: metrics.Frames,
-    test: metrics.Frames,
+    test: metrics.Frames | metrics.FrameSource,
     *,
+    hidden: npt.NDArray[np.bool_] | None = None,
     progress: Progress = silent,
     batch: int = 4,
     device: str = "cpu",
@@ -52,22 +78,28 @@ def measure(
     """Compare two videos, uint8 ``[T, H, W, 3]``, memory maps included.
 
     No more than `batch` frames of each are in memory at a time; the result does not depend on `batch`.
-    `device` is where MS-SSIM is computed. Raises `UserError` where shapes, dtypes or frame counts differ.
+    `device` is where MS-SSIM is computed; pixels marked in `hidden` ``[H, W]`` are measured apart as well.
+    Raises `UserError` where shapes, dtypes or frame counts differ.
     """
     metrics.check_comparable(reference, test)
     frames, height, width = reference.shape[:3]
     missing = metrics.ms_ssim_missing(height, width)
     errors: list[float] = []
     similarities: list[float] = []
+    hidden_errors: list[float] = []
     for start in range(0, frames, batch):
         left, right = reference[start : start + batch], test[start : start + batch]
         errors += metrics.mse(left, right).tolist()
+        if hidden is not None:
+            # Rows of hidden pixels, as frames one pixel high.
+            hidden_errors += metrics.mse(left[:, hidden][:, None], right[:, hidden][:, None]).tolist()
         if missing is None:
             values = metrics.ms_ssim(left, right, device=device)
             assert values is not None
             similarities += values.tolist()
         progress(len(errors))
     frame_psnr_db = tuple(metrics.psnr_from_mse_db(errors).tolist())
+    of_hidden, of_visible = (None, None) if hidden is None else _regions(errors, hidden_errors, hidden)
     return Quality(
         frame_psnr_db=frame_psnr_db,
         frame_ms_ssim=None if missing else tuple(similarities),
@@ -75,6 +107,8 @@ def measure(
         psnr_of_mean_mse_db=metrics.psnr_of_mean_mse_db(errors),
         ms_ssim=None if missing else metrics.mean(similarities),
         ms_ssim_missing=missing,
+        frame_hidden_psnr_db=of_hidden,
+        frame_visible_psnr_db=of_visible,
     )
 
 
@@ -86,7 +120,8 @@ def bits_per_pixel(file_bytes: int, frames: int, height: int, width: int) -> flo
 def write_quality(quality: Quality, json_path: str | Path, csv_path: str | Path, extra: Mapping[str, Any]) -> None:
     """Write the video's values together with `extra` as one flat JSON, and the frames' values as CSV.
 
-    The CSV has the columns frame (from 0), psnr_db and ms_ssim; a missing MS-SSIM is an empty cell.
+    The CSV has the columns frame (from 0), psnr_db and ms_ssim, and psnr_hidden_db and psnr_visible_db where pixels
+    were hidden; a missing MS-SSIM is an empty cell.
     """
     files.write_text(csv_path, _frames_csv(quality))
     files.write_json(json_path, merged(extra, quality.summary()))
@@ -99,11 +134,29 @@ def merged(extra: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, A
     return {**extra, **measured}
 
 
+def _regions(
+    errors: list[float], hidden_errors: list[float], hidden: npt.NDArray[np.bool_]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """PSNR of the hidden and of the visible pixels of each frame, from the errors of all and of the hidden ones."""
+    share = float(hidden.mean())
+    visible = (np.array(errors) - share * np.array(hidden_errors)) / (1 - share)
+    return (
+        tuple(metrics.psnr_from_mse_db(hidden_errors).tolist()),
+        tuple(metrics.psnr_from_mse_db(np.maximum(visible, 0.0)).tolist()),
+    )
+
+
 def _frames_csv(quality: Quality) -> str:
+    columns: dict[str, tuple[float, ...] | None] = {
+        "psnr_db": quality.frame_psnr_db,
+        "ms_ssim": quality.frame_ms_ssim or (math.nan,) * len(quality.frame_psnr_db),
+        "psnr_hidden_db": quality.frame_hidden_psnr_db,
+        "psnr_visible_db": quality.frame_visible_psnr_db,
+    }
+    shown = {name: values for name, values in columns.items() if values is not None}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("frame", "psnr_db", "ms_ssim"))
-    similarities = quality.frame_ms_ssim or ("",) * len(quality.frame_psnr_db)
-    for index, (psnr_db, similarity) in enumerate(zip(quality.frame_psnr_db, similarities, strict=True)):
-        table.writerow((index, repr(psnr_db), similarity if similarity == "" else repr(similarity)))
+    table.writerow(("frame", *shown))
+    for index, values in enumerate(zip(*shown.values(), strict=True)):
+        table.writerow((index, *("" if math.isnan(value) else repr(value) for value in values)))
     return text.getvalue()

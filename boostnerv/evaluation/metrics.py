@@ -7,7 +7,7 @@ Legend: T frames, B frames of a batch, H and W pixels, C = 3 channels (RGB). Fra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     import torch
 
 Frames = npt.NDArray[np.uint8]
+
+
+class FrameSource(Protocol):
+    """Frames that are made or read when a slice of them is taken; as an array has them otherwise."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.uint8]
+    ndim: int
+    size: int
+
+    def __getitem__(self, part: slice) -> Frames:
+        """Frames ``[B, H, W, 3]`` of a slice over time."""
+
 
 MSE_FLOOR = 1e-9
 """Added to every mean squared error, so that identical frames have 90 dB and not infinity."""
@@ -99,7 +112,7 @@ def psnr_of_mean_mse_db(per_frame_mse: Sequence[float] | npt.NDArray[np.float64]
     return float(psnr_from_mse_db(np.mean(per_frame_mse)))
 
 
-def check_comparable(reference: Frames, test: Frames) -> None:
+def check_comparable(reference: Frames, test: Frames | FrameSource) -> None:
     """Raise `UserError` unless both are uint8 ``[T, H, W, 3]`` with equal sizes and one frame or more."""
     for name, frames in (("reference", reference), ("test", test)):
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
@@ -116,7 +129,7 @@ def check_comparable(reference: Frames, test: Frames) -> None:
         raise UserError(f"there is nothing to compare: both videos have {_size(reference)}")
 
 
-def _size(frames: Frames) -> str:
+def _size(frames: Frames | FrameSource) -> str:
     count, height, width = frames.shape[:3]
     return f"{count} frame{'' if count == 1 else 's'} of {height}x{width}"
 

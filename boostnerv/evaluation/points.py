@@ -48,15 +48,15 @@ COLUMNS: tuple[Column, ...] = (
     Column("identity", "height", "int", "pixels", "height of a frame, H", required=True),
     Column("identity", "width", "int", "pixels", "width of a frame, W", required=True),
     Column("identity", "fps", "float", "1/s", "frames per second"),
-    Column("rate", "file_bytes", "int", "bytes", "size of the file that was decoded", required=True),
-    Column("rate", "bpp", "float", "bit/pixel", "8 · file_bytes / (T · H · W)", required=True),
+    Column("rate", "file_bytes", "int", "bytes", "size of the file that was decoded; none where nothing was coded"),
+    Column("rate", "bpp", "float", "bit/pixel", "8 · file_bytes / (T · H · W)"),
     Column("rate", "header_bytes", "int", "bytes", "part of the file: header, section table and checksums"),
     Column("rate", "side_bytes", "int", "bytes", "part of the file: means, scales and ranges of coded tensors"),
     Column("rate", "weights_bytes", "int", "bytes", "part of the file: coded weights"),
     Column("rate", "embedding_bytes", "int", "bytes", "part of the file: coded embeddings"),
     Column("rate", "keyframes_bytes", "int", "bytes", "part of the file: keyframes"),
     Column("rate", "estimated_bytes", "float", "bytes", "what the entropy model estimates; never the rate"),
-    Column("quality", "psnr_db", "float", "dB", "PSNR of the decoded frames, mean over frames", required=True),
+    Column("quality", "psnr_db", "float", "dB", "PSNR of the frames as 8-bit RGB, mean over frames", required=True),
     Column("quality", "psnr_of_mean_mse_db", "float", "dB", "PSNR of the mean squared error of all frames"),
     Column("quality", "ms_ssim", "float", "", "MS-SSIM of the decoded frames, mean over frames"),
     Column("quality", "psnr_float_db", "float", "dB", "PSNR before quantisation, mean over frames"),
@@ -94,6 +94,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("provenance", "command", "text", "", "command that made the file"),
     Column("provenance", "encoder_version", "text", "", "version of ffmpeg and of the anchor's library"),
     Column("provenance", "threads", "int", "", "threads the anchor's encoder was given"),
+    Column("identity", "task", "text", "", "what the model was trained for, e.g. regression, inpainting-center"),
+    Column("quality", "psnr_seen_db", "float", "dB", "PSNR of the frames that training saw"),
+    Column("quality", "psnr_unseen_db", "float", "dB", "PSNR of the frames that training did not see"),
+    Column("quality", "ms_ssim_seen", "float", "", "MS-SSIM of the frames that training saw"),
+    Column("quality", "ms_ssim_unseen", "float", "", "MS-SSIM of the frames that training did not see"),
+    Column("quality", "psnr_hidden_db", "float", "dB", "PSNR of the pixels that were hidden from the model"),
+    Column("quality", "psnr_visible_db", "float", "dB", "PSNR of the pixels that were not hidden"),
 )
 
 _BY_NAME = {column.name: column for column in COLUMNS}
@@ -183,6 +190,8 @@ def _typed(column: Column, value: Any, where: str) -> Value:
 
 
 def _check_rate(point: Point, where: str) -> None:
+    if point["kind"] == "model" and point["file_bytes"] is None and point["bpp"] is None:
+        return  # measured as trained: it has no rate, and no estimate stands in for one
     file_bytes, frames, height, width = (int(point[name] or 0) for name in ("file_bytes", "frames", "height", "width"))
     if min(frames, height, width) < 1 or file_bytes < 0:
         raise UserError(f"{where}: {file_bytes} bytes for {frames} frames of {height}x{width} cannot be")
@@ -215,7 +224,8 @@ def _order(point: Point) -> tuple[Any, ...]:
         *(point[name] for name in names),
         model_first,
         point["codec"],
-        point["file_bytes"],
+        point["file_bytes"] or 0,
+        point["params_total"] or 0,
         point["run"],
         seed,
     )

@@ -16,14 +16,16 @@ from boostnerv.models.architecture import Architecture, Spec, StackBudget, archi
 _WIDEST = 1 << 14
 
 
-def resolve(settings: ModelSettings, frames: int, height: int, width: int) -> Spec:
-    """Turn settings into the spec of one video.
+def resolve(
+    settings: ModelSettings, frames: int, height: int, width: int, *, embedded_frames: int | None = None
+) -> Spec:
+    """Turn settings into the spec of one video; the size counts the embeddings of `embedded_frames`, else of all.
 
     `modelsize_m` follows the papers' formula, whose real count over- or undershoots; `total_m` finds the
     width whose count, embeddings included, is nearest. Raises `UserError` where no width fits.
     """
     entry = architecture(settings.name)
-    narrow = _make_spec(entry, settings, frames, height, width)
+    narrow = _make_spec(entry, settings, embedded_frames or frames, height, width)
     if settings.modelsize_m is not None:
         fc_dim = published_width(narrow.stack, settings.modelsize_m)
         wanted_m = settings.modelsize_m
@@ -37,7 +39,7 @@ def resolve(settings: ModelSettings, frames: int, height: int, width: int) -> Sp
             f"{frames} frames of {height}×{width}: the narrowest has "
             f"{total_parameters(entry, narrow) / 1e6:.3g} M; choose a larger size"
         )
-    return dataclasses.replace(narrow, fc_dim=fc_dim)
+    return dataclasses.replace(narrow, fc_dim=fc_dim, frames=frames)
 
 
 def published_width(stack: StackBudget, modelsize_m: float) -> int:

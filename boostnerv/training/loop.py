@@ -48,7 +48,6 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.opti
 
 def fit(
     objective: Objective,
-    frames: int,
     recipe: Recipe,
     settings: LoopSettings,
     state: StateFolder,
@@ -56,13 +55,14 @@ def fit(
     progress: Progress,
     device: torch.device,
 ) -> list[Record]:
-    """Train `objective` on `frames` frames; returns a record an epoch.
+    """Train `objective` on its frames; returns a record an epoch.
 
     Goes on from `state` where it holds one, saves there at intervals, and raises `InterruptedBySignal` after saving
     when a signal asks to stop. `on_record` gets all records so far after every epoch.
     """
     optimizer = make_optimizer(recipe, list(objective.parameters()))
-    steps_per_epoch = math.ceil(frames / recipe.batch_size)
+    trained = torch.tensor(objective.trained_frames)
+    steps_per_epoch = math.ceil(len(trained) / recipe.batch_size)
     total = recipe.epochs * steps_per_epoch
     position = _Position.restore(state, objective, optimizer)
     timer = SaveTimer(settings.save_every_s)
@@ -71,7 +71,7 @@ def fit(
         for step in range(first, total):
             epoch, batch = divmod(step, steps_per_epoch)
             if batch == 0 or step == first:
-                order = epoch_order(frames, settings.seed, epoch).to(device)
+                order = trained[epoch_order(len(trained), settings.seed, epoch)].to(device)
             rate = learning_rate(recipe.lr, step / total)
             indices = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
             loss, psnr = train_step(
@@ -83,7 +83,7 @@ def fit(
                 evaluate = (epoch + 1) % settings.eval_every_epochs == 0 or epoch + 1 == recipe.epochs
                 record = position.close_epoch(epoch, rate, steps_per_epoch)
                 if evaluate:
-                    record |= {"psnr_db": mean_psnr_db(objective, frames, device), **objective.summary()}
+                    record |= {**mean_psnr_db(objective, device), **objective.summary()}
                 on_record(position.records)
                 progress(step + 1, f"{record['train_psnr_db']:.2f} dB, loss {record['loss']:.3f}")
             if stop.signal_number is not None and step + 1 < total:
@@ -123,13 +123,16 @@ def psnr_db(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mean_psnr_db(objective: Objective, frames: int, device: torch.device) -> float:
-    """Mean PSNR over all frames in dB, one frame at a time."""
-    values = []
-    for index in range(frames):
+def mean_psnr_db(objective: Objective, device: torch.device) -> dict[str, float]:
+    """Mean PSNR in dB, one frame at a time: over all frames, and over those that training does not see."""
+    values, seen = [], set(objective.trained_frames)
+    for index in objective.evaluated_frames:
         indices = torch.tensor([index], device=device)
         values.append(psnr_db(objective.reconstruct(indices), objective.target(indices)))
-    return float(torch.cat(values).mean())
+    found = torch.cat(values)
+    unseen = [place for place, index in enumerate(objective.evaluated_frames) if index not in seen]
+    means = {"psnr_db": float(found.mean())}
+    return means | ({"psnr_unseen_db": float(found[unseen].mean())} if unseen else {})
 
 
 def epoch_order(frames: int, seed: int, epoch: int) -> Tensor:

@@ -7,20 +7,30 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from boostnerv import files, provenance
-from boostnerv.config import Closed, FinetuneJob, TrainJob, config_hash
+from boostnerv.codec.decoder import to_uint8
+from boostnerv.config import Closed, FinetuneJob, Training, TrainJob, config_hash
 from boostnerv.errors import UserError, nearest
-from boostnerv.models.architecture import build_model, to_channels_last
+from boostnerv.models.architecture import Spec, VideoModel, build_model, to_channels_last
 from boostnerv.models.budget import resolve
 from boostnerv.progress import Progress
 from boostnerv.training import checkpoint
 from boostnerv.training.loop import LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
 from boostnerv.training.state import StateFolder
-from boostnerv.training.tasks import EntropyMinimisation, Objective, Regression, ResidentVideo
+from boostnerv.training.tasks import (
+    EntropyMinimisation,
+    Objective,
+    ResidentVideo,
+    interpolated_frames,
+    training_objective,
+)
 from boostnerv.video.frames import Frames
+from boostnerv.video.masks import check_mask
 
 
 def choose_device(name: str) -> torch.device:
@@ -33,6 +43,17 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device '{name}' is not available here: {nearest(name, ['auto', 'cpu', 'cuda'])}") from error
     return device
+
+
+def planned_spec(job: TrainJob, frames: int, height: int, width: int) -> Spec:
+    """The spec of a training on a video of this size; raises `UserError` where its task cannot be done on it."""
+    check_frame_size(job.training.loss, height, width)
+    if job.training.mask is not None:
+        check_mask(job.training.mask, height, width)
+    if job.training.task == "interpolation":
+        used = interpolated_frames(frames)
+        return resolve(job.model, used, height, width, embedded_frames=(used + 1) // 2)
+    return resolve(job.model, frames, height, width)
 
 
 def train_video(
@@ -48,8 +69,7 @@ def train_video(
 ) -> None:
     """Fit a model to a video; writes the checkpoint `model_path` and the log `log_path`."""
     manifest = frames.manifest
-    check_frame_size(job.training.loss, manifest.height, manifest.width)
-    spec = resolve(job.model, manifest.frames, manifest.height, manifest.width)
+    spec = planned_spec(job, manifest.frames, manifest.height, manifest.width)
     model = to_channels_last(build_model(job.model.name, spec, job.seed), device)
     about = checkpoint.About(
         kind="trained",
@@ -60,11 +80,11 @@ def train_video(
         colour=manifest.preparation.colour if manifest.preparation else "ffmpeg-default",
         train=job,
     )
-    objective = Regression(model, ResidentVideo(frames.pixels, device), job.training.loss)
+    objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
     state = StateFolder(state_folder, _identity(job, manifest.pixels_sha256))
     with state.locked():
-        log = _fit(objective, frames, job.training, settings, state, state_folder, progress, device)
+        log = _fit(objective, job.training, settings, state, state_folder, progress, device)
         checkpoint.save(model_path, about, model)
         _finish(log, log_path, job, device, state)
 
@@ -97,10 +117,40 @@ def finetune_video(
     settings = LoopSettings(job.seed, save_every_s)
     state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
     with state.locked():
-        log = _fit(objective, frames, job.finetuning, settings, state, state_folder, progress, device)
+        log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device)
         finetuned = about.model_copy(update={"kind": "finetuned", "finetune": job})
         checkpoint.save(model_path, finetuned, model, objective.quantized())
         _finish(log, log_path, job, device, state)
+
+
+class Reconstruction:
+    """The frames of a trained model as an array: uint8 ``[T, H, W, 3]``, computed when a slice is taken."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(
+        self, model: VideoModel, pixels: npt.NDArray[np.uint8], training: Training, device: torch.device
+    ) -> None:
+        video = ResidentVideo(pixels, device)
+        self._objective = training_objective(to_channels_last(model, device), video, training).to(device)
+        self._device = device
+        self.shape: tuple[int, ...] = (model.spec.frames, model.spec.height, model.spec.width, 3)
+        self.size = math.prod(self.shape)
+
+    @property
+    def unseen_frames(self) -> tuple[int, ...]:
+        """Frame numbers that training did not see."""
+        seen = set(self._objective.trained_frames)
+        return tuple(index for index in self._objective.evaluated_frames if index not in seen)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> npt.NDArray[np.uint8]:
+        # One frame at a time, as a decoder makes them.
+        made = [self._objective.reconstruct(torch.tensor([k], device=self._device)) for k in range(len(self))[part]]
+        return np.concatenate([to_uint8(frame) for frame in made])
 
 
 def last_record(log_path: Path) -> dict[str, Any]:
@@ -116,7 +166,6 @@ def last_record(log_path: Path) -> dict[str, Any]:
 
 def _fit(
     objective: Objective,
-    frames: Frames,
     recipe: Recipe,
     settings: LoopSettings,
     state: StateFolder,
@@ -127,7 +176,7 @@ def _fit(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     live = _LiveLog(state_folder / "log.jsonl")
-    return fit(objective, frames.manifest.frames, recipe, settings, state, live, progress, device)
+    return fit(objective, recipe, settings, state, live, progress, device)
 
 
 def _finish(log: list[Record], log_path: Path, job: Closed, device: torch.device, state: StateFolder) -> None:

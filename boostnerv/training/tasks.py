@@ -17,9 +17,11 @@ from torch.func import functional_call
 from boostnerv.codec.encoder import Quantized
 from boostnerv.codec.entropy import frame_moments, gaussian_bits, segment_moments
 from boostnerv.codec.quantizers import EmbeddingQuantizer, WeightQuantizers, round_straight_through
-from boostnerv.config import Finetuning
+from boostnerv.config import Finetuning, Training
+from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
 from boostnerv.training.losses import frame_losses
+from boostnerv.video.masks import hidden_pixels
 
 
 class ResidentVideo:
@@ -48,6 +50,16 @@ class Objective(nn.Module):
         self.model = model
         self.video = video
 
+    @property
+    def trained_frames(self) -> range:
+        """Frame numbers that training sees."""
+        return range(self.model.spec.frames)
+
+    @property
+    def evaluated_frames(self) -> range:
+        """Frame numbers that `reconstruct` can make: all that the model is of."""
+        return range(self.model.spec.frames)
+
     def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """Scalar loss and reconstruction ``[N, 3, H, W]``."""
         raise NotImplementedError
@@ -59,6 +71,10 @@ class Objective(nn.Module):
     def target(self, indices: Tensor) -> Tensor:
         """What the reconstruction is compared with, ``[N, 3, H, W]``."""
         return self.video.batch(indices)
+
+    def time(self, indices: Tensor) -> Tensor:
+        """Normalised times ``[N]`` of frames."""
+        return frame_time(indices, self.model.spec.frames)
 
     def after_step(self) -> None:
         """Called after each update of the parameters."""
@@ -77,13 +93,79 @@ class Regression(Objective):
 
     def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         frames = self.video.batch(indices)
-        prediction = self.model(frame_time(indices, len(self.video)), frames)
+        prediction = self.model(self.time(indices), frames)
         return frame_losses(self._terms, prediction, frames).mean(), prediction
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
-        prediction: Tensor = self.model(frame_time(indices, len(self.video)), self.video.batch(indices))
+        prediction: Tensor = self.model(self.time(indices), self.video.batch(indices))
         return prediction
+
+
+class Inpainting(Regression):
+    """Regression of what is seen: the hidden pixels are black in the model's input and on both sides of the loss.
+
+    Zhang et al., CVPR 2024, section 4.4. The reconstruction is compared with the whole frame.
+    """
+
+    visible: Tensor
+
+    def __init__(
+        self, model: VideoModel, video: ResidentVideo, terms: Mapping[str, float], hidden: NDArray[np.bool_]
+    ) -> None:
+        super().__init__(model, video, terms)
+        visible = torch.from_numpy(~hidden).to(video.device, torch.float32)
+        self.register_buffer("visible", visible, persistent=False)
+
+    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        frames = self.video.batch(indices) * self.visible
+        prediction = self.model(self.time(indices), frames)
+        return frame_losses(self._terms, prediction * self.visible, frames).mean(), prediction
+
+    @torch.no_grad()
+    def reconstruct(self, indices: Tensor) -> Tensor:
+        prediction: Tensor = self.model(self.time(indices), self.video.batch(indices) * self.visible)
+        return prediction
+
+
+class Interpolation(Regression):
+    """Regression of every second frame; the others are made from the times between, or the embeddings' mean.
+
+    Zhang et al., CVPR 2024, section 4.4: even frames are trained on; an odd frame of a model with embeddings is
+    decoded from the mean of its neighbours' embeddings. Of an even number of frames the last is left out.
+    """
+
+    @property
+    def trained_frames(self) -> range:
+        return range(0, self.model.spec.frames, 2)
+
+    @torch.no_grad()
+    def reconstruct(self, indices: Tensor) -> Tensor:
+        pairs = [self._embedding(index) for index in indices.tolist()]
+        embedding = None if self.model.encoder is None else torch.cat([pair for pair in pairs if pair is not None])
+        return crop_to_video(self.model.decoder(self.time(indices), embedding), self.model.spec)
+
+    def _embedding(self, index: int) -> Tensor | None:
+        neighbours = [index] if index % 2 == 0 else [index - 1, index + 1]
+        found = self.model.embed(self.video.batch(torch.tensor(neighbours, device=self.video.device)))
+        return None if found is None else found.mean(0, keepdim=True)
+
+
+def interpolated_frames(frames: int) -> int:
+    """How many frames of a video interpolation uses: an odd number; raises `UserError` for fewer than three."""
+    if frames < 3:
+        raise UserError(f"interpolation needs three frames or more, this video has {frames}; choose another task")
+    return frames if frames % 2 else frames - 1
+
+
+def training_objective(model: VideoModel, video: ResidentVideo, training: Training) -> Regression:
+    """The objective of a training's task."""
+    if training.task == "interpolation":
+        return Interpolation(model, video, training.loss)
+    if training.mask is not None:
+        hidden = hidden_pixels(training.mask, model.spec.height, model.spec.width)
+        return Inpainting(model, video, training.loss, hidden)
+    return Regression(model, video, training.loss)
 
 
 class EntropyMinimisation(Objective):
@@ -180,8 +262,8 @@ class EntropyMinimisation(Objective):
         if embedding_codes is not None:
             assert self.embedding_quantizer is not None
             embedding = self.embedding_quantizer.dequantize(round_straight_through(embedding_codes))
-        t = frame_time(indices, len(self.video))
-        return crop_to_video(functional_call(self.model.decoder, weights, (t, embedding)), self.model.spec)
+        decoded = functional_call(self.model.decoder, weights, (self.time(indices), embedding))
+        return crop_to_video(decoded, self.model.spec)
 
     def _weight_bits(self, values: Tensor, codes: Tensor) -> Tensor:
         segment = self.weight_quantizers.segment

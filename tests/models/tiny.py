@@ -5,7 +5,7 @@ from __future__ import annotations
 from boostnerv.models.architecture import Spec, VideoModel, architecture, build_model
 
 NAMES = ("nerv", "e-nerv", "hnerv", "nerv-boost", "e-nerv-boost", "hnerv-boost")
-_OPTIONS = {
+OPTIONS = {
     "nerv": {"lower_width": 2, "levels": 2},
     "e-nerv": {"lower_width": 2, "levels": 2, "token_width": 4, "condition_width": 2},
     "hnerv": {"lower_width": 2, "embedding_width": 2, "encoder_width": 3},
@@ -25,7 +25,7 @@ def tiny_spec(
     fc_dim: int = 3,
 ) -> Spec:
     return architecture(name).spec(
-        frames=frames, height=height, width=width, strides=strides, fc_dim=fc_dim, **_OPTIONS[name]
+        frames=frames, height=height, width=width, strides=strides, fc_dim=fc_dim, **OPTIONS[name]
     )
 
 

@@ -39,6 +39,8 @@ ANCHORS = {
 RESULTS = f"results/{EXPERIMENT.name}"
 FRAMES = f"data/frames/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
 RUN = RESULTS + "/{video}/{run}"
+# What is measured of a run: its decoded file, or the model as trained where nothing is coded.
+QUALITY = "/model-quality.json" if EXPERIMENT.finetuning is None else "/quality.json"
 FIGURES = [f"{RESULTS}/figures/{name}" for name in figure_files(list(VIDEOS))] if VIDEOS else []
 
 
@@ -84,7 +86,7 @@ def state(step):
 
     def folder(wildcards):
         run = RUNS[wildcards.run]
-        job = {"train": run.train, "finetune": run.finetune}[step]
+        job = run.train if step == "train" else run.finetune
         return f"{RESULTS}/{wildcards.video}/{run.name}/state/{step}-{schema.config_hash(job)[:12]}"
 
     return folder
@@ -120,7 +122,7 @@ def training_runtime(step):
     def minutes(wildcards, attempt):
         frames, height, width = shape(wildcards)
         run = RUNS[wildcards.run]
-        epochs = {"train": run.train.training, "finetune": run.finetune.finetuning}[step].epochs
+        epochs = (run.train.training if step == "train" else run.finetune.finetuning).epochs
         return attempt * max(15, int(epochs * frames * height * width * 4e-6 / 60))
 
     return minutes

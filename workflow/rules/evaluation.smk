@@ -33,6 +33,33 @@ rule evaluate:
         " 2> >(tee {log:q} >&2) >/dev/null"
 
 
+rule evaluate_model:
+    input:
+        frames=FRAMES + ".json",
+        pixels=ancient(FRAMES + ".npy"),
+        model=RUN + "/model.safetensors",
+        train_log=RUN + "/train.jsonl",
+    output:
+        quality=RUN + "/model-quality.json",
+        frames=RUN + "/model-frames.csv",
+    log:
+        RUN + "/logs/evaluate_model.log",
+    benchmark:
+        RUN + "/logs/evaluate_model.benchmark.tsv"
+    threads: training_threads
+    resources:
+        mem_mb=training_mem_mb,
+        runtime=lambda wildcards, attempt: attempt * 30,
+        gpu=1,
+    params:
+        step_version=STEP_VERSIONS["evaluate_model"],
+        identity=identity,
+    shell:
+        "boostnerv evaluate-model --frames {input.frames:q} --model {input.model:q} --train-log {input.train_log:q}"
+        " --identity {params.identity:q} --output {output.quality:q} --frames-csv {output.frames:q}"
+        " --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
+
+
 rule encode_anchor:
     input:
         frames=FRAMES + ".json",
@@ -61,7 +88,7 @@ rule encode_anchor:
 
 rule collect:
     input:
-        runs=expand(RUN + "/quality.json", video=VIDEOS, run=RUNS),
+        runs=expand(RUN + QUALITY, video=VIDEOS, run=RUNS),
         anchors=expand(RESULTS + "/anchors/{video}/{anchor}.json", video=VIDEOS, anchor=ANCHORS),
     output:
         points=RESULTS + "/points.csv",
