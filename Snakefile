@@ -16,6 +16,7 @@ include: "workflow/rules/report.smk"
 localrules:
     all,
     fetch_source,
+    downloaded_source,
     collect,
     tabulate,
     plot,
@@ -29,4 +30,4 @@ rule all:
 
 
 onstart:
-    check_experiment()
+    check_experiment(workflow.dag.needrun_jobs())

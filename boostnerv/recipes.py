@@ -23,29 +23,39 @@ def _fusion10(scale: float) -> dict[str, float]:
     return {"l1": 0.7 * scale, "ms_ssim": 0.3 * scale}
 
 
-# Boosting-NeRV (CVPR 2024), released training code; weights as published, nested factors multiplied out.
+# Weights as published, nested factors multiplied out.
+_PUBLISHED: dict[str, dict[str, dict[str, float]]] = {
+    # CVPR 2024, the released training code.
+    "boosting-nerv": {
+        "l1": {"l1": 1.0},
+        "l2": {"l2": 1.0},
+        "ssim": {"ssim": 1.0},
+        "fusion1": {"l2": 0.3, "ssim": 0.7},
+        "fusion2": {"l1": 0.3, "ssim": 0.7},
+        "fusion3": {"l2": 0.5, "ssim": 0.5},
+        "fusion4": {"l1": 0.5, "ssim": 0.5},
+        "fusion5": {"l2": 0.7, "ssim": 0.3},
+        "fusion6": {"l1": 0.7, "ssim": 0.3},
+        "fusion7": {"l1": 0.3, "l2": 0.7},
+        "fusion8": {"l1": 0.5, "l2": 0.5},
+        "fusion9": {"l1": 0.9, "ssim": 0.1},
+        "fusion10": _fusion10(1.0),
+        "fusion11": {"l1": 0.9, "ms_ssim": 0.1},
+        "fusion12": {"l1": 0.8, "ms_ssim": 0.2},
+        "fusion10_freq": {**_fusion10(60.0), "frequency": 1.0},
+        "l1_freq": {"l1": 60.0, "frequency": 1.0},
+        "l1_ssim_freq": {"l1": 42.0, "ssim": 18.0, "frequency": 1.0},
+    },
+    # CVPR 2023, the losses of its two trainings: UVG, and UCF101.
+    "d-nerv": {
+        "fusion6": {"l1": 0.7, "ssim": 0.3},
+        "fusion19": {"l2": 1.0, "ssim": 0.03},
+    },
+}
 LOSS_ALIASES: MappingProxyType[str, MappingProxyType[str, float]] = MappingProxyType(
     {
-        f"boosting-nerv/{name}": MappingProxyType(terms)
-        for name, terms in {
-            "l1": {"l1": 1.0},
-            "l2": {"l2": 1.0},
-            "ssim": {"ssim": 1.0},
-            "fusion1": {"l2": 0.3, "ssim": 0.7},
-            "fusion2": {"l1": 0.3, "ssim": 0.7},
-            "fusion3": {"l2": 0.5, "ssim": 0.5},
-            "fusion4": {"l1": 0.5, "ssim": 0.5},
-            "fusion5": {"l2": 0.7, "ssim": 0.3},
-            "fusion6": {"l1": 0.7, "ssim": 0.3},
-            "fusion7": {"l1": 0.3, "l2": 0.7},
-            "fusion8": {"l1": 0.5, "l2": 0.5},
-            "fusion9": {"l1": 0.9, "ssim": 0.1},
-            "fusion10": _fusion10(1.0),
-            "fusion11": {"l1": 0.9, "ms_ssim": 0.1},
-            "fusion12": {"l1": 0.8, "ms_ssim": 0.2},
-            "fusion10_freq": {**_fusion10(60.0), "frequency": 1.0},
-            "l1_freq": {"l1": 60.0, "frequency": 1.0},
-            "l1_ssim_freq": {"l1": 42.0, "ssim": 18.0, "frequency": 1.0},
-        }.items()
+        f"{paper}/{name}": MappingProxyType(terms)
+        for paper, losses in _PUBLISHED.items()
+        for name, terms in losses.items()
     }
 )

@@ -36,15 +36,15 @@ STEP_VERSIONS = MappingProxyType(
     {
         "fetch_source": 1,
         "extract_frames": 1,
-        "train": 1,
-        "finetune": 1,
+        "train": 2,
+        "finetune": 2,
         "encode": 2,
         "decode": 1,
         "evaluate": 1,
         "evaluate_model": 1,
         "encode_anchor": 1,
         "collect": 1,
-        "tabulate": 1,
+        "tabulate": 2,
         "plot": 1,
     }
 )
@@ -75,7 +75,15 @@ def extract_frames(source: Path, job: ExtractJob, output: Path) -> None:
 
 
 def train(
-    frames: Path, job: TrainJob, model: Path, log: Path, state: Path, *, device: str, threads: int | None
+    frames: Path,
+    job: TrainJob,
+    model: Path,
+    log: Path,
+    state: Path,
+    *,
+    device: str,
+    threads: int | None,
+    tensorboard: Path | None = None,
 ) -> None:
     """Fit a model to the frames of the manifest `frames`; goes on from `state` where it can."""
     from boostnerv.training.run import choose_device, train_video
@@ -86,7 +94,17 @@ def train(
     count = video.manifest.frames
     trained = (count + 1) // 2 if job.training.task == "interpolation" else count
     with progress.shown(f"train {job.model.name}", _steps(trained, job.training), "steps") as show:
-        train_video(video, job, model, log, state, device=choose_device(device), save_every_s=30.0, progress=show)
+        train_video(
+            video,
+            job,
+            model,
+            log,
+            state,
+            device=choose_device(device),
+            save_every_s=30.0,
+            progress=show,
+            tensorboard=tensorboard,
+        )
 
 
 def finetune(
@@ -99,6 +117,7 @@ def finetune(
     *,
     device: str,
     threads: int | None,
+    tensorboard: Path | None = None,
 ) -> None:
     """Fine-tune the checkpoint `trained` with consistent entropy minimisation."""
     from boostnerv.training.run import choose_device, finetune_video
@@ -117,6 +136,7 @@ def finetune(
             device=choose_device(device),
             save_every_s=30.0,
             progress=show,
+            tensorboard=tensorboard,
         )
 
 
@@ -261,6 +281,7 @@ def evaluate(
         "finetune_s": finetuning["wall_s"],
         "decode_s": decoding["decode_s"],
         "decode_fps": decoding["decode_fps"],
+        "returns": training["returns"] + finetuning["returns"],
         "peak_memory_mib": max(training["peak_memory_mib"], finetuning["peak_memory_mib"]),
         "device": training["device"],
         "frames_sha256": manifest.pixels_sha256,
@@ -325,6 +346,7 @@ def evaluate_model(
         "params_embedding": embeddings,
         "kmac_per_pixel": kmac_per_pixel(trained.architecture, spec),
         "train_s": training["wall_s"],
+        "returns": training["returns"],
         "peak_memory_mib": training["peak_memory_mib"],
         "device": training["device"],
         "config_sha256": config_hash(about.train),
@@ -403,7 +425,10 @@ def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
     """Build the spec of every run on every video and count its parameters; raises `UserError` for the first
     that cannot be. Videos of unknown size are looked at where they are present and left out where not."""
     rows = [
-        row for video in experiment.video_specs() for run in experiment.runs() for row in _plan(experiment, video, run)
+        row
+        for video in experiment.video_specs()
+        for run in experiment.runs(video)
+        for row in _plan(experiment, video, run)
     ]
     for anchor in experiment.anchors:
         from boostnerv.evaluation.anchors import check_anchor
@@ -484,3 +509,98 @@ def _limit_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def import_checkpoint(
+    file: Path,
+    output: Path,
+    *,
+    model: str | None = None,
+    strides: tuple[int, ...] | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    frames: int | None = None,
+    fc_dim: int | None = None,
+    options: dict[str, Any] | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Read a file of a published implementation: a training's ``.pth`` becomes a checkpoint (``.safetensors``),
+    a compressed video its decoded frames (``.npy`` uint8 ``[T, H, W, 3]``)."""
+    from boostnerv.interop.arguments import Arguments
+    from boostnerv.interop.files import CompressedVideo, read_file
+
+    _limit_threads(threads)
+    flags = Arguments(
+        model=model,
+        strides=strides,
+        height=height,
+        width=width,
+        frames=frames,
+        fc_dim=fc_dim,
+        options=options or {},
+    )
+    found = read_file(file)
+    if isinstance(found, CompressedVideo):
+        _check_suffix(output, ".npy", f"{file} is a compressed video and becomes frames")
+        return _import_frames(found.open(flags), output)
+    _check_suffix(output, ".safetensors", f"{file} is a checkpoint and stays one")
+    return _import_weights(file, found.restore(flags), found.epoch, len(found.left_out), output)
+
+
+def export_checkpoint(checkpoint: Path, output: Path) -> dict[str, Any]:
+    """Write a checkpoint as its published implementation would: ``.pth`` with ``epoch`` and ``state_dict``."""
+    from boostnerv.interop.files import write_checkpoint
+    from boostnerv.training.checkpoint import Imported, restore_any
+
+    about, model = restore_any(checkpoint)
+    epoch = (about.epoch or 0) if isinstance(about, Imported) else about.train.training.epochs
+    files.write_bytes(output, write_checkpoint(model, epoch))
+    return {"model": about.architecture, "epoch": epoch, "tensors": len(model.state_dict())}
+
+
+def _import_weights(file: Path, model: Any, epoch: int | None, left_out: int, output: Path) -> dict[str, Any]:
+    from boostnerv.training.checkpoint import Imported, save, spec_fields
+
+    spec = spec_fields(model.spec)
+    name = model.architecture.name
+    about = Imported(architecture=name, spec=spec, source_sha256=files.sha256_of_file(file), epoch=epoch)
+    save(output, about, model)
+    return {"model": name, "epoch": epoch, "spec": spec, "quantiser_tensors_left_out": left_out}
+
+
+def _import_frames(video: Any, output: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from boostnerv.training.checkpoint import spec_fields
+
+    spec = video.spec
+    shape = (spec.frames, spec.height, spec.width, 3)
+    digest = hashlib.sha256()
+    shown = progress.shown("decode", spec.frames, "frames")
+    with shown as show, files.final(output) as temporary, open(temporary, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for index, frame in enumerate(video.frames()):
+            stream.write(frame.data)
+            digest.update(frame.data)
+            show(index + 1)
+    return {"model": video.architecture.name, "spec": spec_fields(spec), "decoded_sha256": digest.hexdigest()}
+
+
+def _check_suffix(output: Path, suffix: str, why: str) -> None:
+    if output.suffix != suffix:
+        raise UserError(f"{why}: the output must end in {suffix}, not '{output.suffix}'")
+
+
+def check_published(experiment: Experiment, points: Path, output: Path | None) -> list[Any]:
+    """Set the results of a finished experiment beside published figures; they must be its own."""
+    from boostnerv.evaluation.points import read_points
+    from boostnerv.evaluation.published import compare
+
+    found = read_points(points)
+    for name in {str(point["experiment"]) for point in found} - {experiment.name}:
+        raise UserError(f"{points} has results of experiment '{name}', not of '{experiment.name}'; give its own")
+    runs = [run.name.removesuffix(f"-s{run.train.seed}") for run in experiment.runs()]
+    rows = compare(found, [(video.name, run) for video in experiment.video_specs() for run in runs])
+    if output is not None:
+        files.write_json(output, [row.record() for row in rows])
+    return rows

@@ -121,6 +121,26 @@ def with_model(**changes: Any) -> dict[str, Any]:
         ({"models": GOOD["models"] * 2}, "run 'nerv-boost-0.2M' stands twice"),
         ({"seeds": [1, 1]}, "run 'nerv-boost-0.2M-s1' stands twice"),
         (with_model(total_m=None, modelsize_m={"a/b": 1}), "'models.0.modelsize_m.a/b"),
+        (with_model(epochs=[2, 2]), "run 'nerv-boost-0.2M' stands twice"),
+        (with_model(epochs=[2, 3, 2]), "run 'nerv-boost-0.2M-e2' stands twice"),
+        (with_model(epochs=[0]), "'models.0.epochs.0': input should be greater than 0"),
+        (
+            with_model(epochs=[2], training={"epochs": 3}),
+            "'models.0': model 'nerv-boost': give either epochs or training.epochs",
+        ),
+        # sizes that differ for one video
+        (
+            with_model(total_m=None, modelsize_m={"3M": 1}, modelsize_m_for={"bunny": {"3": 1}}),
+            "'models.0': modelsize_m_for.bunny: modelsize_m has no size '3': did you mean '3M'?",
+        ),
+        (
+            with_model(modelsize_m_for={"bunny": {"0.2M": 1}}),
+            "'models.0': modelsize_m_for.bunny: modelsize_m has no size '0.2M': nothing is valid here",
+        ),
+        (
+            with_model(total_m=None, modelsize_m={"3M": 1}, modelsize_m_for={"bunny": {"3M": 0}}),
+            "'models.0': modelsize_m_for.bunny: a size must be above zero",
+        ),
         # keys of training that differ for one model
         (
             with_model(training={"epochz": 1}),
@@ -212,9 +232,30 @@ def test_a_data_set_of_your_own(tmp_path: Path) -> None:
         load_dataset("mine", tmp_path)
 
 
+def test_a_video_has_several_names(tmp_path: Path) -> None:
+    spec = experiment(dataset="uvg", videos=["ReadySetGo", "Beauty"]).video_specs(tmp_path)
+    assert [video.name for video in spec] == ["ReadySteadyGo", "Beauty"]
+    assert load_dataset("uvg").video("ReadySteadyGo") == spec[0]
+    with pytest.raises(UserError, match=r"has no video 'ReadySetGoo': did you mean 'ReadySetGo'\?"):
+        experiment(dataset="uvg", videos=["ReadySetGoo"]).video_specs(tmp_path)
+    with pytest.raises(UserError, match="experiment 'x' names video 'ReadySetGo' twice; name it once under videos"):
+        experiment(dataset="uvg", videos=["ReadySetGo", "ReadySteadyGo"]).video_specs(tmp_path)
+    source = {"kind": "path", "path": "a.mp4"}
+    videos = [{"name": "a", "source": source}, {"name": "b", "aliases": ["a"], "source": source}]
+    with pytest.raises(UserError, match="video name 'a' stands twice in data set 'd'; rename one"):
+        parse(DatasetSpec, {"name": "d", "videos": videos}, "data set d")
+
+
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
+        ({"kind": "local", "candidates": ["a"]}, "'videos.0.source.local.download' is missing"),
+        ({"kind": "local", "candidates": [], "download": "x"}, "'videos.0.source.local.candidates'"),
+        (
+            {"kind": "local", "candidates": ["../a.mp4"], "download": "x"},
+            "candidate '../a.mp4' must be a path below the folder of the data set",
+        ),
+        ({"kind": "local", "candidates": ["/a.mp4"], "download": "x"}, "candidate '/a.mp4' must be a path below"),
         ({"kind": "ftp"}, "'videos.0.source': input tag 'ftp'"),
         ({"path": "x"}, "'videos.0.source': unable to extract tag using discriminator 'kind'"),
         ({"kind": "path", "pth": "x"}, "did you mean 'path'?"),
@@ -339,6 +380,57 @@ def test_runs_carry_what_differs() -> None:
 
 def test_a_seed_is_part_of_the_name_only_where_it_varies() -> None:
     assert [run.name for run in experiment().runs()] == ["nerv-boost-0.2M"]
+
+
+def test_a_length_of_training_is_part_of_the_name_only_where_it_varies() -> None:
+    (one,) = experiment(**with_model(epochs=[7])).runs()
+    assert (one.name, one.train.training.epochs) == ("nerv-boost-0.2M", 7)
+    models = [
+        {"name": "nerv-boost", "total_m": [0.2], "epochs": [300, 600], "training": {"lr": {"peak": 1.0}}},
+        {"name": "hnerv-boost", "total_m": [0.3]},
+    ]
+    found = experiment(models=models, seeds=[1, 2]).runs()
+    assert [run.name for run in found] == [
+        *("nerv-boost-0.2M-e300-s1", "nerv-boost-0.2M-e300-s2", "nerv-boost-0.2M-e600-s1", "nerv-boost-0.2M-e600-s2"),
+        *("hnerv-boost-0.3M-e2-s1", "hnerv-boost-0.3M-e2-s2"),
+    ]
+    assert [run.train.training.epochs for run in found] == [300, 300, 600, 600, 2, 2]
+    assert {run.train.training.lr.peak for run in found[:4]} == {1.0}
+
+
+def test_a_task_is_part_of_the_name_only_where_it_varies() -> None:
+    masks = [{"mask": "center"}, {"mask": "disperse"}, {"task": "interpolation", "mask": None}]
+    models = [{"name": "nerv-boost", "total_m": [0.2], "training": change} for change in masks]
+    training = {"epochs": 2, "task": "inpainting", "mask": "center"}
+
+    def names(number: int) -> list[str]:
+        settings = {**GOOD, "models": models[:number], "training": training, "finetuning": None}
+        return [run.name for run in parse(Experiment, settings, "experiment x").runs()]
+
+    labels = ("inpainting-center", "inpainting-disperse", "interpolation")
+    assert names(3) == [f"nerv-boost-0.2M-{label}" for label in labels]
+    assert names(1) == ["nerv-boost-0.2M"]
+
+
+def test_a_size_may_differ_for_a_video() -> None:
+    model = {
+        "name": "hnerv-boost",
+        "modelsize_m": {"3M": 2.8, "5M": 4.6},
+        "modelsize_m_for": {"ShakeNDry": {"3M": 2.75}, "ReadySetGo": {"5M": 4.7}},
+    }
+    loaded = experiment(dataset="uvg", models=[model])
+    videos = {video.name: video for video in loaded.video_specs()}
+
+    def sizes(video: str | None) -> dict[str, float | None]:
+        return {run.name: run.train.model.modelsize_m for run in loaded.runs(videos[video] if video else None)}
+
+    assert sizes("Beauty") == sizes(None) == {"hnerv-boost-3M": 2.8, "hnerv-boost-5M": 4.6}
+    assert sizes("ShakeNDry") == {"hnerv-boost-3M": 2.75, "hnerv-boost-5M": 4.6}
+    assert sizes("ReadySteadyGo") == {"hnerv-boost-3M": 2.8, "hnerv-boost-5M": 4.7}
+    assert loaded.run("hnerv-boost-3M", videos["ShakeNDry"]).train.model.modelsize_m == 2.75
+    wrong = experiment(dataset="uvg", models=[{**model, "modelsize_m_for": {"ShakeNDri": {"3M": 1.0}}}])
+    with pytest.raises(UserError, match=r"data set 'uvg' has no video 'ShakeNDri': did you mean 'ShakeNDry'\?"):
+        wrong.video_specs()
 
 
 # --- identity -----------------------------------------------------------------------------------------------

@@ -101,6 +101,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("quality", "ms_ssim_unseen", "float", "", "MS-SSIM of the frames that training did not see"),
     Column("quality", "psnr_hidden_db", "float", "dB", "PSNR of the pixels that were hidden from the model"),
     Column("quality", "psnr_visible_db", "float", "dB", "PSNR of the pixels that were not hidden"),
+    Column("provenance", "returns", "int", "", "how often training and fine-tuning went back to a good state"),
 )
 
 _BY_NAME = {column.name: column for column in COLUMNS}
@@ -144,6 +145,8 @@ def read_points(path: str | Path) -> list[Point]:
             header, *lines = list(csv.reader(file)) or [[]]
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; run the step 'collect' that writes it") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; check the path") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is not a table of points ({error}); run the step 'collect' again") from error
     for name in header:
@@ -153,6 +156,11 @@ def read_points(path: str | Path) -> list[Point]:
         _parsed(dict(zip(header, line, strict=False)), f"{path}, line {number}")
         for number, line in enumerate(lines, start=2)
     ]
+
+
+def without_seed(point: Point) -> str:
+    """The run's name without the seed that tells its repetitions apart."""
+    return str(point["run"]).removesuffix(f"-s{point['seed']}")
 
 
 def columns_page() -> str:

@@ -1,6 +1,7 @@
-"""Names of the tensors in Boosting-NeRV's checkpoints, and their shapes where ours differ.
+"""Names of the tensors in Boosting-NeRV's and HNeRV's checkpoints, and their shapes where ours differ.
 
-The published modules hold 1×1 convolutions on 1×1 maps where ours hold linear maps; `from_original` reshapes.
+The published modules hold 1×1 convolutions on 1×1 maps where ours hold linear maps; `from_original` and
+`to_original` reshape.
 """
 
 from __future__ import annotations
@@ -87,20 +88,87 @@ _RULES: dict[str, _Rules] = {
     ],
 }
 
+# The way back: our name → the original, applied in order.
+_TO_BLOCK: _Rules = [
+    (
+        r"residual\.affine([01])\.(scale|shift)\.([02])",
+        lambda m: f"sft_block.sft{m[1]}.SFT_{m[2]}_conv{int(m[3]) // 2}",
+    ),
+    (r"residual\.conv([01])", r"sft_block.conv\1"),
+    (r"upsample\.conv", "conv.upconv.0"),
+]
+_TO_ENCODER: _Rules = [
+    (r"^encoder\.stages\.(\d+)\.([01])\.", lambda m: f"encoder.downsample_layers.{int(m[1]) // 2}.{m[2]}."),
+    (r"^encoder\.stages\.(\d+)\.", lambda m: f"encoder.stages.{int(m[1]) // 2}.0."),
+    (r"depthwise", "dwconv"),
+    (r"expand\.(?=[wb])", "pwconv1."),
+    (r"project\.(?=[wb])", "pwconv2."),
+    (r"layer_scale$", "gamma"),
+]
+_TO_HEAD: _Rules = [(r"^decoder\.head", "head_layer"), (r"^decoder\.condition", "stem_t")]
+_TO_DISENTANGLED: _Rules = [
+    (r"^decoder\.stem\.time\.", "stem_t."),
+    (r"^decoder\.stem\.space\.", "stem_xy."),
+    (r"^decoder\.condition\.", "t_branch."),
+    (r"^decoder\.stem\.project\.", "toconv."),
+    (r"^decoder\.stem\.before\.", "trans1."),
+    (r"^decoder\.stem\.after\.", "trans2."),
+    (r"attention\.query_key_value", "attn.to_qkv"),
+    (r"attention\.output", "attn.to_out.0"),
+    (r"feed_forward\.0", "ffn.net.0"),
+    (r"feed_forward\.2", "ffn.net.3"),
+    (r"^decoder\.head", "head_layer"),
+]
+_TO_PLAIN: _Rules = [
+    *_TO_HEAD,
+    (r"^decoder\.stem\.0", "decoder.0.conv.downconv"),
+    (r"^decoder\.stages\.(\d+)\.conv", lambda m: f"decoder.{int(m[1]) + 1}.conv.upconv.0"),
+]
+_RULES_BACK: dict[str, _Rules] = {
+    "nerv": _TO_PLAIN,
+    "e-nerv": [
+        *_TO_DISENTANGLED,
+        (r"^decoder\.stages\.0\.block\.upsample\.conv", "layers.0.conv1.upconv.0"),
+        (r"^decoder\.stages\.0\.block\.widen", "layers.0.conv2"),
+        (r"^decoder\.stages\.(\d+)\.block\.conv", r"layers.\1.conv.upconv.0"),
+        (r"^decoder\.stages\.(\d+)\.modulation\.", r"t_layers.\1."),
+    ],
+    "hnerv": [*_TO_ENCODER, *_TO_PLAIN],
+    "e-nerv-boost": [
+        *_TO_DISENTANGLED,
+        (r"^decoder\.expand\.upsample\.conv", "layers.0.conv1.upconv.0"),
+        (r"^decoder\.expand\.widen", "layers.0.conv2"),
+        (r"^decoder\.expand_residual", "layers.0.residual"),
+        (r"^decoder\.stages\.(\d+)\.", lambda m: f"layers.{int(m[1]) + 1}."),
+        *_TO_BLOCK,
+    ],
+    "nerv-boost": [*_TO_HEAD, (r"^decoder\.stem\.", "stem."), (r"^decoder\.stages\.", "layers."), *_TO_BLOCK],
+    "hnerv-boost": [
+        *_TO_ENCODER,
+        *_TO_HEAD,
+        (r"^decoder\.stem\.0", "decoder.0.conv.downconv"),
+        (r"^decoder\.stem_residual", "decoder.0.residual"),
+        (r"^decoder\.stages\.(\d+)\.", lambda m: f"decoder.{int(m[1]) + 1}."),
+        *_TO_BLOCK,
+    ],
+}
+# Linear maps of the originals; every other one of ours is a 1×1 convolution there.
+_LINEAR_THERE = re.compile(r"pwconv|attn\.|ffn\.")
+
 
 def our_name(model: str, original: str) -> str:
     """Our name of an original tensor, e.g. ``head_layer.weight`` → ``decoder.head.weight``."""
-    name = original
-    for pattern, replacement in _RULES[model]:
-        name = re.sub(pattern, replacement, name)
-    return name
+    return _renamed(original, _RULES[model])
+
+
+def original_name(model: str, ours: str) -> str:
+    """The original name of one of our tensors, e.g. ``decoder.head.weight`` → ``head_layer.weight``."""
+    return _renamed(ours, _RULES_BACK[model])
 
 
 def from_original(model: VideoModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """State dict for `model` from original names; raises `UserError` with the first three mismatches."""
-    name = model.architecture.name
-    if name not in _RULES:
-        raise UserError(f"no original checkpoint layout is known for model '{name}'; known: {', '.join(_RULES)}")
+    name = _known(model)
     wanted = model.state_dict()
     found = {our_name(name, original): tensor for original, tensor in tensors.items()}
     problems = [f"{key} is missing" for key in wanted if key not in found]
@@ -113,6 +181,31 @@ def from_original(model: VideoModel, tensors: Mapping[str, Tensor]) -> dict[str,
     if problems:
         raise UserError(f"the checkpoint does not fit {name}: " + "; ".join(problems[:3]))
     return {key: found[key].reshape(value.shape).to(torch.float32) for key, value in wanted.items()}
+
+
+def to_original(model: VideoModel) -> dict[str, Tensor]:
+    """The tensors of `model` under their original names and in their original shapes, detached copies on the CPU."""
+    name = _known(model)
+    found = {original_name(name, ours): tensor for ours, tensor in model.state_dict().items()}
+    return {original: _original_shape(original, tensor).cpu().clone() for original, tensor in found.items()}
+
+
+def _original_shape(original: str, tensor: Tensor) -> Tensor:
+    convolved = tensor.ndim == 2 and not _LINEAR_THERE.search(original)
+    return tensor[:, :, None, None] if convolved else tensor
+
+
+def _renamed(name: str, rules: _Rules) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _known(model: VideoModel) -> str:
+    name = model.architecture.name
+    if name not in _RULES:
+        raise UserError(f"no original checkpoint layout is known for model '{name}'; known: {', '.join(_RULES)}")
+    return name
 
 
 def _without_ones(tensor: Tensor) -> list[int]:

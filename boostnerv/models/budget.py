@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -79,6 +80,7 @@ def width_for_total(entry: Architecture, narrow: Spec, total: float) -> int:
     return min(low, high, key=lambda fc_dim: abs(count(fc_dim) - total))
 
 
+@cache
 def decoder_parameters(entry: Architecture, spec: Spec) -> int:
     """Stored parameters of the decoder, counted on the module itself without allocating it."""
     return sum(shape.numel() for shape in tensor_shapes(entry, spec).values())
@@ -118,6 +120,7 @@ def _make_spec(entry: Architecture, settings: ModelSettings, frames: int, height
     return entry.spec(**fixed, **options)
 
 
+@cache
 def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:
     """Thousand multiply–accumulates of decoding one frame, per pixel of the video; counted, not estimated."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:

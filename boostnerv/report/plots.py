@@ -1,4 +1,8 @@
-"""Figures from points.csv and train.jsonl: rate-distortion and training curves, as SVG and PNG.
+"""Figures from points.csv and train.jsonl: quality over rate or size, and training curves, as SVG and PNG.
+
+Where nothing of a video's models was coded, quality stands over their parameters. Anchors have none: they are left
+out, and the figure says so. A line across at an anchor's quality would say nothing, as any quality can be had at
+some rate.
 
 One style for all: the colours of Okabe and Ito, which people who see red and green alike can tell apart, and
 a marker of its own for every codec, so that a print in grey still reads. Models are solid, anchors dashed.
@@ -11,7 +15,7 @@ import itertools
 import json
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +34,13 @@ from boostnerv.errors import UserError
 from boostnerv.evaluation.metrics import MS_SSIM_SMALLEST_SIDE
 from boostnerv.evaluation.points import Point
 from boostnerv.report.names import FILE_PARTS, MEAN_NAME
-from boostnerv.report.summaries import Summary, by_video, curves, over_seeds, over_videos, size_text
+from boostnerv.report.summaries import Summary, by_video, count_text, curves, over_seeds, over_videos, size_text
 
 # Without their yellow, which white paper swallows. Seven colours and eight markers make 56 pairs.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 LOG_ABOVE_RATIO = 8.0
-"""Rates that span more than this are drawn on a logarithmic axis."""
+"""Rates, or sizes, that span more than this are drawn on a logarithmic axis."""
 
 _AXES = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
 _STYLE: Any = {
@@ -73,8 +77,35 @@ class Look:
     line: str
 
 
+@dataclass(frozen=True)
+class Across:
+    """The horizontal axis: the averaged column that it shows in units of `unit`, and what points are labelled with."""
+
+    column: str
+    name: str
+    unit: float
+    unit_name: str
+    label_column: str
+    label_text: Callable[[float], str]
+
+    def known(self, summary: Summary) -> bool:
+        return summary.mean[self.column] is not None
+
+    def of(self, summary: Summary) -> float:
+        """Where the summary stands on the axis."""
+        return summary.value(self.column) / self.unit
+
+    def label(self, summary: Summary) -> str:
+        """What is written beside its point."""
+        return self.label_text(summary.value(self.label_column))
+
+
+RATE = Across("bpp", "rate", 1.0, "bits per pixel", "file_bytes", size_text)
+PARAMETERS = Across("params_total", "parameters", 1e6, "millions", "params_total", count_text)
+
+
 def plot_points(points: Sequence[Point], folder: str | Path) -> tuple[Path, ...]:
-    """Write PSNR and MS-SSIM over bits per pixel for each video, and for their mean where there are several.
+    """Write PSNR and MS-SSIM over rate or size for each video, and for their mean where there are several.
 
     Returns the files, those of `figure_files`. Raises `UserError` where there are no points.
     """
@@ -87,7 +118,7 @@ def plot_points(points: Sequence[Point], folder: str | Path) -> tuple[Path, ...]
     for name, group in groups.items():
         for metric, part in FILE_PARTS.items():
             with matplotlib.rc_context(_STYLE):
-                written += _save(rate_distortion(group, metric, looks), Path(folder) / f"{part}-{name}")
+                written += _save(quality_figure(group, metric, looks), Path(folder) / f"{part}-{name}")
     return tuple(written)
 
 
@@ -116,53 +147,79 @@ def curve_looks(summaries: Sequence[Summary]) -> dict[str, Look]:
     }
 
 
-# --- rate and distortion ------------------------------------------------------------------------------------
+# --- quality over rate or size ------------------------------------------------------------------------------
 
 
-def rate_distortion(summaries: Sequence[Summary], metric: str, looks: Mapping[str, Look]) -> Figure:
-    """Quality over bits per pixel, a curve a codec, every point with the size of its file.
+def quality_figure(summaries: Sequence[Summary], metric: str, looks: Mapping[str, Look]) -> Figure:
+    """Quality over bits per pixel, or over parameters where no model was coded.
 
-    Bars are the standard deviation over seeds. Where no point has the metric the figure says why.
+    A curve a codec, every point with the size of its file, or its parameters. What has no place on the axis is named
+    below it. Bars are the standard deviation over seeds. Where there is no point to draw the figure says why.
     """
     figure, axes = _new_figure()
-    shown = [summary for summary in summaries if summary.mean[metric] is not None]
-    axes.set_title(textwrap.fill(summaries[0].context if summaries else "No size was run on every video", 80))
-    axes.set_xlabel("rate (bits per pixel)")
+    across = across_of(summaries)
+    measured = [summary for summary in summaries if summary.mean[metric] is not None]
+    shown = [summary for summary in measured if across.known(summary)]
+    left_out = sorted({summary.curve for summary in measured if not across.known(summary)})
+    note = _note(f"not shown, without {across.name}: {', '.join(left_out)}") if left_out else ""
+    axes.set_title(textwrap.fill(_title(summaries), 80))
+    axes.set_xlabel(f"{across.name} ({across.unit_name})")
     axes.set_ylabel(_AXES[metric])
     if not shown:
-        return _empty(figure, axes, metric)
+        return _empty(figure, axes, metric, across, measured)
     for name, group in curves(shown).items():
-        _draw_curve(axes, name, group, metric, looks[name])
-    _scale_rate(axes, [summary.value("bpp") for summary in shown])
+        _draw_curve(axes, name, group, metric, across, looks[name])
+    _scale(axes, across, [across.of(summary) for summary in shown])
+    axes.set_xlabel(axes.get_xlabel() + note)
     axes.margins(x=0.09, y=0.1)
     figure.legend(loc="outside upper right", ncols=4 if max(map(len, curves(shown))) <= 14 else 3)
-    _label_points(figure, axes, shown, metric, looks)
+    _label_points(figure, axes, shown, metric, across, looks)
     return figure
 
 
-def _draw_curve(axes: Axes, name: str, group: Sequence[Summary], metric: str, look: Look) -> None:
-    rates = [summary.value("bpp") for summary in group]
+def _title(summaries: Sequence[Summary]) -> str:
+    """What was measured, and for which task where it is one and not to repeat the video."""
+    if not summaries:
+        return "No size was run on every video"
+    tasks = {summary.task for summary in summaries if summary.kind == "model"}
+    task = tasks.pop() if len(tasks) == 1 else ""
+    return summaries[0].context + (f", {task}" if task not in ("", "regression") else "")
+
+
+def _note(text: str) -> str:
+    """Lines of their own below the name of the axis."""
+    return "\n" + textwrap.fill(text, 100)
+
+
+def across_of(summaries: Sequence[Summary]) -> Across:
+    """Parameters where there are models and none of them was coded, else the rate."""
+    models = [summary for summary in summaries if summary.kind == "model"]
+    return PARAMETERS if models and not any(map(RATE.known, models)) else RATE
+
+
+def _draw_curve(axes: Axes, name: str, group: Sequence[Summary], metric: str, across: Across, look: Look) -> None:
+    places = [across.of(summary) for summary in group]
     values = [summary.value(metric) for summary in group]
     spreads = [summary.std[metric] or 0.0 for summary in group]
-    axes.plot(rates, values, look.line, color=look.colour, marker=look.marker, label=name, gid=f"curve-{name}")
+    axes.plot(places, values, look.line, color=look.colour, marker=look.marker, label=name, gid=f"curve-{name}")
     if any(spreads):
-        axes.errorbar(rates, values, yerr=spreads, fmt="none", ecolor=look.colour, elinewidth=1, capsize=2.5)
+        axes.errorbar(places, values, yerr=spreads, fmt="none", ecolor=look.colour, elinewidth=1, capsize=2.5)
 
 
-def _scale_rate(axes: Axes, rates: Sequence[float]) -> None:
-    if min(rates) > 0 and max(rates) / min(rates) > LOG_ABOVE_RATIO:
+def _scale(axes: Axes, across: Across, places: Sequence[float]) -> None:
+    if min(places) > 0 and max(places) / min(places) > LOG_ABOVE_RATIO:
         axes.set_xscale("log")
-        axes.set_xlabel("rate (bits per pixel, logarithmic)")
-        decades = math.log10(max(rates) / min(rates))
+        axes.set_xlabel(f"{across.name} ({across.unit_name}, logarithmic)")
+        decades = math.log10(max(places) / min(places))
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _empty(figure: Figure, axes: Axes, metric: str) -> Figure:
-    why = f"no point has {_AXES[metric]}"
-    if metric == "ms_ssim":
+def _empty(figure: Figure, axes: Axes, metric: str, across: Across, measured: Sequence[Summary]) -> Figure:
+    why = f"no point has {across.name if measured else _AXES[metric]}"
+    if metric == "ms_ssim" and not measured:
         why += f":\nit needs {MS_SSIM_SMALLEST_SIDE} pixels or more on both sides"
     axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     axes.set_xticks([])
@@ -190,24 +247,34 @@ class _Scene:
 
 
 def _label_points(
-    figure: Figure, axes: Axes, summaries: Sequence[Summary], metric: str, looks: Mapping[str, Look]
+    figure: Figure,
+    axes: Axes,
+    summaries: Sequence[Summary],
+    metric: str,
+    across: Across,
+    looks: Mapping[str, Look],
 ) -> None:
-    """Write each point's file size beside it, clear of markers and other labels and of lines where possible.
+    """Write each point's label beside it, clear of markers and other labels and of lines where possible.
 
-    Places are chosen one after the other by rising rate, each the cheapest of those that are left.
+    Places are chosen one after the other from left to right, each the cheapest of those that are left.
     """
     figure.draw_without_rendering()  # fixes the layout, in which places are measured
     figure.set_layout_engine("none")
     pixels_per_point = figure.dpi / 72.0
-    places = {id(summary): _place(axes, summary, metric) for summary in summaries}
+    points = {id(summary): (across.of(summary), summary.value(metric)) for summary in summaries}
+    places = {key: _place(axes, point) for key, point in points.items()}
     scene = _Scene(
         frame=axes.get_window_extent(),
-        markers=[box for summary in summaries for box in _marker_boxes(axes, summary, metric, pixels_per_point)],
+        markers=[
+            box
+            for summary in summaries
+            for box in _marker_boxes(axes, points[id(summary)], summary.std[metric], pixels_per_point)
+        ],
         lines=_line_samples(summaries, places),
         labels=[],
     )
-    for summary in sorted(summaries, key=lambda summary: (summary.value("bpp"), summary.curve)):
-        text = size_text(summary.value("file_bytes"))
+    for summary in sorted(summaries, key=lambda summary: (across.of(summary), summary.curve)):
+        text = across.label(summary)
         size = _text_size(figure, text)
         offset, distance = _best_offset(places[id(summary)], size, scene, pixels_per_point)
         scene.labels.append(_label_box(places[id(summary)], offset, size))
@@ -215,7 +282,7 @@ def _label_points(
         leader = {"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0.0, "shrinkB": 3.0}
         axes.annotate(
             text,
-            (summary.value("bpp"), summary.value(metric)),
+            points[id(summary)],
             xytext=(offset[0] / pixels_per_point, offset[1] / pixels_per_point),
             textcoords="offset points",
             fontsize=_LABEL_POINTS,
@@ -223,23 +290,23 @@ def _label_points(
             ha="center",
             va="center",
             arrowprops=leader if distance >= _LEADER_FROM else None,
-            gid="file-size",
+            gid="file-size" if across is RATE else "parameters",
         )
 
 
-def _place(axes: Axes, summary: Summary, metric: str) -> tuple[float, float]:
-    x, y = axes.transData.transform((summary.value("bpp"), summary.value(metric)))
+def _place(axes: Axes, point: tuple[float, float]) -> tuple[float, float]:
+    """Where a point lies on the canvas, in pixels."""
+    x, y = axes.transData.transform(point)
     return float(x), float(y)
 
 
-def _marker_boxes(axes: Axes, summary: Summary, metric: str, pixels_per_point: float) -> list[Bbox]:
+def _marker_boxes(axes: Axes, point: tuple[float, float], spread: float | None, pixels_per_point: float) -> list[Bbox]:
     """The marker with some room around it, and its bar where there is one."""
-    x, y = _place(axes, summary, metric)
+    x, y = _place(axes, point)
     radius = 5.5 * pixels_per_point
     boxes = [Bbox([(x - radius, y - radius), (x + radius, y + radius)])]
-    spread = summary.std[metric]
     if spread:
-        ends = [(summary.value("bpp"), summary.value(metric) + side * spread) for side in (-1, 1)]
+        ends = [(point[0], point[1] + side * spread) for side in (-1, 1)]
         (_, low), (_, high) = axes.transData.transform(ends)
         cap = 3.5 * pixels_per_point
         boxes.append(Bbox([(x - cap, low - cap), (x + cap, high + cap)]))

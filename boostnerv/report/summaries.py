@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from boostnerv.errors import UserError
-from boostnerv.evaluation.points import Point, Value
+from boostnerv.evaluation.points import Point, Value, without_seed
+from boostnerv.evaluation.published import Published, published_average, published_for
 
 MEASURED = (
     "file_bytes",
@@ -23,6 +24,13 @@ MEASURED = (
     "encode_s",
     "decode_s",
     "decode_fps",
+    "params_total",
+    "psnr_seen_db",
+    "psnr_unseen_db",
+    "ms_ssim_seen",
+    "ms_ssim_unseen",
+    "psnr_hidden_db",
+    "psnr_visible_db",
 )
 """Columns that are averaged."""
 
@@ -31,9 +39,9 @@ MEASURED = (
 class Summary:
     """One size of one codec on one video (or on several): values averaged over `seeds` runs.
 
-    `curve` names the line that the point belongs to: the codec, and what its settings add to it. `mean` has a
-    value for every name in `MEASURED`, None where a run lacks it; `std` is the sample standard deviation over
-    seeds, None where there is one seed.
+    `curve` names the line that the point belongs to: the codec, and what its settings add to it; a curve has one
+    `task`. `mean` has a value for every name in `MEASURED`, None where a run lacks it; `std` is the sample standard
+    deviation over seeds, None where there is one seed. `published` is what was published of the same.
     """
 
     video: str
@@ -45,9 +53,11 @@ class Summary:
     seeds: int
     mean: dict[str, float | None]
     std: dict[str, float | None]
+    task: str = ""
+    published: Published | None = None
 
     def value(self, name: str) -> float:
-        """A mean that every point has, e.g. bpp."""
+        """A mean that is known to be there."""
         value = self.mean[name]
         assert value is not None, name
         return value
@@ -56,14 +66,17 @@ class Summary:
 def over_seeds(points: Sequence[Point]) -> list[Summary]:
     """Average the runs that differ only in their seed; sorted by video, curve (models first) and size.
 
+    Where there are several tasks, the names of curves say which is meant.
     Raises `UserError` where there are no points.
     """
     if not points:
         raise UserError("there are no points to show; run at least one model or anchor of the experiment first")
     groups: dict[tuple[Value, ...], list[Point]] = {}
     for point in points:
-        groups.setdefault((point["video"], point["kind"], point["codec"], _without_seed(point)), []).append(point)
-    return sorted((_summary(group) for group in groups.values()), key=_order)
+        run = (point["video"], point["kind"], point["codec"], point["task"], without_seed(point))
+        groups.setdefault(run, []).append(point)
+    several_tasks = len({point["task"] for point in points if point["kind"] == "model"}) > 1
+    return sorted((_summary(group, several_tasks) for group in groups.values()), key=_order)
 
 
 def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
@@ -73,7 +86,7 @@ def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
         return []
     groups: dict[tuple[str, ...], list[Summary]] = {}
     for summary in summaries:
-        key = (summary.kind, summary.codec, summary.curve, summary.size_label)
+        key = (summary.kind, summary.codec, summary.task, summary.curve, summary.size_label)
         groups.setdefault(key, []).append(summary)
     complete = [group for group in groups.values() if len({summary.video for summary in group}) == len(videos)]
     context = f"Mean of {len(videos)} videos: {', '.join(videos)}"
@@ -88,6 +101,8 @@ def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
             seeds=min(summary.seeds for summary in group),
             mean={name: _mean(summary.mean[name] for summary in group) for name in MEASURED},
             std=dict.fromkeys(MEASURED),
+            task=group[0].task,
+            published=published_average(summary.published for summary in group),
         )
         for group in complete
     ]
@@ -103,7 +118,7 @@ def by_video(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
 
 
 def curves(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
-    """The summaries of each curve by rising rate, models before anchors."""
+    """The summaries of each curve by rising rate, or size where nothing was coded; models before anchors."""
     groups: dict[str, list[Summary]] = {}
     for summary in sorted(summaries, key=_order):
         groups.setdefault(summary.curve, []).append(summary)
@@ -112,12 +127,24 @@ def curves(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
 
 def size_text(file_bytes: float) -> str:
     """A file size to read, three digits: ``850 B``, ``41.3 kB``, ``1.24 MB`` (1 kB = 1000 bytes)."""
-    for unit, scale in (("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        # 999.5 would round to 1000.
-        if file_bytes < 999.5 * scale or unit == "GB":
-            break
-    number = file_bytes / scale
-    decimals = 0 if unit == "B" or number >= 99.95 else 1 if number >= 9.995 else 2
+    return _three_digits(file_bytes, ("B", "kB", "MB", "GB"))
+
+
+def count_text(count: float) -> str:
+    """A number of parameters to read, three digits: ``850``, ``118 k``, ``3.05 M``."""
+    return _three_digits(count, ("", "k", "M", "G")).rstrip()
+
+
+def _three_digits(value: float, units: Sequence[str]) -> str:
+    """The value in the largest of the units, a thousand apart, in which it is not below one."""
+    scales = [1000.0**power for power in range(len(units))]
+    # 999.5 would round to 1000.
+    unit, scale = next(
+        ((unit, scale) for unit, scale in zip(units, scales, strict=True) if value < 999.5 * scale),
+        (units[-1], scales[-1]),
+    )
+    number = value / scale
+    decimals = 0 if scale == 1.0 or number >= 99.95 else 1 if number >= 9.995 else 2
     return f"{number:.{decimals}f} {unit}"
 
 
@@ -129,7 +156,7 @@ def context_of(point: Point) -> str:
     return f"{point['video']}: {frames} of {point['height']}×{point['width']}{rate}"
 
 
-def _summary(group: Sequence[Point]) -> Summary:
+def _summary(group: Sequence[Point], several_tasks: bool) -> Summary:
     first = group[0]
     values = {name: [_number(point[name]) for point in group] for name in MEASURED}
     return Summary(
@@ -137,33 +164,37 @@ def _summary(group: Sequence[Point]) -> Summary:
         context=context_of(first),
         kind=str(first["kind"]),
         codec=str(first["codec"]),
-        curve=_curve(first),
+        curve=_curve(first, several_tasks),
         size_label=str(first["size_label"] or ""),
         seeds=len(group),
         mean={name: _mean(values[name]) for name in MEASURED},
         std={name: _std(values[name]) for name in MEASURED},
+        task=str(first["task"] or ""),
+        published=published_for(first) if first["kind"] == "model" else None,
     )
 
 
-def _without_seed(point: Point) -> str:
-    return str(point["run"]).removesuffix(f"-s{point['seed']}")
+def _curve(point: Point, several_tasks: bool) -> str:
+    """The run's name without size and seed: hnerv-boost for hnerv-boost-1.5M-s2, x265 for x265-q28.
 
-
-def _curve(point: Point) -> str:
-    """The run's name without size and seed: hnerv-boost for hnerv-boost-1.5M-s2, x265 for x265-q28."""
-    run = _without_seed(point)
+    With its task where there are several: hnerv-boost-inpainting-center.
+    """
+    run = without_seed(point)
     label = str(point["size_label"] or "")
     size = f"q{label.split()[-1]}" if point["kind"] == "anchor" and label else label
     curve = re.sub(rf"-{re.escape(size)}(?=-|$)", "", run, count=1) if size else run
-    return curve if curve.startswith(str(point["codec"])) else str(point["codec"])
+    curve = curve if curve.startswith(str(point["codec"])) else str(point["codec"])
+    task = f"-{point['task']}" if several_tasks and point["task"] else ""
+    return curve if curve.endswith(task) else curve + task
 
 
-def _order(summary: Summary) -> tuple[str, bool, str, float, str]:
+def _order(summary: Summary) -> tuple[str, bool, str, float, float, str]:
     return (
         summary.video,
         summary.kind != "model",
         summary.curve,
-        summary.value("file_bytes"),
+        summary.mean["file_bytes"] or 0.0,
+        summary.mean["params_total"] or 0.0,
         summary.size_label,
     )
 

@@ -1,28 +1,22 @@
-"""The table of an experiment, for readers (Markdown) and for programs (CSV), both from points.csv alone."""
+"""The table of an experiment, for readers (Markdown) and for programs (CSV), both from points.csv alone.
+
+A column stands in a video's table where at least one row has a value for it: nothing is said of files where nothing
+was coded, and what a task withheld is shown apart where it withheld something.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from boostnerv import files
 from boostnerv.evaluation.points import Point
 from boostnerv.report.summaries import MEASURED, Summary, by_video, over_seeds, over_videos
 
-_HEADINGS = (
-    "codec",
-    "size",
-    "file (bytes)",
-    "bpp",
-    "PSNR (dB)",
-    "MS-SSIM",
-    "PSNR float → quantised → decoded (dB)",
-    "training",
-    "encoding",
-    "decoding (fps)",
-)
 _NONE = "–"
 
 
@@ -47,7 +41,7 @@ def summary_csv(summaries: Sequence[Summary]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     names = [name for measured in MEASURED for name in (measured, f"{measured}_std")]
-    table.writerow(("video", "kind", "codec", "curve", "size_label", "seeds", *names))
+    table.writerow(("video", "kind", "codec", "curve", "size_label", "seeds", *names, "task", "published_psnr_db"))
     for summary in summaries:
         values = [value for name in MEASURED for value in (summary.mean[name], summary.std[name])]
         cells = ["" if value is None else repr(value) for value in values]
@@ -59,43 +53,91 @@ def summary_csv(summaries: Sequence[Summary]) -> str:
             summary.size_label,
             summary.seeds,
         )
-        table.writerow((*identity, *cells))
+        published = "" if summary.published is None else repr(summary.published.psnr_db)
+        table.writerow((*identity, *cells, summary.task, published))
     return text.getvalue()
 
 
 def _section(group: Sequence[Summary]) -> str:
+    columns = [(column, [column.cell(summary) for summary in group]) for column in _COLUMNS]
+    shown = [(column, cells) for column, cells in columns if column.always or set(cells) - {_NONE, ""}]
+    headings, rows = [column.heading for column, _ in shown], zip(*(cells for _, cells in shown), strict=True)
     lines = [f"## {group[0].video}", "", _sentence(group), ""]
-    lines += ["| " + " | ".join(_HEADINGS) + " |", "|---|---" + "|--:" * (len(_HEADINGS) - 2) + "|"]
-    lines += ["| " + " | ".join(_cells(summary)) + " |" for summary in group]
-    return "\n".join(lines) + "\n"
+    lines += ["| " + " | ".join(headings) + " |", "|---|---" + "|--:" * (len(headings) - 2) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, *_gains(group)]) + "\n"
+
+
+_BOOST = "-boost"
+
+
+def _gains(group: Sequence[Summary]) -> list[str]:
+    """What each boosted model has over its plain one at the same size and task; nothing where no pair is."""
+    plain = {(summary.codec, summary.size_label, summary.task): summary for summary in group}
+    pairs = [
+        (base, summary)
+        for summary in group
+        if summary.codec.endswith(_BOOST)
+        and (base := plain.get((summary.codec.removesuffix(_BOOST), summary.size_label, summary.task))) is not None
+    ]
+    if not pairs:
+        return []
+    names = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM", "psnr_float_db": "PSNR float (dB)", "file_bytes": "file"}
+    lines = ["", "Gain of the conditional decoder at the same size:", ""]
+    lines += [
+        "| boosted | over | size | " + " | ".join(names.values()) + " |",
+        "|---|---|---" + "|--:" * len(names) + "|",
+    ]
+    for base, boosted in pairs:
+        gains = [_gain(name, base.mean[name], boosted.mean[name]) for name in names]
+        lines.append("| " + " | ".join((boosted.curve, base.curve, boosted.size_label, *gains)) + " |")
+    return lines
+
+
+def _gain(name: str, base: float | None, boosted: float | None) -> str:
+    if base is None or boosted is None:
+        return _NONE
+    if name == "file_bytes":
+        return f"{boosted / base - 1:+.1%}"
+    return f"{boosted - base:+.4f}" if name == "ms_ssim" else f"{boosted - base:+.2f}"
 
 
 def _sentence(group: Sequence[Summary]) -> str:
-    sentences = [
-        f"{group[0].context}.",
-        "Rate is the size of the file that was decoded; PSNR and MS-SSIM are of its frames at full size, "
-        "means over frames.",
-        "Training includes fine-tuning.",
-    ]
+    sentences = [f"{group[0].context}.", *_measured(group)]
+    if any(summary.mean["finetune_s"] is not None for summary in group):
+        sentences.append("Training includes fine-tuning.")
     most = max(summary.seeds for summary in group)
     if any(value is not None for summary in group for value in summary.std.values()):
         sentences.append(f"Values are means of up to {most} seeds, ± their standard deviation.")
+    sources = dict.fromkeys(summary.published.source for summary in group if summary.published is not None)
+    if sources:
+        sentences.append(f"Published PSNR, of {', '.join(sources)}, is that of unquantised models: compare float PSNR.")
     return " ".join(sentences)
 
 
-def _cells(summary: Summary) -> tuple[str, ...]:
-    return (
-        summary.curve,
-        summary.size_label or _NONE,
-        _number(summary, "file_bytes", ",.0f"),
-        _number(summary, "bpp", ".4f"),
-        _number(summary, "psnr_db", ".2f"),
-        _number(summary, "ms_ssim", ".4f"),
-        _chain(summary),
-        time_text(_training_s(summary)),
-        time_text(summary.mean["encode_s"]),
-        _number(summary, "decode_fps", ".1f", spread=False),
-    )
+def _measured(group: Sequence[Summary]) -> list[str]:
+    """What the values of these rows are values of."""
+    sentences = []
+    coded = [summary for summary in group if summary.mean["bpp"] is not None]
+    if coded:
+        sentences.append(
+            "Rate is the size of the file that was decoded; PSNR and MS-SSIM are of its frames at full size, "
+            "means over frames."
+        )
+    if len(coded) < len(group):
+        which = "Rows without a rate are models" if coded else "Nothing was coded: models are"
+        sentences.append(
+            f"{which} measured as trained, on frames at full size that are rounded to 8 bits, means over frames; "
+            "float PSNR is before rounding."
+        )
+    tasks = {summary.task for summary in group if summary.kind == "model"}
+    if len(tasks) == 1 and tasks != {""}:
+        sentences.append(f"The task is {tasks.pop()}.")
+    if any(summary.mean["psnr_unseen_db"] is not None for summary in group):
+        sentences.append("Seen are the frames that training saw, unseen the others.")
+    if any(summary.mean["psnr_hidden_db"] is not None for summary in group):
+        sentences.append("Hidden are the pixels that were kept from the model, visible the others.")
+    return sentences
 
 
 def _number(summary: Summary, name: str, form: str, *, spread: bool = True) -> str:
@@ -105,12 +147,21 @@ def _number(summary: Summary, name: str, form: str, *, spread: bool = True) -> s
     return f"{mean:{form}} ± {std:{form}}" if spread and std is not None else f"{mean:{form}}"
 
 
+def _float(summary: Summary) -> str:
+    """PSNR before rounding, of a model that was not coded; the chain has that of others."""
+    return _number(summary, "psnr_float_db", ".2f") if summary.mean["bpp"] is None else _NONE
+
+
 def _chain(summary: Summary) -> str:
-    """PSNR before quantisation, after it, and of the decoded file; a model's only."""
-    if summary.kind != "model":
+    """PSNR before quantisation, after it, and of the decoded file; a coded model's only."""
+    if summary.kind != "model" or summary.mean["bpp"] is None:
         return _NONE
     names = ("psnr_float_db", "psnr_quantized_db", "psnr_db")
     return " → ".join(_number(summary, name, ".2f", spread=False) for name in names)
+
+
+def _published(summary: Summary) -> str:
+    return "" if summary.published is None else f"{summary.published.psnr_db:.2f}"
 
 
 def _training_s(summary: Summary) -> float | None:
@@ -131,3 +182,35 @@ def time_text(seconds: float | None) -> str:
         return f"{whole // 60} min {whole % 60:02d} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One column of a table; it is left out where no row has a value, unless it stands `always`."""
+
+    heading: str
+    cell: Callable[[Summary], str]
+    always: bool = False
+
+
+_COLUMNS = (
+    _Column("codec", lambda summary: summary.curve, always=True),
+    _Column("size", lambda summary: summary.size_label or _NONE, always=True),
+    _Column("parameters", partial(_number, name="params_total", form=",.0f", spread=False)),
+    _Column("file (bytes)", partial(_number, name="file_bytes", form=",.0f")),
+    _Column("bpp", partial(_number, name="bpp", form=".4f")),
+    _Column("PSNR (dB)", partial(_number, name="psnr_db", form=".2f")),
+    _Column("MS-SSIM", partial(_number, name="ms_ssim", form=".4f")),
+    _Column("PSNR seen (dB)", partial(_number, name="psnr_seen_db", form=".2f")),
+    _Column("PSNR unseen (dB)", partial(_number, name="psnr_unseen_db", form=".2f")),
+    _Column("MS-SSIM seen", partial(_number, name="ms_ssim_seen", form=".4f")),
+    _Column("MS-SSIM unseen", partial(_number, name="ms_ssim_unseen", form=".4f")),
+    _Column("PSNR hidden (dB)", partial(_number, name="psnr_hidden_db", form=".2f")),
+    _Column("PSNR visible (dB)", partial(_number, name="psnr_visible_db", form=".2f")),
+    _Column("PSNR float (dB)", _float),
+    _Column("PSNR float → quantised → decoded (dB)", _chain),
+    _Column("published PSNR (dB)", _published),
+    _Column("training", lambda summary: time_text(_training_s(summary))),
+    _Column("encoding", lambda summary: time_text(summary.mean["encode_s"])),
+    _Column("decoding (fps)", partial(_number, name="decode_fps", form=".1f", spread=False)),
+)

@@ -28,18 +28,12 @@ _KEY = "boostnerv"
 _MODEL, _QUANTIZED = "model.", "quantized."
 
 
-class About(Closed):
-    """What a checkpoint is; stored as JSON in its metadata."""
+class Described(Closed):
+    """What every checkpoint says of itself; stored as JSON in its metadata."""
 
     format: Literal[1] = 1
-    kind: Literal["trained", "finetuned"] = Field(description="Which step wrote it.")
     architecture: str = Field(description="Name of the model.")
     spec: dict[str, Any] = Field(description="Fields of its spec.")
-    frames_sha256: Sha256 = Field(description="Identity of the frames it was trained on.")
-    fps: float = Field(description="Frames per second of the video.")
-    colour: str = Field(description="Profile by which the source became RGB.")
-    train: TrainJob = Field(description="Settings of the training.")
-    finetune: FinetuneJob | None = Field(default=None, description="Settings of the fine-tuning.")
 
     def make_spec(self) -> Spec:
         """The spec with its class and types restored."""
@@ -54,12 +48,31 @@ class About(Closed):
             ) from error
 
 
+class About(Described):
+    """What a checkpoint of ours is."""
+
+    kind: Literal["trained", "finetuned"] = Field(description="Which step wrote it.")
+    frames_sha256: Sha256 = Field(description="Identity of the frames it was trained on.")
+    fps: float = Field(description="Frames per second of the video.")
+    colour: str = Field(description="Profile by which the source became RGB.")
+    train: TrainJob = Field(description="Settings of the training.")
+    finetune: FinetuneJob | None = Field(default=None, description="Settings of the fine-tuning.")
+
+
+class Imported(Described):
+    """What a checkpoint of a published implementation is: weights whose frames and training are not known."""
+
+    kind: Literal["imported"] = Field(default="imported", description="Which step wrote it.")
+    source_sha256: Sha256 = Field(description="Identity of the file it was read from.")
+    epoch: int | None = Field(default=None, ge=0, description="Epochs of its training, where the file says so.")
+
+
 def spec_fields(spec: Spec) -> dict[str, Any]:
     """Fields of a spec as JSON has them."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()}
 
 
-def save(path: Path, about: About, model: VideoModel, quantized: Quantized | None = None) -> None:
+def save(path: Path, about: About | Imported, model: VideoModel, quantized: Quantized | None = None) -> None:
     """Write a checkpoint; `quantized` belongs to a fine-tuned one."""
     tensors = {_MODEL + name: value for name, value in model.state_dict().items()}
     if quantized is not None:
@@ -74,7 +87,18 @@ def save(path: Path, about: About, model: VideoModel, quantized: Quantized | Non
 
 
 def load(path: Path) -> tuple[About, dict[str, Tensor]]:
-    """Read a checkpoint; raises `UserError` for a file that is none."""
+    """Read a checkpoint of ours; raises `UserError` for a file that is none, and for an imported one."""
+    about, tensors = load_any(path)
+    if isinstance(about, Imported):
+        raise UserError(
+            f"checkpoint {path} is imported: its frames and training are not known, which this step needs; "
+            "give one that `boostnerv train` wrote"
+        )
+    return about, tensors
+
+
+def load_any(path: Path) -> tuple[About | Imported, dict[str, Tensor]]:
+    """Read a checkpoint of any kind; raises `UserError` for a file that is none."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata: Mapping[str, str] = file.metadata() or {}
@@ -85,12 +109,25 @@ def load(path: Path) -> tuple[About, dict[str, Tensor]]:
         raise UserError(f"checkpoint {path} cannot be read ({error}); delete it and train again") from error
     if _KEY not in metadata:
         raise UserError(f"checkpoint {path} was not written by boostnerv; give one that `boostnerv train` wrote")
-    return parse(About, json.loads(metadata[_KEY]), f"checkpoint {path}"), tensors
+    described = json.loads(metadata[_KEY])
+    if described.get("kind") == "imported":
+        return parse(Imported, described, f"checkpoint {path}"), tensors
+    return parse(About, described, f"checkpoint {path}"), tensors
 
 
 def restore(path: Path) -> tuple[About, VideoModel]:
-    """Build the model of a checkpoint with its weights."""
+    """Build the model of a checkpoint of ours with its weights."""
     about, tensors = load(path)
+    return about, _model(path, about, tensors)
+
+
+def restore_any(path: Path) -> tuple[About | Imported, VideoModel]:
+    """Build the model of a checkpoint of any kind with its weights."""
+    about, tensors = load_any(path)
+    return about, _model(path, about, tensors)
+
+
+def _model(path: Path, about: Described, tensors: Mapping[str, Tensor]) -> VideoModel:
     model = VideoModel(architecture(about.architecture), about.make_spec())
     weights = {name.removeprefix(_MODEL): value for name, value in tensors.items() if name.startswith(_MODEL)}
     try:
@@ -100,7 +137,7 @@ def restore(path: Path) -> tuple[About, VideoModel]:
         raise UserError(
             f"checkpoint {path} does not fit this version of {about.architecture} ({reason}); train again"
         ) from error
-    return about, model
+    return model
 
 
 def restore_quantized(path: Path) -> tuple[About, Quantized]:

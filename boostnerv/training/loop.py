@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,10 @@ from pytorch_optimizer import Adan
 from torch import Tensor, nn
 
 from boostnerv.config import Finetuning, Training
-from boostnerv.errors import InterruptedBySignal
+from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.progress import Progress
+from boostnerv.training.distributed import Group
+from boostnerv.training.guard import MOST_RETURNS, RATE_CUT, divergence
 from boostnerv.training.schedules import learning_rate
 from boostnerv.training.state import SaveTimer, StateFolder, StopRequest
 from boostnerv.training.tasks import Objective
@@ -26,6 +29,7 @@ from boostnerv.training.tasks import Objective
 Recipe = Training | Finetuning
 Record = dict[str, Any]
 
+ALONE = Group()
 _ADAN_BETAS = (0.98, 0.92, 0.99)
 _SEED_STRIDE = 1_000_003
 
@@ -54,44 +58,59 @@ def fit(
     on_record: Callable[[list[Record]], None],
     progress: Progress,
     device: torch.device,
+    group: Group = ALONE,
 ) -> list[Record]:
-    """Train `objective` on its frames; returns a record an epoch.
+    """Train `objective` on its frames; returns a record an epoch, and one for every return to an earlier state.
 
     Goes on from `state` where it holds one, saves there at intervals, and raises `InterruptedBySignal` after saving
-    when a signal asks to stop. `on_record` gets all records so far after every epoch.
+    when a signal asks to stop. `on_record` gets all records so far after every epoch. An epoch that diverged is
+    taken back (see `boostnerv.training.guard`); raises `UserError` when that has been tried too often.
     """
     optimizer = make_optimizer(recipe, list(objective.parameters()))
     trained = torch.tensor(objective.trained_frames)
     steps_per_epoch = math.ceil(len(trained) / recipe.batch_size)
     total = recipe.epochs * steps_per_epoch
-    position = _Position.restore(state, objective, optimizer)
+    run = _Training(objective, optimizer, state, recipe, group)
+    run.restore()
     timer = SaveTimer(settings.save_every_s)
-    first = position.step
+    order = None
     with StopRequest() as stop:
-        for step in range(first, total):
-            epoch, batch = divmod(step, steps_per_epoch)
-            if batch == 0 or step == first:
+        while run.step < total:
+            epoch, batch = divmod(run.step, steps_per_epoch)
+            if batch == 0 or order is None:
                 order = trained[epoch_order(len(trained), settings.seed, epoch)].to(device)
-            rate = learning_rate(recipe.lr, step / total)
+            rate = run.rate_factor * learning_rate(recipe.lr, run.step / total)
             indices = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            loss, psnr = train_step(
-                objective, optimizer, indices, rate, recipe.clip_norm, _noise(settings, step, device)
-            )
-            position.advance(loss, psnr)
-            progress(step + 1)
+            noise = _noise(settings, run.step, device)
+            run.advance(train_step(objective, optimizer, indices, rate, recipe.clip_norm, noise, group))
+            progress(run.step)
             if batch == steps_per_epoch - 1:
-                evaluate = (epoch + 1) % settings.eval_every_epochs == 0 or epoch + 1 == recipe.epochs
-                record = position.close_epoch(epoch, rate, steps_per_epoch)
-                if evaluate:
-                    record |= {**mean_psnr_db(objective, device), **objective.summary()}
-                on_record(position.records)
-                progress(step + 1, f"{record['train_psnr_db']:.2f} dB, loss {record['loss']:.3f}")
-            if stop.signal_number is not None and step + 1 < total:
-                position.save(state, objective, optimizer)
-                raise InterruptedBySignal(stop.signal_number, f"in epoch {epoch + 1} of {recipe.epochs}")
-            if timer.due() and step + 1 < total:
-                position.save(state, objective, optimizer)
-    return position.records
+                record = run.close_epoch(epoch, rate, steps_per_epoch)
+                reason = divergence(record, run.records, warmed_up=(epoch + 1) / recipe.epochs > recipe.lr.warmup)
+                if reason is not None:
+                    run.go_back(reason, epoch + 1)
+                    on_record(run.records)
+                    order = None
+                    continue
+                run.records.append(record)
+                if (epoch + 1) % settings.eval_every_epochs == 0 or run.step == total:
+                    with run.averaged():
+                        record |= {**mean_psnr_db(objective, device), **objective.summary()}
+                    run.save_good()
+                on_record(run.records)
+                progress(run.step, f"{record['train_psnr_db']:.2f} dB, loss {record['loss']:.3f}")
+            if run.step == total:
+                break
+            # Alone, a signal is obeyed at once; several processes agree on it at the end of an epoch.
+            if batch == steps_per_epoch - 1 or group.size == 1:
+                number = group.largest(stop.signal_number or 0, device)
+                if number:
+                    run.save()
+                    raise InterruptedBySignal(number, f"in epoch {epoch + 1} of {recipe.epochs}")
+            if timer.due():
+                run.save()
+    run.keep_average()
+    return run.records
 
 
 def train_step(
@@ -101,19 +120,26 @@ def train_step(
     rate: float,
     clip_norm: float | None,
     noise: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """One update; returns the loss and the batch's mean PSNR in dB as device scalars."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    loss, prediction = objective.loss(indices, noise)
+    group: Group = ALONE,
+) -> Tensor:
+    """One update; returns the batch's loss and mean PSNR in dB as a device tensor ``[2]``."""
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    own = group.share(indices)
+    values = torch.zeros(2, device=indices.device)
+    if len(own):
+        share = len(own) / len(indices)
+        loss, prediction = objective.loss(own, noise)
+        (loss * share if share < 1 else loss).backward()
+        with torch.no_grad():
+            values = share * torch.stack((loss.detach(), psnr_db(prediction, objective.target(own)).mean()))
+    values = group.add_up(objective.parameters(), values)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(objective.parameters(), clip_norm)
     optimizer.step()
     objective.after_step()
-    with torch.no_grad():
-        return loss.detach(), psnr_db(prediction, objective.target(indices)).mean()
+    return values
 
 
 def psnr_db(prediction: Tensor, target: Tensor) -> Tensor:
@@ -145,58 +171,135 @@ def _noise(settings: LoopSettings, step: int, device: torch.device) -> torch.Gen
     return torch.Generator(device).manual_seed(settings.seed * _SEED_STRIDE + step)
 
 
-class _Position:
-    """Where a training is: step, running sums of the epoch, records, wall time of this and earlier processes."""
+class _Training:
+    """A training under way: its place, the sums of the open epoch, its records, and all that is saved of it."""
 
-    def __init__(self, saved: dict[str, Any]) -> None:
-        self.step: int = saved["step"]
-        self.records: list[Record] = saved["records"]
-        self._loss: Tensor = saved["loss"]
-        self._psnr: Tensor = saved["psnr"]
-        self._wall_s: float = saved["wall_s"]
+    def __init__(
+        self,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        state: StateFolder,
+        recipe: Recipe,
+        group: Group,
+    ) -> None:
+        self.step = 0
+        self.rate_factor = 1.0
+        self.records: list[Record] = []
+        self._sums = torch.zeros(2)  # of loss and PSNR over the open epoch
+        self._wall_s = 0.0
         self._started = time.monotonic()
-
-    @classmethod
-    def restore(cls, state: StateFolder, objective: Objective, optimizer: torch.optim.Optimizer) -> _Position:
-        saved = state.load()
-        if saved is None:
-            zero = torch.zeros(())
-            return cls({"step": 0, "records": [], "loss": zero, "psnr": zero, "wall_s": 0.0})
-        objective.load_state_dict(saved["objective"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return cls(saved)
+        self._returns = 0
+        self._objective = objective
+        self._optimizer = optimizer
+        self._state = state
+        self._recipe = recipe
+        self._leads = group.leads
+        self._decay = recipe.ema_decay
+        self._average = None if self._decay is None else [p.detach().clone() for p in objective.parameters()]
 
     @property
     def wall_s(self) -> float:
         return self._wall_s + time.monotonic() - self._started
 
-    def advance(self, loss: Tensor, psnr: Tensor) -> None:
+    def advance(self, values: Tensor) -> None:
+        """Count a step with its loss and PSNR."""
         self.step += 1
-        self._loss = self._loss.to(loss.device) + loss
-        self._psnr = self._psnr.to(psnr.device) + psnr
+        self._sums = self._sums.to(values.device) + values
+        if self._average is not None and self._decay is not None:
+            with torch.no_grad():
+                torch._foreach_lerp_(self._average, list(self._objective.parameters()), 1 - self._decay)
 
     def close_epoch(self, epoch: int, rate: float, steps: int) -> Record:
-        record = {
+        """The record of the epoch that just ended."""
+        loss, psnr = (self._sums / steps).tolist()
+        self._sums = torch.zeros(2)
+        return {
             "epoch": epoch + 1,
             "step": self.step,
             "lr": rate,
-            "loss": float(self._loss) / steps,
-            "train_psnr_db": float(self._psnr) / steps,
+            "loss": loss,
+            "train_psnr_db": psnr,
             "wall_s": round(self.wall_s, 3),
         }
-        self.records.append(record)
-        self._loss = self._psnr = torch.zeros(())
-        return record
 
-    def save(self, state: StateFolder, objective: Objective, optimizer: torch.optim.Optimizer) -> None:
-        state.save(
-            {
-                "step": self.step,
-                "records": self.records,
-                "loss": self._loss.cpu(),
-                "psnr": self._psnr.cpu(),
-                "wall_s": self.wall_s,
-                "objective": objective.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-        )
+    def restore(self) -> None:
+        """Go on where an earlier process was; a training that begins marks its beginning as good."""
+        saved = [found for found in (self._state.load(), self._state.load(good=True)) if found is not None]
+        if not saved:
+            self.save_good()
+            return
+        newest = max(saved, key=lambda found: int(found["step"]))
+        self._load(newest)
+        self.rate_factor, self._returns = newest["rate_factor"], newest["returns"]
+        self.records, self._wall_s = newest["records"], newest["wall_s"]
+
+    def go_back(self, reason: str, epoch: int) -> None:
+        """Return to the last good state at half the learning rate; raises `UserError` after too many returns."""
+        if self._returns == MOST_RETURNS:
+            raise UserError(
+                f"{reason} in epoch {epoch}, after {MOST_RETURNS} returns to an earlier state: the training diverged; "
+                "run it again with a lower training.lr.peak"
+            )
+        good = self._state.load(good=True)
+        assert good is not None, "a training begins with a good state"
+        self._load(good)
+        self._returns += 1
+        self.rate_factor *= RATE_CUT
+        kept = [record for record in self.records if "event" in record or record["step"] <= self.step]
+        event = {"event": "return", "reason": reason, "from_epoch": epoch, "to_step": self.step}
+        self.records = [*kept, {**event, "rate_factor": self.rate_factor}]
+        self.save()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, the parameters are their moving averages, where there is one."""
+        if self._average is None:
+            yield
+            return
+        trained = [p.detach().clone() for p in self._objective.parameters()]
+        self.keep_average()
+        try:
+            yield
+        finally:
+            self._set(trained)
+
+    def keep_average(self) -> None:
+        """Make the moving averages the parameters, where there is one."""
+        if self._average is not None:
+            self._set(self._average)
+
+    def save(self) -> None:
+        """Write the state from which another process goes on."""
+        if self._leads:
+            self._state.save(self._saved())
+
+    def save_good(self) -> None:
+        """Write the state to return to."""
+        if self._leads:
+            self._state.save(self._saved(), good=True)
+
+    def _saved(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "rate_factor": self.rate_factor,
+            "returns": self._returns,
+            "records": self.records,
+            "sums": self._sums.cpu(),
+            "wall_s": self.wall_s,
+            "objective": self._objective.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "average": self._average,
+        }
+
+    def _load(self, saved: dict[str, Any]) -> None:
+        self.step, self._sums = saved["step"], saved["sums"]
+        self._objective.load_state_dict(saved["objective"])
+        self._optimizer.load_state_dict(saved["optimizer"])
+        if self._average is not None:
+            for mean, found in zip(self._average, saved["average"], strict=True):
+                mean.copy_(found)
+
+    @torch.no_grad()
+    def _set(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self._objective.parameters(), values, strict=True):
+            parameter.copy_(value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,11 @@ from boostnerv.config import Closed, FinetuneJob, Training, TrainJob, config_has
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Spec, VideoModel, build_model, to_channels_last
 from boostnerv.models.budget import resolve
-from boostnerv.progress import Progress
+from boostnerv.progress import Progress, silent
 from boostnerv.training import checkpoint
-from boostnerv.training.loop import LoopSettings, Recipe, Record, fit
+from boostnerv.training.board import Board
+from boostnerv.training.distributed import Group, join, local_device, only_alone
+from boostnerv.training.loop import ALONE, LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
 from boostnerv.training.state import StateFolder
 from boostnerv.training.tasks import (
@@ -35,6 +39,7 @@ from boostnerv.video.masks import check_mask
 
 def choose_device(name: str) -> torch.device:
     """``auto`` is the GPU when there is one; raises `UserError` for a device that is not there."""
+    name = local_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -66,6 +71,7 @@ def train_video(
     device: torch.device,
     save_every_s: float,
     progress: Progress,
+    tensorboard: Path | None = None,
 ) -> None:
     """Fit a model to a video; writes the checkpoint `model_path` and the log `log_path`."""
     manifest = frames.manifest
@@ -83,10 +89,13 @@ def train_video(
     objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
     state = StateFolder(state_folder, _identity(job, manifest.pixels_sha256))
-    with state.locked():
-        log = _fit(objective, job.training, settings, state, state_folder, progress, device)
-        checkpoint.save(model_path, about, model)
-        _finish(log, log_path, job, device, state)
+    group = join(device, job.training.batch_size)
+    with state.locked() if group.leads else nullcontext():
+        log = _fit(objective, job.training, settings, state, state_folder, progress, device, tensorboard, group)
+        if group.leads:
+            checkpoint.save(model_path, about, model)
+            _finish(log, log_path, job, device, state, processes=group.size)
+    group.wait()
 
 
 def finetune_video(
@@ -100,8 +109,10 @@ def finetune_video(
     device: torch.device,
     save_every_s: float,
     progress: Progress,
+    tensorboard: Path | None = None,
 ) -> None:
     """Fine-tune the checkpoint `trained_path` with consistent entropy minimisation."""
+    only_alone("finetune")
     about, model = checkpoint.restore(trained_path)
     manifest = frames.manifest
     if about.kind != "trained":
@@ -117,7 +128,7 @@ def finetune_video(
     settings = LoopSettings(job.seed, save_every_s)
     state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
     with state.locked():
-        log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device)
+        log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, tensorboard)
         finetuned = about.model_copy(update={"kind": "finetuned", "finetune": job})
         checkpoint.save(model_path, finetuned, model, objective.quantized())
         _finish(log, log_path, job, device, state)
@@ -172,14 +183,28 @@ def _fit(
     state_folder: Path,
     progress: Progress,
     device: torch.device,
+    tensorboard: Path | None,
+    group: Group = ALONE,
 ) -> list[Record]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    live = _LiveLog(state_folder / "log.jsonl")
-    return fit(objective, recipe, settings, state, live, progress, device)
+    group.wait()  # the leader holds the lock and has made the folder
+    if not group.leads:
+        return fit(objective, recipe, settings, state, lambda records: None, silent, device, group)
+    listeners: list[Callable[[list[Record]], None]] = [_LiveLog(state_folder / "log.jsonl")]
+    if tensorboard is not None:
+        listeners.append(Board(tensorboard))
+
+    def tell(records: list[Record]) -> None:
+        for listener in listeners:
+            listener(records)
+
+    return fit(objective, recipe, settings, state, tell, progress, device, group)
 
 
-def _finish(log: list[Record], log_path: Path, job: Closed, device: torch.device, state: StateFolder) -> None:
+def _finish(
+    log: list[Record], log_path: Path, job: Closed, device: torch.device, state: StateFolder, *, processes: int = 1
+) -> None:
     last = log[-1]
     summary = {
         "finished": True,
@@ -189,6 +214,8 @@ def _finish(log: list[Record], log_path: Path, job: Closed, device: torch.device
         "config_sha256": config_hash(job),
         "device": _device_name(device),
         "threads": torch.get_num_threads(),
+        "processes": processes,
+        "returns": sum("event" in record for record in log),
         # On a GPU some sums are taken in an order that varies.
         "deterministic": device.type == "cpu",
         "peak_memory_mib": round(_peak_memory_mib(device), 1),
@@ -201,7 +228,7 @@ def _finish(log: list[Record], log_path: Path, job: Closed, device: torch.device
 
 
 class _LiveLog:
-    """Epoch records of a running training as JSON lines, for whoever wants to look on."""
+    """Records of a running training as JSON lines, for whoever wants to look on."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -209,13 +236,10 @@ class _LiveLog:
         path.unlink(missing_ok=True)
 
     def __call__(self, records: list[Record]) -> None:
-        if not math.isfinite(records[-1]["loss"]):
-            raise UserError(
-                f"the loss is not finite in epoch {records[-1]['epoch']}: the training diverged; "
-                "run it again with a lower training.lr.peak"
-            )
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records[self._written :])
+        # A training that went back has fewer records than before.
+        fresh = self._written == 0 or len(records) <= self._written
+        with open(self._path, "w" if fresh else "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records[0 if fresh else self._written :])
         self._written = len(records)
 
 

@@ -25,7 +25,7 @@ import torch
 from boostnerv.errors import UserError
 from boostnerv.files import final
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class StateFolder:
@@ -34,7 +34,6 @@ class StateFolder:
     def __init__(self, folder: Path, identity: str) -> None:
         self._folder = folder
         self._identity = identity
-        self._file = folder / "state.pt"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -54,29 +53,35 @@ class StateFolder:
             file.flush()
             yield
 
-    def load(self) -> dict[str, Any] | None:
-        """The saved state, None where there is none; raises `UserError` for one of another configuration."""
-        if not self._file.exists():
+    def load(self, *, good: bool = False) -> dict[str, Any] | None:
+        """The saved state, or the last `good` one to return to; None where there is none.
+
+        Raises `UserError` for a state that cannot be read or belongs to another configuration.
+        """
+        file = self._file(good)
+        if not file.exists():
             return None
         try:
             # Tensors and plain values only: nothing in the file is executed.
-            state: dict[str, Any] = torch.load(self._file, map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
             raise UserError(
-                f"saved state {self._file} cannot be read ({type(error).__name__}); "
-                f"delete {self._folder} to start again"
+                f"saved state {file} cannot be read ({type(error).__name__}); delete {self._folder} to start again"
             ) from error
         if state.get("format") != _FORMAT or state.get("identity") != self._identity:
             raise UserError(
-                f"saved state {self._file} belongs to another configuration or another video; restore the settings "
+                f"saved state {file} belongs to another configuration or another video; restore the settings "
                 f"it was made with, or delete {self._folder} to start again"
             )
         return state
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Replace the saved state."""
-        with final(self._file) as temporary:
+    def save(self, state: dict[str, Any], *, good: bool = False) -> None:
+        """Replace the saved state, or the last `good` one."""
+        with final(self._file(good)) as temporary:
             torch.save({**state, "format": _FORMAT, "identity": self._identity}, temporary)
+
+    def _file(self, good: bool) -> Path:
+        return self._folder / ("good.pt" if good else "state.pt")
 
     def remove(self) -> None:
         """Forget the state of a finished training, and the parent folder when it is empty."""

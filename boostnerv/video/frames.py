@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from boostnerv import files
-from boostnerv.config import Closed, PathSource, Preparation, Sha256, VideoSpec, parse
+from boostnerv.config import Closed, LocalSource, Preparation, RawVideo, Sha256, VideoSpec, WheelSource, parse
 from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
 from boostnerv.video.ffmpeg import ffmpeg_version
@@ -106,8 +106,7 @@ def extract_frames(
     no file is written.
     """
     source, output = Path(source), Path(output)
-    raw = video.source.raw if isinstance(video.source, PathSource) else None
-    decoder = open_source(source, preparation, raw=raw, fps=video.fps)
+    decoder = open_source(source, preparation, raw=_layout(video, source), fps=video.fps)
     _check_declared(video, source, decoder.info, preparation)
     _check_space(output, decoder, _estimated_frames(video, decoder, preparation))
     digest = source_sha256(source)
@@ -240,14 +239,24 @@ def _counted(frames: Iterable[Pixels], progress: Progress) -> Iterator[Pixels]:
         progress(done)
 
 
+def _layout(video: VideoSpec, source: Path) -> RawVideo | None:
+    """Layout of a headerless file; a download may as well be a video file or a folder, which have none."""
+    if isinstance(video.source, WheelSource):
+        return None
+    if isinstance(video.source, LocalSource) and source.suffix.lower() != ".yuv":
+        return None
+    return video.source.raw
+
+
 # --- checks -----------------------------------------------------------------------------------------------
 
 
 def _check_hash(video: VideoSpec, source: Path, digest: str) -> None:
-    if video.source.sha256 not in (None, digest):
+    wanted = None if isinstance(video.source, LocalSource) else video.source.sha256
+    if wanted not in (None, digest):
         raise UserError(
             f"{source} is not the file that the data set describes: its SHA-256 is {digest}, not "
-            f"{video.source.sha256}; get the right file, or correct sha256 of video '{video.name}'"
+            f"{wanted}; get the right file, or correct sha256 of video '{video.name}'"
         )
 
 

@@ -83,3 +83,35 @@ def anchor_points(video: str = "bunny") -> list[Point]:
         )
         for codec, quality, file_bytes, psnr_db, ms_ssim in ANCHORS
     ]
+
+
+SIZES = (("1.5M", 1_502_331, 32.1), ("3M", 3_051_234, 33.75), ("5M", 5_012_345, 34.3))
+
+
+def trained(codec: str, size_label: str, params_total: int, psnr_db: float, **others: Value) -> Point:
+    """A model of a whole UVG video, measured as trained: it has no file and no rate."""
+    values = {
+        "experiment": "uvg-regression",
+        "dataset": "uvg",
+        "video": "Beauty",
+        "task": "regression",
+        "seed": 1,
+        "frames": 600,
+        "height": 1080,
+        "width": 1920,
+        "fps": 120.0,
+        "params_total": params_total,
+        "ms_ssim": 0.9 + psnr_db / 1000,
+        "psnr_float_db": psnr_db + 0.02,
+        "train_s": 3000.0,
+        **others,
+    }
+    return point(codec, f"{codec}-{size_label}", size_label, 1, psnr_db) | values | {"file_bytes": None, "bpp": None}
+
+
+def trained_points(codec: str = "hnerv-boost", loss_db: float = 0.0, suffix: str = "", **others: Value) -> list[Point]:
+    """One model at three sizes; `suffix` ends the runs' names."""
+    return [
+        trained(codec, label, params_total, psnr_db - loss_db, **{"run": f"{codec}-{label}{suffix}", **others})
+        for label, params_total, psnr_db in SIZES
+    ]

@@ -17,7 +17,7 @@ from boostnerv.errors import UserError
 from boostnerv.report import plots
 from boostnerv.report.names import figure_files
 from boostnerv.report.summaries import over_seeds, over_videos, size_text
-from tests.report.results import ANCHORS, MODELS, anchor_points, model_points, point
+from tests.report.results import ANCHORS, MODELS, anchor_points, model_points, point, trained, trained_points
 
 ALL_SIZES = [file_bytes for _, _, file_bytes, _, _ in (*MODELS, *ANCHORS)]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +31,7 @@ def texts(svg: Path) -> list[str]:
 def drawn(points, metric: str = "psnr_db") -> Figure:
     summaries = over_seeds(points)
     with matplotlib.rc_context(plots._STYLE):
-        return plots.rate_distortion(summaries, metric, plots.curve_looks(summaries))
+        return plots.quality_figure(summaries, metric, plots.curve_looks(summaries))
 
 
 def log_file(path: Path, *, epochs: int = 4, psnr_every: int = 2) -> Path:
@@ -180,6 +180,75 @@ def test_no_points_is_an_error_of_the_user(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no points"):
         plots.plot_points([], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_rates_quality_stands_over_parameters(tmp_path: Path) -> None:
+    written = plots.plot_points([*trained_points(), *trained_points("nerv-boost", 1.2)], tmp_path)
+    assert [path.name for path in written] == list(figure_files(["Beauty"]))
+    found = texts(tmp_path / "psnr-Beauty.svg")
+    assert {"parameters (millions)", "PSNR (dB)", "hnerv-boost", "nerv-boost"} <= set(found)
+    assert [found.count(label) for label in ("1.50 M", "3.05 M", "5.01 M")] == [2, 2, 2]
+    assert not any("rate" in text or "not shown" in text for text in found)
+    axes = drawn(trained_points()).axes[0]
+    assert axes.lines[0].get_xdata().tolist() == [1.502331, 3.051234, 5.012345]
+    assert axes.lines[0].get_ydata().tolist() == [32.1, 33.75, 34.3]
+
+
+def test_anchors_beside_models_without_rates_are_named_not_drawn(tmp_path: Path) -> None:
+    plots.plot_points([*trained_points(), *anchor_points("Beauty")], tmp_path)
+    for part in ("psnr", "ms-ssim"):
+        found = texts(tmp_path / f"{part}-Beauty.svg")
+        assert {"parameters (millions)", "not shown, without parameters: x264, x265"} <= set(found)
+        assert not {"x264", "x265"} & set(found)
+
+
+def test_a_model_without_a_rate_beside_coded_ones_is_named_not_drawn() -> None:
+    axes = drawn([*model_points()[:4], trained("e-nerv", "3M", 3_000_000, 30.0, video="bunny", task=None)]).axes[0]
+    assert axes.get_xlabel() == "rate (bits per pixel)\nnot shown, without rate: e-nerv"
+    assert len(axes.lines) == 1
+
+
+def test_points_with_neither_rate_nor_parameters_say_so() -> None:
+    point_alone = trained("e-nerv", "3M", 3_000_000, 30.0) | {"params_total": None}
+    assert [text.get_text() for text in drawn([point_alone]).axes[0].texts] == ["no point has parameters"]
+
+
+def test_anchors_alone_stand_over_rates() -> None:
+    assert drawn(anchor_points()).axes[0].get_xlabel() == "rate (bits per pixel)"
+
+
+def test_a_wide_range_of_parameters_is_logarithmic() -> None:
+    axes = drawn([trained("nerv", "0.3M", 300_000, 28.0), trained("nerv", "3M", 3_000_000, 33.0)]).axes[0]
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "parameters (millions, logarithmic)"
+    assert [text.get_text() for text in axes.texts] == ["300 k", "3.00 M"]
+
+
+def test_tasks_are_curves_of_their_own() -> None:
+    points = [*trained_points(task="inpainting-center"), *trained_points(loss_db=2.0, task="interpolation")]
+    for line in (figure := drawn(points)).axes[0].lines:
+        assert len(line.get_xdata()) == 3
+    labels = [line.get_label() for line in figure.axes[0].lines]
+    assert labels == ["hnerv-boost-inpainting-center", "hnerv-boost-interpolation"]
+    assert figure.axes[0].get_title(loc="left") == "Beauty: 600 frames of 1080×1920, 120 fps"
+    alone = drawn(points[:3]).axes[0]
+    assert [line.get_label() for line in alone.lines] == ["hnerv-boost"]
+    assert alone.get_title(loc="left").endswith(", inpainting-center")
+
+
+def test_seeds_without_rates_have_bars_and_videos_their_mean(tmp_path: Path) -> None:
+    points = [
+        p
+        for seed in (1, 2)
+        for video in ("Beauty", "Jockey")
+        for p in trained_points(loss_db=0.2 * seed, suffix=f"-s{seed}", seed=seed, video=video)
+    ]
+    axes = drawn([p for p in points if p["video"] == "Jockey"]).axes[0]
+    assert len(axes.texts) == 3
+    assert len(axes.containers) == 1
+    plots.plot_points(points, tmp_path)
+    mean = texts(tmp_path / "psnr-mean-over-videos.svg")
+    assert {"Mean of 2 videos: Beauty, Jockey", "parameters (millions)", "3.05 M"} <= set(mean)
 
 
 def test_training_shows_every_run(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import statistics
 import pytest
 
 from boostnerv.errors import UserError
-from boostnerv.report.summaries import curves, over_seeds, over_videos, size_text
-from tests.report.results import anchor_points, model_points, point
+from boostnerv.report.summaries import count_text, curves, over_seeds, over_videos, size_text
+from tests.report.results import anchor_points, model_points, point, trained, trained_points
 
 
 def test_seeds_become_a_mean_and_a_standard_deviation() -> None:
@@ -62,6 +62,62 @@ def test_the_mean_over_videos_has_the_sizes_that_all_have() -> None:
     assert mean[0].mean["psnr_db"] == pytest.approx(25.61)
     assert mean[0].context == "Mean of 2 videos: a, b"
     assert over_videos(over_seeds(model_points())) == []
+
+
+SPLIT = ("psnr_seen_db", "psnr_unseen_db", "ms_ssim_seen", "ms_ssim_unseen", "psnr_hidden_db", "psnr_visible_db")
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_what_a_task_withheld_is_averaged_over_seeds_and_videos(name: str) -> None:
+    points = [
+        trained("nerv", "3M", 3_000_000, 30.0, run=f"nerv-3M-s{seed}", seed=seed, video=video, **{name: gain + seed})
+        for video, gain in (("Beauty", 0.0), ("Jockey", 10.0))
+        for seed in (1, 2, 3)
+    ]
+    summaries = over_seeds(points)
+    assert [(summary.seeds, summary.mean[name], summary.std[name]) for summary in summaries] == [
+        (3, 2.0, 1.0),
+        (3, 12.0, 1.0),
+    ]
+    (mean,) = over_videos(summaries)
+    assert (mean.mean[name], mean.std[name], mean.mean["params_total"]) == (7.0, None, 3_000_000.0)
+    assert mean.mean["bpp"] is None
+
+
+def test_tasks_are_neither_one_curve_nor_one_mean() -> None:
+    # The same run name, so that nothing but the task tells them apart.
+    names = ("regression", "inpainting-center")
+    points = [trained("nerv", "3M", 3_000_000, 30.0, task=task, video=video) for task in names for video in "ab"]
+    summaries = over_seeds(points)
+    assert [(summary.video, summary.curve, summary.seeds) for summary in summaries] == [
+        ("a", "nerv-inpainting-center", 1), ("a", "nerv-regression", 1),
+        ("b", "nerv-inpainting-center", 1), ("b", "nerv-regression", 1),
+    ]  # fmt: skip
+    assert [summary.task for summary in over_videos(summaries)] == ["inpainting-center", "regression"]
+    assert {summary.curve for summary in over_seeds(points[:2])} == {"nerv"}
+    named = trained("nerv", "3M", 3_000_000, 30.0, run="nerv-3M-inpainting-center", task="inpainting-center")
+    assert {summary.curve for summary in over_seeds([named, points[0]])} == {
+        "nerv-inpainting-center",
+        "nerv-regression",
+    }
+
+
+def test_an_anchor_has_no_task_to_be_told_apart_by() -> None:
+    summaries = over_seeds([*trained_points(task="interpolation"), *anchor_points("Beauty")])
+    assert list(curves(summaries)) == ["hnerv-boost", "x264", "x265"]
+
+
+def test_curves_without_rates_are_by_rising_size() -> None:
+    (group,) = curves(over_seeds(trained_points()[::-1])).values()
+    assert [summary.size_label for summary in group] == ["1.5M", "3M", "5M"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(850, "850"), (118_098, "118 k"), (999_600, "1.00 M"), (3_051_234, "3.05 M"), (12_360_000, "12.4 M")],
+)
+def test_parameter_counts_read_well(count: float, text: str) -> None:
+    assert count_text(count) == text
 
 
 def test_no_points_is_an_error_of_the_user() -> None:

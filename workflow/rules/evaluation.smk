@@ -88,7 +88,7 @@ rule encode_anchor:
 
 rule collect:
     input:
-        runs=expand(RUN + QUALITY, video=VIDEOS, run=RUNS),
+        runs=expand(RUN + QUALITY, video=VIDEOS, run=RUN_NAMES),
         anchors=expand(RESULTS + "/anchors/{video}/{anchor}.json", video=VIDEOS, anchor=ANCHORS),
     output:
         points=RESULTS + "/points.csv",

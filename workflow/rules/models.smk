@@ -20,7 +20,7 @@ rule train:
         gpu=1,
     params:
         step_version=STEP_VERSIONS["train"],
-        settings=lambda wildcards: settings(RUNS[wildcards.run].train),
+        settings=lambda wildcards: settings(run_of(wildcards).train),
         state=state("train"),
     shell:
         "boostnerv train --frames {input.frames:q} --settings {params.settings:q} --state {params.state:q}"
@@ -46,7 +46,7 @@ rule finetune:
         gpu=1,
     params:
         step_version=STEP_VERSIONS["finetune"],
-        settings=lambda wildcards: settings(RUNS[wildcards.run].finetune),
+        settings=lambda wildcards: settings(run_of(wildcards).finetune),
         state=state("finetune"),
     shell:
         "boostnerv finetune --frames {input.frames:q} --model {input.model:q} --settings {params.settings:q}"

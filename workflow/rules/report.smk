@@ -24,7 +24,7 @@ rule tabulate:
 rule plot:
     input:
         points=RESULTS + "/points.csv",
-        logs=expand(RUN + "/train.jsonl", video=VIDEOS, run=RUNS),
+        logs=expand(RUN + "/train.jsonl", video=VIDEOS, run=RUN_NAMES),
     output:
         figures=FIGURES,
     log:
@@ -39,7 +39,7 @@ rule plot:
         step_version=STEP_VERSIONS["plot"],
         folder=RESULTS + "/figures",
         logs=lambda wildcards, input: " ".join(
-            f"--log {shlex.quote(Path(log).parts[-2] + '=' + log)}" for log in input.logs
+            f"--log {shlex.quote(f'{curve_label(log)}={log}')}" for log in input.logs
         ),
     shell:
         "boostnerv plot {input.points:q} --folder {params.folder:q} {params.logs} 2> >(tee {log:q} >&2)"

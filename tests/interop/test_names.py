@@ -6,20 +6,12 @@ import pytest
 import torch
 
 from boostnerv.errors import UserError
-from boostnerv.interop.boosting_nerv import from_original, our_name
+from boostnerv.interop.boosting_nerv import from_original, original_name, our_name, to_original
 from boostnerv.models.architecture import VideoModel
 from tests.conftest import Golden
 from tests.golden.models import recorded_model, with_prefix
-from tests.models.tiny import tiny_model
-
-FILES = {
-    "nerv": "nerv",
-    "e-nerv": "enerv",
-    "hnerv": "hnerv",
-    "nerv-boost": "nerv_boost",
-    "e-nerv-boost": "enerv_boost",
-    "hnerv-boost": "hnerv_boost",
-}
+from tests.interop.published import FILES
+from tests.models.tiny import NAMES, tiny_model
 
 
 @pytest.fixture(params=FILES)
@@ -56,6 +48,29 @@ def test_names_map_one_to_one(original: tuple[VideoModel, dict[str, torch.Tensor
 )
 def test_names(model: str, original: str, ours: str) -> None:
     assert our_name(model, original) == ours
+    assert original_name(model, ours) == original
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_lead_back(name: str) -> None:
+    for ours in tiny_model(name).state_dict():
+        assert our_name(name, original_name(name, ours)) == ours
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensors_lead_back(name: str) -> None:
+    model = tiny_model(name)
+    original = to_original(model)
+    assert not {id(value) for value in original.values()} & {id(value) for value in model.state_dict().values()}
+    back = from_original(model, original)
+    assert all(torch.equal(back[key], value) for key, value in model.state_dict().items())
+
+
+def test_the_original_shapes_come_back(original: tuple[VideoModel, dict[str, torch.Tensor]]) -> None:
+    model, tensors = original
+    found = to_original(model)
+    assert {name: value.shape for name, value in found.items()} == {name: v.shape for name, v in tensors.items()}
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
 
 
 def test_values_and_shapes(original: tuple[VideoModel, dict[str, torch.Tensor]]) -> None:

@@ -1,0 +1,225 @@
+"""Published figures, and how the points of an experiment compare with them.
+
+`published/uvg_regression.csv` holds the facts, each line with its source: PSNR in dB of the unquantised model,
+for whole UVG videos at full size. A point is set beside the figure of its model, its video and the nearest
+parameter count; what was not published stays empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from boostnerv.errors import UserError
+from boostnerv.evaluation.points import Point, Value, without_seed
+
+AVERAGE = "Average"
+"""What the mean over the seven videos is called where a video's name would stand."""
+
+PARAMETERS_WITHIN = 0.1
+"""Parameter counts that differ by more than this share are of different models."""
+
+_FILE = Path(__file__).parent / "published" / "uvg_regression.csv"
+_FRAMES = {
+    "Beauty": 600,
+    "Bosphorus": 600,
+    "HoneyBee": 600,
+    "Jockey": 600,
+    "ReadySetGo": 600,
+    "ShakeNDry": 300,
+    "YachtRide": 600,
+}
+_HEIGHT, _WIDTH = 1080, 1920
+_ALSO_CALLED = {"readysteadygo": "readysetgo"}
+_HEADINGS = (
+    *("video", "run", "parameters (M)", "published at (M)"),
+    *("ours (dB)", "published (dB)", "difference (dB)", ""),
+)
+
+
+@dataclass(frozen=True)
+class Published:
+    """PSNR in dB of `model` before quantisation at `params_m` million parameters, as `source` has it."""
+
+    model: str
+    params_m: float
+    video: str
+    psnr_db: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run on one video (or their average), mean over seeds, beside what was published of it.
+
+    `run` is without its seed. `ours_db` is PSNR before quantisation, None where there is no result.
+    """
+
+    video: str
+    run: str
+    params_m: float | None = None
+    ours_db: float | None = None
+    published: Published | None = None
+
+    @property
+    def difference_db(self) -> float | None:
+        """Ours less theirs, None where either is missing."""
+        if self.ours_db is None or self.published is None:
+            return None
+        return self.ours_db - self.published.psnr_db
+
+    def verdict(self, tolerance_db: float) -> str:
+        """``within``, ``outside`` (on either side), or why there is nothing to compare."""
+        if self.difference_db is None:
+            return "no result" if self.ours_db is None else "not published"
+        # Published figures have two decimals; a difference equal to the tolerance must not fail by its last bit.
+        return "within" if abs(self.difference_db) <= tolerance_db + 1e-9 else "outside"
+
+    def record(self) -> dict[str, Any]:
+        """The row for programs, as JSON has it."""
+        return {**asdict(self), "difference_db": self.difference_db}
+
+
+@functools.cache
+def published_figures() -> tuple[Published, ...]:
+    """All published figures, one a model, size and video, and one a size for the average."""
+    with open(_FILE, encoding="utf-8", newline="") as file:
+        return tuple(
+            Published(line["model"], float(line["params_m"]), video, float(line[video]), line["source"])
+            for line in csv.DictReader(file)
+            for video in (*_FRAMES, AVERAGE)
+        )
+
+
+def published_for(point: Point) -> Published | None:
+    """The figure of the point's model and video at the nearest parameter count, within `PARAMETERS_WITHIN`.
+
+    None as well where the point is of another task, of a part of the video or of another frame size: that was
+    not published.
+    """
+    params = point["params_total"]
+    if not isinstance(params, int | float) or point["task"] not in (None, "regression"):
+        return None
+    same = [
+        figure
+        for figure in published_figures()
+        if _plain(figure.model) == _plain(point["codec"]) and _plain(figure.video) == _plain(point["video"])
+    ]
+    nearest = min(same, key=lambda figure: abs(figure.params_m - params / 1e6), default=None)
+    if nearest is None or abs(nearest.params_m - params / 1e6) > PARAMETERS_WITHIN * nearest.params_m:
+        return None
+    whole = (_FRAMES.get(nearest.video), _HEIGHT, _WIDTH)
+    return nearest if (point["frames"], point["height"], point["width"]) == whole else None
+
+
+def published_average(figures: Iterable[Published | None]) -> Published | None:
+    """The average that goes with these figures: all seven videos, each once, of one model at one size."""
+    known = [figure for figure in figures if figure is not None]
+    if sorted(figure.video for figure in known) != sorted(_FRAMES):
+        return None
+    if len({(figure.model, figure.params_m) for figure in known}) > 1:
+        return None
+    of_model = (known[0].model, known[0].params_m, AVERAGE)
+    return next(figure for figure in published_figures() if (figure.model, figure.params_m, figure.video) == of_model)
+
+
+def compare(points: Sequence[Point], planned: Iterable[tuple[str, str]] = ()) -> list[Comparison]:
+    """Set every model run beside its published figure, and the average of the seven videos where all are there.
+
+    `planned` are the (video, run without its seed) that should have a result. Raises `UserError` where there
+    are no points.
+    """
+    if not points:
+        raise UserError("there are no points to compare; run the experiment first")
+    groups: dict[tuple[Value, ...], list[Point]] = {}
+    for point in points:
+        if point["kind"] == "model":
+            groups.setdefault((point["video"], without_seed(point), point["task"]), []).append(point)
+    rows = [_comparison(group) for group in groups.values()]
+    known = {(row.video, row.run) for row in rows}
+    rows += [Comparison(*pair) for pair in dict.fromkeys(planned) if pair not in known]
+    runs = list(dict.fromkeys(row.run for row in rows))
+    return sorted([*rows, *_averages(rows)], key=lambda row: (runs.index(row.run), row.video == AVERAGE, row.video))
+
+
+def comparison_text(rows: Sequence[Comparison], tolerance_db: float) -> str:
+    """The comparison to read: a line a row, then what was compared."""
+    lines = [_HEADINGS, *(_cells(row, tolerance_db) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
+    text = [
+        "  ".join(
+            # Names to the left, numbers to the right.
+            cell.ljust(width) if column in (0, 1, 7) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*text, _conclusion(rows, tolerance_db)])
+
+
+def _comparison(group: Sequence[Point]) -> Comparison:
+    """One run on one video: the seeds are averaged, and one without a value leaves no mean."""
+    first = group[0]
+    values = [point["psnr_float_db"] for point in group]
+    known = [float(value) for value in values if isinstance(value, int | float)]
+    params = first["params_total"]
+    return Comparison(
+        video=str(first["video"]),
+        run=without_seed(first),
+        params_m=params / 1e6 if isinstance(params, int | float) else None,
+        ours_db=statistics.fmean(known) if len(known) == len(values) else None,
+        published=published_for(first),
+    )
+
+
+def _averages(rows: Sequence[Comparison]) -> list[Comparison]:
+    averages = []
+    for run in dict.fromkeys(row.run for row in rows):
+        compared = [row for row in rows if row.run == run and row.published is not None]
+        average = published_average(row.published for row in compared)
+        ours = [row.ours_db for row in compared if row.ours_db is not None]
+        if average is not None and len(ours) == len(compared):
+            params_m = statistics.fmean(row.params_m for row in compared if row.params_m is not None)
+            averages.append(Comparison(AVERAGE, run, params_m, statistics.fmean(ours), average))
+    return averages
+
+
+def _cells(row: Comparison, tolerance_db: float) -> tuple[str, ...]:
+    theirs = row.published
+    return (
+        row.video,
+        row.run,
+        _text(row.params_m, ".2f"),
+        _text(None if theirs is None else theirs.params_m, ".2f"),
+        _text(row.ours_db, ".2f"),
+        _text(None if theirs is None else theirs.psnr_db, ".2f"),
+        _text(row.difference_db, "+.2f"),
+        row.verdict(tolerance_db),
+    )
+
+
+def _text(value: float | None, form: str) -> str:
+    return "–" if value is None else f"{value:{form}}"
+
+
+def _conclusion(rows: Sequence[Comparison], tolerance_db: float) -> str:
+    compared = [row for row in rows if row.difference_db is not None]
+    if not compared:
+        return "There is nothing to compare: no result of this experiment has a published figure."
+    outside = sum(row.verdict(tolerance_db) == "outside" for row in compared)
+    sources = dict.fromkeys(row.published.source for row in compared if row.published is not None)
+    return (
+        f"{len(compared)} of {len(rows)} rows compared, {outside} outside {tolerance_db:g} dB. "
+        f"PSNR is that of the unquantised model; published in {', '.join(sources)}."
+    )
+
+
+def _plain(name: Value) -> str:
+    """A name without case and hyphens: e-nerv is E-NeRV."""
+    plain = "".join(letter for letter in str(name).lower() if letter.isalnum())
+    return _ALSO_CALLED.get(plain, plain)

@@ -1,0 +1,34 @@
+"""Records of a running training for TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from boostnerv.errors import UserError
+
+_SHOWN = ("loss", "lr", "train_psnr_db", "psnr_db", "psnr_unseen_db", "rate_factor")
+
+
+class Board:
+    """Writes every new record's numbers into `folder`, at the step they were taken."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UserError("TensorBoard is not installed: run pip install 'boostnerv[tensorboard]'") from error
+        self._writer = SummaryWriter(str(folder))
+        self._last: dict[str, Any] | None = None
+
+    def __call__(self, records: list[dict[str, Any]]) -> None:
+        """Take the newest record: one is added at a time."""
+        newest = records[-1]
+        if newest is self._last:
+            return
+        self._last = newest
+        step = newest.get("step", newest.get("to_step"))
+        for name in _SHOWN:
+            if name in newest:
+                self._writer.add_scalar(name, newest[name], step)
+        self._writer.flush()

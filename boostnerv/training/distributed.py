@@ -1,0 +1,93 @@
+"""One training on several processes, each with its share of every batch: ``torchrun … -m boostnerv train …``.
+
+All processes hold the same weights and make the same decisions; the first one alone writes files. The gradient is
+that of one process with the same batch, up to the order of its sums.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from boostnerv.errors import UserError
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one training."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def share(self, indices: Tensor) -> Tensor:
+        """This process's part of a batch; may be empty."""
+        return indices[self.rank :: self.size]
+
+    def add_up(self, parameters: Iterable[nn.Parameter], values: Tensor) -> Tensor:
+        """Sum gradients over all processes in place, and return the sum of `values`, in one exchange."""
+        if self.size == 1:
+            return values
+        parameters = list(parameters)
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = torch.cat([*(gradient.reshape(-1) for gradient in gradients), values.to(gradients[0].dtype)])
+        dist.all_reduce(flat)
+        *parts, total = flat.split([*(gradient.numel() for gradient in gradients), values.numel()])
+        for parameter, gradient, part in zip(parameters, gradients, parts, strict=True):
+            # The layout of the parameter, which the optimiser's own tensors have too.
+            parameter.grad = torch.empty_like(gradient).copy_(part.view(gradient.shape))
+        return total
+
+    def largest(self, value: int, device: torch.device) -> int:
+        """The largest of the processes' values."""
+        if self.size == 1:
+            return value
+        found = torch.tensor([value], device=device)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+def join(device: torch.device, batch_size: int) -> Group:
+    """The group that torchrun started this process in, or this process alone.
+
+    Raises `UserError` where a batch has fewer frames than there are processes.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Group()
+    if batch_size < size:
+        raise UserError(
+            f"training.batch_size = {batch_size} cannot be shared by {size} processes; "
+            "raise it, or start fewer processes"
+        )
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Group(dist.get_rank(), dist.get_world_size())
+
+
+def only_alone(step: str) -> None:
+    """Raise `UserError` where torchrun started several processes of a step that is for one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(f"{step} runs in one process; start it without torchrun")
+
+
+def local_device(name: str) -> str:
+    """The device of this process: under torchrun ``auto`` and ``cuda`` mean the GPU of its local rank."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None or name not in ("auto", "cuda") or not torch.cuda.is_available():
+        return name
+    return f"cuda:{int(rank) % torch.cuda.device_count()}"
