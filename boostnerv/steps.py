@@ -184,8 +184,9 @@ def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads
         "encode_s": encode_s,
         "params_decoder": decoder_parameters(entry, spec),
         "params_embedding": spec.embedding_parameters,
-        "config_sha256": config_hash(about.train),
-        "task": about.train.training.task_label,
+        # The settings of imported weights are not known; those of their fine-tuning are.
+        "config_sha256": config_hash(about.train or about),
+        "task": "regression",
     }
     files.write_json(report, result)
     return result
@@ -324,6 +325,8 @@ def evaluate_model(
     about, trained = checkpoint.restore(model)
     if about.frames_sha256 != manifest.pixels_sha256:
         raise UserError(f"checkpoint {model} was trained on other frames than {frames}; give those frames")
+    if about.kind != "trained" or about.train is None:
+        raise UserError(f"checkpoint {model} is fine-tuned; give the one that `boostnerv train` wrote")
     recipe, spec = about.train.training, trained.spec
     made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
     hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
@@ -550,12 +553,11 @@ def import_checkpoint(
 def export_checkpoint(checkpoint: Path, output: Path) -> dict[str, Any]:
     """Write a checkpoint as its published implementation would: ``.pth`` with ``epoch`` and ``state_dict``."""
     from boostnerv.interop.files import write_checkpoint
-    from boostnerv.training.checkpoint import Imported, restore_any
+    from boostnerv.training.checkpoint import restore_any
 
     about, model = restore_any(checkpoint)
-    epoch = (about.epoch or 0) if isinstance(about, Imported) else about.train.training.epochs
-    files.write_bytes(output, write_checkpoint(model, epoch))
-    return {"model": about.architecture, "epoch": epoch, "tensors": len(model.state_dict())}
+    files.write_bytes(output, write_checkpoint(model, about.trained_epochs))
+    return {"model": about.architecture, "epoch": about.trained_epochs, "tensors": len(model.state_dict())}
 
 
 def _import_weights(file: Path, model: Any, epoch: int | None, left_out: int, output: Path) -> dict[str, Any]:

@@ -55,8 +55,13 @@ class About(Described):
     frames_sha256: Sha256 = Field(description="Identity of the frames it was trained on.")
     fps: float = Field(description="Frames per second of the video.")
     colour: str = Field(description="Profile by which the source became RGB.")
-    train: TrainJob = Field(description="Settings of the training.")
+    train: TrainJob | None = Field(description="Settings of the training; None where the weights were imported.")
     finetune: FinetuneJob | None = Field(default=None, description="Settings of the fine-tuning.")
+
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs of the training, 0 where it is not known."""
+        return self.train.training.epochs if self.train else 0
 
 
 class Imported(Described):
@@ -65,6 +70,11 @@ class Imported(Described):
     kind: Literal["imported"] = Field(default="imported", description="Which step wrote it.")
     source_sha256: Sha256 = Field(description="Identity of the file it was read from.")
     epoch: int | None = Field(default=None, ge=0, description="Epochs of its training, where the file says so.")
+
+    @property
+    def trained_epochs(self) -> int:
+        """Epochs of the training, 0 where it is not known."""
+        return self.epoch or 0
 
 
 def spec_fields(spec: Spec) -> dict[str, Any]:
@@ -92,7 +102,7 @@ def load(path: Path) -> tuple[About, dict[str, Tensor]]:
     if isinstance(about, Imported):
         raise UserError(
             f"checkpoint {path} is imported: its frames and training are not known, which this step needs; "
-            "give one that `boostnerv train` wrote"
+            "give one that `boostnerv train` or `boostnerv finetune` wrote"
         )
     return about, tensors
 

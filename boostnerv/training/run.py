@@ -22,6 +22,7 @@ from boostnerv.models.budget import resolve
 from boostnerv.progress import Progress, silent
 from boostnerv.training import checkpoint
 from boostnerv.training.board import Board
+from boostnerv.training.checkpoint import About, Imported
 from boostnerv.training.distributed import Group, join, local_device, only_alone
 from boostnerv.training.loop import ALONE, LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
@@ -113,15 +114,9 @@ def finetune_video(
 ) -> None:
     """Fine-tune the checkpoint `trained_path` with consistent entropy minimisation."""
     only_alone("finetune")
-    about, model = checkpoint.restore(trained_path)
+    about, model = checkpoint.restore_any(trained_path)
     manifest = frames.manifest
-    if about.kind != "trained":
-        raise UserError(f"checkpoint {trained_path} is fine-tuned already; give the one that `boostnerv train` wrote")
-    if about.frames_sha256 != manifest.pixels_sha256:
-        raise UserError(
-            f"checkpoint {trained_path} was trained on other frames than {frames.path}; "
-            "train on these frames, or give the frames it was trained on"
-        )
+    finetuned = _finetuned(about, job, frames, trained_path)
     check_frame_size(job.finetuning.loss, manifest.height, manifest.width)
     model = to_channels_last(model, device)
     objective = EntropyMinimisation(model, ResidentVideo(frames.pixels, device), job.finetuning).to(device)
@@ -129,9 +124,43 @@ def finetune_video(
     state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
     with state.locked():
         log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, tensorboard)
-        finetuned = about.model_copy(update={"kind": "finetuned", "finetune": job})
         checkpoint.save(model_path, finetuned, model, objective.quantized())
         _finish(log, log_path, job, device, state)
+
+
+def _finetuned(about: About | Imported, job: FinetuneJob, frames: Frames, path: Path) -> About:
+    """What the checkpoint at `path` becomes; raises `UserError` where it and the frames do not go together."""
+    manifest = frames.manifest
+    if isinstance(about, Imported):
+        spec = about.make_spec()
+        if (spec.frames, spec.height, spec.width) != (manifest.frames, manifest.height, manifest.width):
+            raise UserError(
+                f"checkpoint {path} is of {spec.frames} frames of {spec.height}×{spec.width}, {frames.path} has "
+                f"{manifest.frames} of {manifest.height}×{manifest.width}; give the frames it was trained on"
+            )
+        return About(
+            kind="finetuned",
+            architecture=about.architecture,
+            spec=about.spec,
+            frames_sha256=manifest.pixels_sha256,
+            fps=manifest.fps,
+            colour=manifest.preparation.colour if manifest.preparation else "ffmpeg-default",
+            train=None,
+            finetune=job,
+        )
+    if about.kind != "trained":
+        raise UserError(f"checkpoint {path} is fine-tuned already; give the one that `boostnerv train` wrote")
+    if about.frames_sha256 != manifest.pixels_sha256:
+        raise UserError(
+            f"checkpoint {path} was trained on other frames than {frames.path}; "
+            "train on these frames, or give the frames it was trained on"
+        )
+    if about.train is not None and about.train.training.task != "regression":
+        raise UserError(
+            f"checkpoint {path} was trained for {about.train.training.task}, and only regression is coded; "
+            "measure it with `boostnerv evaluate-model`"
+        )
+    return about.model_copy(update={"kind": "finetuned", "finetune": job})
 
 
 class Reconstruction:

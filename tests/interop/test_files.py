@@ -18,11 +18,13 @@ from torch import Tensor
 
 from boostnerv import steps
 from boostnerv.codec.decoder import to_uint8
+from boostnerv.config import FinetuneJob, Finetuning
 from boostnerv.errors import UserError
 from boostnerv.interop.boosting_nerv import from_original, to_original
 from boostnerv.interop.files import read_file
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
 from boostnerv.training import checkpoint
+from boostnerv.video.frames import manifest_path, write_frames
 from tests.conftest import Golden
 from tests.golden.models import images
 from tests.golden.subset import reduce_output
@@ -122,6 +124,35 @@ def test_other_steps_say_that_they_need_a_training_of_ours(tmp_path: Path) -> No
     for use in (checkpoint.load, checkpoint.restore, checkpoint.restore_quantized):
         with pytest.raises(UserError, match="is imported: its frames and training are not known"):
             use(output)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_imported_checkpoint_becomes_a_file(tmp_path: Path, name: str) -> None:
+    imported = tmp_path / "b.safetensors"
+    steps.import_checkpoint(
+        write_training(tmp_path / "a.pth", to_original(tiny_model(name))), imported, model=name, **TINY
+    )
+    spec = tiny_model(name).spec
+    noise = np.random.default_rng(0)
+
+    def frames(count: int) -> Path:
+        pixels = noise.integers(0, 256, (count, spec.height, spec.width, 3), dtype=np.uint8)
+        write_frames(pixels, tmp_path / f"{count}.npy", dataset="own", video="clip", fps=25)
+        return manifest_path(tmp_path / f"{count}.npy")
+
+    def finetune(manifest: Path) -> Path:
+        job = FinetuneJob(finetuning=Finetuning(epochs=1, loss={"l1": 1.0}))
+        output, log = tmp_path / "c.safetensors", tmp_path / "c.jsonl"
+        steps.finetune(manifest, imported, job, output, log, tmp_path / "state", device="cpu", threads=1)
+        return output
+
+    with pytest.raises(UserError, match=rf"is of {spec.frames} frames of .* has {spec.frames + 1} of"):
+        finetune(frames(spec.frames + 1))
+    manifest = frames(spec.frames)
+    report = steps.encode(manifest, finetune(manifest), tmp_path / "x.bnv", tmp_path / "x.json", threads=1)
+    decoded = steps.decode(tmp_path / "x.bnv", tmp_path / "x.npy", None, device="cpu", threads=1)
+    assert decoded["decoded_sha256"] == report["decoded_sha256"]
+    assert np.load(tmp_path / "x.npy").shape == (spec.frames, spec.height, spec.width, 3)
 
 
 # --- compressed videos ------------------------------------------------------------------------------------------

@@ -171,6 +171,14 @@ def test_every_split_is_measured(train: Train, tmp_path: Path, task: dict[str, s
         assert not [key for key in point if "seen" in key or "hidden" in key]
 
 
+def test_only_regression_is_coded(train: Train, finetune: Train, tmp_path: Path) -> None:
+    path = tmp_path / "clip.npy"
+    write_frames(pixels(), path, dataset="own", video="clip", fps=25)
+    result = train(train_job(task="interpolation"), frames=manifest_path(path))
+    with pytest.raises(UserError, match="was trained for interpolation, and only regression is coded; measure it with"):
+        finetune(result.checkpoint, frames=manifest_path(path))
+
+
 def test_a_reconstruction_is_an_array_of_bytes() -> None:
     video = pixels()
     made = Reconstruction(small("hnerv"), video, Training(epochs=1, loss={"l1": 1.0}), CPU)
