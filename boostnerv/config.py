@@ -323,6 +323,12 @@ class Finetuning(_Optimisation):
     )
     weight_bits: int = Field(default=8, ge=2, le=16, description="Initial step: range / (2^bits - 1).")
     embedding_bits: int = Field(default=8, ge=2, le=16, description="The same for frame embeddings.")
+    weight_quantizer: Literal["scale", "lsq"] = Field(
+        default="scale", description="How weights become codes; lsq clamps them to weight_bits."
+    )
+    embedding_quantizer: Literal["scalebeta", "lsqv2"] = Field(
+        default="scalebeta", description="How frame embeddings become codes; lsqv2 clamps them to embedding_bits."
+    )
 
 
 class ModelEntry(Closed):

@@ -2,12 +2,16 @@
 
 Zhang et al., CVPR 2024, section 3.4. A tensor x is coded as integers ``round(q)``:
 
-    weights, biases   q = x / δ            value  δ·round(q)            one δ a tensor
-    embeddings        q = (x − β) / δ      value  δ·round(q) + β        one δ, β for all frames
+    scale       weights, biases   q = x / δ                               value  δ·round(q)       one δ a tensor
+    scalebeta   embeddings        q = (x − β) / δ                         value  δ·round(q) + β   one δ, β a video
+    lsq         weights, biases   q = clamp(x / δ, −2^(b−1), 2^(b−1)−1)   as scale                Esser et al., 2020
+    lsqv2       embeddings        q = clamp((x − β) / δ, 0, 2^b − 1)      as scalebeta            Bhalgat et al., 2020
 
-δ and β are trained; rounding passes gradients straight through; codes are not clamped. A trained δ may change
-its sign, which changes the signs of the codes and no value. It may also pass so close to zero that codes grow
-without bound; `keep_away_from_zero` takes that band out, the one deviation from the published training.
+δ and β are trained; rounding passes gradients straight through. The first two, which the papers' codec uses, do not
+clamp. The others do, and scale the gradients of δ and β by ``1/√(entries · largest code)``.
+
+A trained δ may change its sign, which changes the signs of the codes and no value. It may also pass so close to zero
+that codes grow without bound; `keep_away_from_zero` takes that band out, the one deviation from the published training.
 
 All weights of a decoder are quantised at once on one flat vector: a decoder has some 150 small tensors, and
 a loop over them would cost as much as the network itself.
@@ -16,6 +20,7 @@ a loop over them would cost as much as the network itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +37,20 @@ def round_straight_through(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (factor,) = ctx.saved_tensors
+        return gradients[0] * factor, None
+
+
 class WeightQuantizers(nn.Module):
     """One quantiser step δ for each tensor of a decoder, applied to all of them on a flat vector.
 
@@ -42,9 +61,11 @@ class WeightQuantizers(nn.Module):
     segment: Tensor
     counts: Tensor
     _finest: Tensor
+    _factor: Tensor
 
-    def __init__(self, named: Iterable[tuple[str, Tensor]], bits: int) -> None:
+    def __init__(self, named: Iterable[tuple[str, Tensor]], bits: int, kind: Literal["scale", "lsq"] = "scale") -> None:
         super().__init__()
+        self._range = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind == "lsq" else None
         tensors = list(named)
         self.names = tuple(name for name, _ in tensors)
         self.shapes = tuple(tensor.shape for _, tensor in tensors)
@@ -53,6 +74,7 @@ class WeightQuantizers(nn.Module):
         self.register_buffer("counts", sizes, False)
         self.steps = nn.Parameter(torch.stack([initial_step(tensor, bits) for _, tensor in tensors]))
         self.register_buffer("_finest", self.steps.detach() * _FINEST_SHARE, False)
+        self.register_buffer("_factor", (sizes * (2 ** (bits - 1) - 1)).to(torch.float32).rsqrt(), False)
 
     def keep_away_from_zero(self) -> None:
         """Push steps out of the band around zero, after an update."""
@@ -64,25 +86,37 @@ class WeightQuantizers(nn.Module):
 
     def codes(self, flat: Tensor) -> Tensor:
         """Unrounded codes q ``[P]`` of flat weights ``[P]``."""
-        return flat / self.steps[self.segment]
+        codes = flat / self._used_steps()[self.segment]
+        return codes if self._range is None else codes.clamp(*self._range)
 
     def dequantize(self, codes: Tensor) -> dict[str, Tensor]:
         """Tensors by name from rounded codes ``[P]``."""
-        flat = codes * self.steps[self.segment]
+        flat = codes * self._used_steps()[self.segment]
         parts = torch.split(flat, self.counts.tolist())
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+
+    def representable(self, named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors with what a clamping quantiser cannot code cut off; not rounded."""
+        tensors = dict(named)
+        return tensors if self._range is None else self.dequantize(self.codes(self.flatten(tensors.values())))
+
+    def _used_steps(self) -> Tensor:
+        return self.steps if self._range is None else _scaled_gradient(self.steps, self._factor)
 
 
 class EmbeddingQuantizer(nn.Module):
     """Step δ and offset β of all frame embeddings, trained."""
 
     _finest: Tensor
+    _factor: Tensor
 
-    def __init__(self, embeddings: Tensor, bits: int) -> None:
+    def __init__(self, embeddings: Tensor, bits: int, kind: Literal["scalebeta", "lsqv2"] = "scalebeta") -> None:
         super().__init__()
+        self._range = (0, 2**bits - 1) if kind == "lsqv2" else None
         self.step = nn.Parameter(initial_step(embeddings, bits))
         self.offset = nn.Parameter(embeddings.detach().min().clone())
         self.register_buffer("_finest", self.step.detach() * _FINEST_SHARE, False)
+        self.register_buffer("_factor", torch.tensor(embeddings.numel() * (2**bits - 1.0)).rsqrt(), False)
 
     def keep_away_from_zero(self) -> None:
         """Push the step out of the band around zero, after an update."""
@@ -90,11 +124,28 @@ class EmbeddingQuantizer(nn.Module):
 
     def codes(self, embeddings: Tensor) -> Tensor:
         """Unrounded codes, shape unchanged."""
-        return (embeddings - self.offset) / self.step
+        step, offset = self._used()
+        codes = (embeddings - offset) / step
+        return codes if self._range is None else codes.clamp(*self._range)
 
     def dequantize(self, codes: Tensor) -> Tensor:
         """Values of rounded codes, shape unchanged."""
-        return codes * self.step + self.offset
+        step, offset = self._used()
+        return codes * step + offset
+
+    def representable(self, embeddings: Tensor) -> Tensor:
+        """The embeddings with what a clamping quantiser cannot code cut off; not rounded."""
+        return embeddings if self._range is None else self.dequantize(self.codes(embeddings))
+
+    def _used(self) -> tuple[Tensor, Tensor]:
+        if self._range is None:
+            return self.step, self.offset
+        return _scaled_gradient(self.step, self._factor), _scaled_gradient(self.offset, self._factor)
+
+
+def _scaled_gradient(x: Tensor, factor: Tensor) -> Tensor:
+    result: Tensor = _ScaledGradient.apply(x, factor)  # type: ignore[no-untyped-call]
+    return result
 
 
 def initial_step(tensor: Tensor, bits: int) -> Tensor:

@@ -86,6 +86,7 @@ def save(path: Path, about: About | Imported, model: VideoModel, quantized: Quan
     """Write a checkpoint; `quantized` belongs to a fine-tuned one."""
     tensors = {_MODEL + name: value for name, value in model.state_dict().items()}
     if quantized is not None:
+        tensors |= {f"{_MODEL}decoder.{name}": value for name, value in quantized.weights.items()}
         tensors[_QUANTIZED + "steps"] = torch.tensor(quantized.steps, dtype=torch.float32)
         if quantized.embeddings is not None:
             scalars = [quantized.embedding_step, quantized.embedding_offset]

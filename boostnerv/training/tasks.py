@@ -177,11 +177,15 @@ class EntropyMinimisation(Objective):
 
     def __init__(self, model: VideoModel, video: ResidentVideo, settings: Finetuning) -> None:
         super().__init__(model, video)
-        self.weight_quantizers = WeightQuantizers(model.decoder.named_parameters(), settings.weight_bits)
+        self.weight_quantizers = WeightQuantizers(
+            model.decoder.named_parameters(), settings.weight_bits, settings.weight_quantizer
+        )
         self._settings = settings
         embeddings = self.embeddings()
         self.embedding_quantizer = (
-            None if embeddings is None else EmbeddingQuantizer(embeddings, settings.embedding_bits)
+            None
+            if embeddings is None
+            else EmbeddingQuantizer(embeddings, settings.embedding_bits, settings.embedding_quantizer)
         )
         parameters = int(self.weight_quantizers.counts.sum()) + model.spec.embedding_parameters
         self._target_rate = settings.target_bits * parameters / (model.spec.height * model.spec.width)
@@ -232,11 +236,13 @@ class EntropyMinimisation(Objective):
     @torch.no_grad()
     def quantized(self) -> Quantized:
         """What the encoder needs."""
-        quantizer = self.embedding_quantizer
+        quantizer, embeddings = self.embedding_quantizer, self.embeddings()
+        if quantizer is not None and embeddings is not None:
+            embeddings = quantizer.representable(embeddings)
         return Quantized(
-            weights=dict(self.model.decoder.named_parameters()),
+            weights=self.weight_quantizers.representable(self.model.decoder.named_parameters()),
             steps=self.weight_quantizers.steps.abs().tolist(),
-            embeddings=self.embeddings(),
+            embeddings=embeddings,
             embedding_step=float(quantizer.step.abs()) if quantizer is not None else 1.0,
             embedding_offset=float(quantizer.offset) if quantizer is not None else 0.0,
         )

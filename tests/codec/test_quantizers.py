@@ -54,6 +54,62 @@ def test_embeddings_are_quantised_as_in_the_original(golden: Golden) -> None:
     assert quantizer.offset.grad.item() == pytest.approx(recorded["scalebeta.grad.beta"].item(), rel=1e-5)
 
 
+def test_clamped_weights_are_quantised_as_in_the_original(golden: Golden) -> None:
+    recorded = golden.tensors("quantizers")
+    if "lsq.input" not in recorded:
+        pytest.skip("lsq is in the full golden set only")
+    x = recorded["lsq.input"].clone().requires_grad_()
+    quantizers = WeightQuantizers([("x", x)], bits=8, kind="lsq")
+    assert torch.equal(quantizers.steps.detach(), recorded["lsq.param.scale"])
+    codes = quantizers.codes(quantizers.flatten([x]))
+    rounded = round_straight_through(codes)
+    value = quantizers.dequantize(rounded)["x"]
+    value.square().sum().backward()
+    assert torch.equal(codes.view_as(x), recorded["lsq.code"])
+    assert torch.equal(rounded.view_as(x).round(), recorded["lsq.quant"])
+    torch.testing.assert_close(value, recorded["lsq.dequant"], rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(x.grad, recorded["lsq.grad_input"], rtol=1e-6, atol=1e-6)
+    # Again the difference of two sums, near 9728 times the factor on the gradient.
+    factor = (x.numel() * 127) ** -0.5
+    torch.testing.assert_close(quantizers.steps.grad, recorded["lsq.grad.scale"], rtol=0, atol=1e-5 * 9728 * factor)
+
+
+def test_clamped_embeddings_are_quantised_as_in_the_original(golden: Golden) -> None:
+    recorded = golden.tensors("quantizers")
+    if "lsqv2.input" not in recorded:
+        pytest.skip("lsqv2 is in the full golden set only")
+    x = recorded["lsqv2.input"].clone().requires_grad_()
+    quantizer = EmbeddingQuantizer(x, bits=8, kind="lsqv2")
+    assert quantizer.step.item() == recorded["lsqv2.param.scale"].item()
+    assert quantizer.offset.item() == recorded["lsqv2.param.beta"].item()
+    codes = quantizer.codes(x)
+    rounded = round_straight_through(codes)
+    value = quantizer.dequantize(rounded)
+    value.square().sum().backward()
+    assert torch.equal(codes, recorded["lsqv2.code"])
+    assert torch.equal(rounded.round(), recorded["lsqv2.quant"])
+    torch.testing.assert_close(value, recorded["lsqv2.dequant"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(x.grad, recorded["lsqv2.grad_input"], rtol=1e-6, atol=1e-6)
+    assert quantizer.step.grad is not None
+    assert quantizer.offset.grad is not None
+    # A sum in which large terms cancel: what float32 leaves of them, times the factor on the gradient.
+    terms = float((2 * value * codes).abs().sum().detach()) * (x.numel() * 255) ** -0.5
+    assert quantizer.step.grad.item() == pytest.approx(recorded["lsqv2.grad.scale"].item(), abs=1e-7 * terms)
+    assert quantizer.offset.grad.item() == pytest.approx(recorded["lsqv2.grad.beta"].item(), abs=1e-5)
+
+
+def test_clamped_codes_stay_in_their_range() -> None:
+    x = torch.tensor([-3.0, 0.0, 5.0], requires_grad=True)
+    quantizers = WeightQuantizers([("x", x.detach())], bits=3, kind="lsq")
+    with torch.no_grad():
+        quantizers.steps.fill_(1.0)
+    codes = quantizers.codes(x)
+    assert codes.tolist() == [-3.0, 0.0, 3.0]
+    codes.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0, 1.0, 0.0]  # what is clamped gets no gradient
+
+
 def test_all_tensors_at_once_are_each_on_its_own() -> None:
     named = list(tiny_model("hnerv-boost").decoder.named_parameters())
     together = WeightQuantizers(named, bits=6)

@@ -99,6 +99,22 @@ def test_every_epoch_has_every_frame_once_in_an_order_of_its_own() -> None:
     assert epoch_order(50, 1, 2).tolist() == orders[2]
 
 
+def test_clamping_quantisers_go_through_the_chain(train: Train, finetune: Train, clip: Path, tmp_path: Path) -> None:
+    job = finetune_job(weight_quantizer="lsq", embedding_quantizer="lsqv2", weight_bits=3, embedding_bits=2)
+    finetuned = finetune(train().checkpoint, job)
+    _, values = checkpoint.restore_quantized(finetuned.checkpoint)
+    for weight, step in zip(values.weights.values(), values.steps, strict=True):
+        assert float((weight / step).abs().max()) <= 4.0 + 1e-4
+    assert values.embeddings is not None
+    codes = (values.embeddings - values.embedding_offset) / values.embedding_step
+    assert float(codes.min()) >= -1e-4
+    assert float(codes.max()) <= 3.0 + 1e-4
+
+    report = steps.encode(clip, finetuned.checkpoint, tmp_path / "x.bnv", tmp_path / "x.json", threads=1)
+    # The file's steps lie on a coarse grid; the training's do not.
+    assert report["psnr_quantized_db"] == pytest.approx(last_record(finetuned.log)["psnr_db"], abs=0.05)
+
+
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
