@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -44,7 +45,7 @@ STEP_VERSIONS = MappingProxyType(
         "evaluate_model": 1,
         "encode_anchor": 1,
         "collect": 1,
-        "tabulate": 2,
+        "tabulate": 3,
         "plot": 1,
     }
 )
@@ -86,6 +87,7 @@ def train(
     tensorboard: Path | None = None,
 ) -> None:
     """Fit a model to the frames of the manifest `frames`; goes on from `state` where it can."""
+    from boostnerv.training.distributed import leads
     from boostnerv.training.run import choose_device, train_video
     from boostnerv.video.frames import open_frames
 
@@ -93,7 +95,8 @@ def train(
     video = open_frames(frames)
     count = video.manifest.frames
     trained = (count + 1) // 2 if job.training.task == "interpolation" else count
-    with progress.shown(f"train {job.model.name}", _steps(trained, job.training), "steps") as show:
+    total = _steps(trained, job.training)
+    with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
         train_video(
             video,
             job,

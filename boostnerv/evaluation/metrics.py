@@ -86,14 +86,6 @@ def ms_ssim_missing(height: int, width: int) -> str | None:
     )
 
 
-def psnr_of_tensors_db(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """PSNR in dB of each frame of tensors ``[B, C, H, W]`` in [0, 1], in their own precision: ``[B]``."""
-    import torch
-
-    squared = (prediction - target).square().flatten(1).mean(1)
-    return -10.0 * torch.log10(squared + MSE_FLOOR)
-
-
 def ms_ssim_of_tensors(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """MS-SSIM of each frame of tensors ``[B, C, H, W]`` in [0, 1], H and W above 160: ``[B]``."""
     import pytorch_msssim

@@ -121,12 +121,21 @@ def from_namespace(given: Mapping[str, Any], where: str) -> Arguments:
         fc_dim=_value(given, where, "fc_dim", int),
         grid=_value(given, where, "fc_hw", _pair) if indexed else None,
         options={
-            **_numbers(given, where, "reduce", lambda value: {"reduce": float(value)}),
+            **_numbers(given, where, "reduce", lambda value: _reduction(value, where)),
             **_numbers(given, where, "lower_width", lambda value: {"lower_width": int(value)}),
             **_numbers(given, where, "ks", _kernels),
             **_numbers(given, where, "embed", _encoding),
         },
     )
+
+
+def _reduction(value: Any, where: str) -> dict[str, float]:
+    if float(value) == -1:
+        raise UserError(
+            f"{where} says reduce = -1, widths divided by the square root of the stride: "
+            "that is not supported, every stage here divides by the same number"
+        )
+    return {"reduce": float(value)}
 
 
 def _model(given: Mapping[str, Any]) -> str:

@@ -39,8 +39,10 @@ class Spec:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             numbers = value if isinstance(value, tuple) else (value,)
-            if not numbers or any(number <= 0 for number in numbers):
-                raise UserError(f"model setting {field.name} = {value} must be above zero; correct it in options")
+            if not numbers or not all(0 < number < math.inf for number in numbers):
+                raise UserError(
+                    f"model setting {field.name} = {value} must be above zero and finite; correct it in options"
+                )
             if field.name.startswith("kernel_") and value % 2 == 0:
                 raise UserError(
                     f"model setting {field.name} = {value} must be odd, or sizes change; correct it in options"

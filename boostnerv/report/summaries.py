@@ -41,7 +41,8 @@ class Summary:
 
     `curve` names the line that the point belongs to: the codec, and what its settings add to it; a curve has one
     `task`. `mean` has a value for every name in `MEASURED`, None where a run lacks it; `std` is the sample standard
-    deviation over seeds, None where there is one seed. `published` is what was published of the same.
+    deviation over seeds, None where there is one seed. `published` is what was published of the same. `returns` counts,
+    over all runs, how often a training went back to an earlier state.
     """
 
     video: str
@@ -55,6 +56,7 @@ class Summary:
     std: dict[str, float | None]
     task: str = ""
     published: Published | None = None
+    returns: int = 0
 
     def value(self, name: str) -> float:
         """A mean that is known to be there."""
@@ -103,6 +105,7 @@ def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
             std=dict.fromkeys(MEASURED),
             task=group[0].task,
             published=published_average(summary.published for summary in group),
+            returns=sum(summary.returns for summary in group),
         )
         for group in complete
     ]
@@ -171,6 +174,7 @@ def _summary(group: Sequence[Point], several_tasks: bool) -> Summary:
         std={name: _std(values[name]) for name in MEASURED},
         task=str(first["task"] or ""),
         published=published_for(first) if first["kind"] == "model" else None,
+        returns=sum(int(point["returns"] or 0) for point in group),
     )
 
 
@@ -188,15 +192,20 @@ def _curve(point: Point, several_tasks: bool) -> str:
     return curve if curve.endswith(task) else curve + task
 
 
-def _order(summary: Summary) -> tuple[str, bool, str, float, float, str]:
+def _order(summary: Summary) -> tuple[str, bool, list[tuple[int, str]], float, float, str]:
     return (
         summary.video,
         summary.kind != "model",
-        summary.curve,
+        _natural(summary.curve),
         summary.mean["file_bytes"] or 0.0,
         summary.mean["params_total"] or 0.0,
         summary.size_label,
     )
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sorting key in which e300 stands before e1200."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def _number(value: Value) -> float | None:

@@ -73,12 +73,13 @@ _BOOST = "-boost"
 
 def _gains(group: Sequence[Summary]) -> list[str]:
     """What each boosted model has over its plain one at the same size and task; nothing where no pair is."""
-    plain = {(summary.codec, summary.size_label, summary.task): summary for summary in group}
+    # A curve is the codec and all else but size and seed: the length of training too.
+    plain = {(summary.curve, summary.size_label): summary for summary in group}
     pairs = [
         (base, summary)
         for summary in group
         if summary.codec.endswith(_BOOST)
-        and (base := plain.get((summary.codec.removesuffix(_BOOST), summary.size_label, summary.task))) is not None
+        and (base := plain.get((summary.curve.replace(_BOOST, "", 1), summary.size_label))) is not None
     ]
     if not pairs:
         return []
@@ -106,6 +107,8 @@ def _sentence(group: Sequence[Summary]) -> str:
     sentences = [f"{group[0].context}.", *_measured(group)]
     if any(summary.mean["finetune_s"] is not None for summary in group):
         sentences.append("Training includes fine-tuning.")
+    if any(summary.returns for summary in group):
+        sentences.append("Returns: how often a training collapsed and went on from an earlier state, at half the rate.")
     most = max(summary.seeds for summary in group)
     if any(value is not None for summary in group for value in summary.std.values()):
         sentences.append(f"Values are means of up to {most} seeds, ± their standard deviation.")
@@ -210,6 +213,7 @@ _COLUMNS = (
     _Column("PSNR float (dB)", _float),
     _Column("PSNR float → quantised → decoded (dB)", _chain),
     _Column("published PSNR (dB)", _published),
+    _Column("returns", lambda summary: str(summary.returns) if summary.returns else _NONE),
     _Column("training", lambda summary: time_text(_training_s(summary))),
     _Column("encoding", lambda summary: time_text(summary.mean["encode_s"])),
     _Column("decoding (fps)", partial(_number, name="decode_fps", form=".1f", spread=False)),

@@ -18,7 +18,12 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("TensorBoard is not installed: run pip install 'boostnerv[tensorboard]'") from error
-        self._writer = SummaryWriter(str(folder))
+        try:
+            self._writer = SummaryWriter(str(folder))
+        except OSError as error:
+            raise UserError(
+                f"cannot write TensorBoard's files to {folder}: {error.strerror}; choose another folder"
+            ) from error
         self._last: dict[str, Any] | None = None
 
     def __call__(self, records: list[dict[str, Any]]) -> None:

@@ -79,6 +79,11 @@ def join(device: torch.device, batch_size: int) -> Group:
     return Group(dist.get_rank(), dist.get_world_size())
 
 
+def leads() -> bool:
+    """Whether this is the process that shows progress: the first of torchrun's, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def only_alone(step: str) -> None:
     """Raise `UserError` where torchrun started several processes of a step that is for one."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

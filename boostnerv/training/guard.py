@@ -20,12 +20,19 @@ RATE_CUT = 0.5
 """Factor on the learning rate at every return."""
 
 
-def divergence(record: dict[str, Any], before: Sequence[dict[str, Any]], *, warmed_up: bool) -> str | None:
-    """Why the epoch `record` is not to be gone on from, None where it is good; `before` are earlier records."""
-    if not (math.isfinite(record["loss"]) and math.isfinite(record["train_psnr_db"])):
+def divergence(record: dict[str, Any], before: Sequence[dict[str, Any]], *, may_fall: bool) -> str | None:
+    """Why the epoch `record` is not to be gone on from, None where it is good; `before` are earlier records.
+
+    `may_fall`: a lower PSNR is no fault, in the warm-up and where a rate is paid for with it.
+    """
+    if not math.isfinite(record["loss"]):
         return "the loss is not finite"
-    best_db = max((earlier["train_psnr_db"] for earlier in before if "train_psnr_db" in earlier), default=-math.inf)
-    drop_db = best_db - record["train_psnr_db"]
-    if warmed_up and drop_db > LARGEST_DROP_DB:
-        return f"the PSNR fell {drop_db:.1f} dB under the best epoch's"
+    for name in ("train_psnr_db", "psnr_db"):
+        if name not in record:
+            continue
+        if not math.isfinite(record[name]):
+            return "the PSNR is not finite"
+        drop_db = max((earlier[name] for earlier in before if name in earlier), default=-math.inf) - record[name]
+        if drop_db > LARGEST_DROP_DB and not may_fall:
+            return f"the PSNR fell {drop_db:.1f} dB under the best epoch's"
     return None

@@ -22,6 +22,7 @@ from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.progress import Progress
 from boostnerv.training.distributed import Group
 from boostnerv.training.guard import MOST_RETURNS, RATE_CUT, divergence
+from boostnerv.training.losses import psnr_db
 from boostnerv.training.schedules import learning_rate
 from boostnerv.training.state import SaveTimer, StateFolder, StopRequest
 from boostnerv.training.tasks import Objective
@@ -86,16 +87,19 @@ def fit(
             progress(run.step)
             if batch == steps_per_epoch - 1:
                 record = run.close_epoch(epoch, rate, steps_per_epoch)
-                reason = divergence(record, run.records, warmed_up=(epoch + 1) / recipe.epochs > recipe.lr.warmup)
+                evaluated = (epoch + 1) % settings.eval_every_epochs == 0 or run.step == total
+                if evaluated:
+                    with run.averaged():
+                        record |= {**mean_psnr_db(objective, device), **objective.summary()}
+                warming_up = (epoch + 1) / recipe.epochs <= recipe.lr.warmup
+                reason = divergence(record, run.records, may_fall=warming_up or objective.pays_with_quality)
                 if reason is not None:
                     run.go_back(reason, epoch + 1)
                     on_record(run.records)
                     order = None
                     continue
                 run.records.append(record)
-                if (epoch + 1) % settings.eval_every_epochs == 0 or run.step == total:
-                    with run.averaged():
-                        record |= {**mean_psnr_db(objective, device), **objective.summary()}
+                if evaluated:
                     run.save_good()
                 on_record(run.records)
                 progress(run.step, f"{record['train_psnr_db']:.2f} dB, loss {record['loss']:.3f}")
@@ -133,19 +137,13 @@ def train_step(
         loss, prediction = objective.loss(own, noise)
         (loss * share if share < 1 else loss).backward()
         with torch.no_grad():
-            values = share * torch.stack((loss.detach(), psnr_db(prediction, objective.target(own)).mean()))
+            values = share * torch.stack((loss.detach(), objective.trained_psnr_db(prediction, own).mean()))
     values = group.add_up(objective.parameters(), values)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(objective.parameters(), clip_norm)
     optimizer.step()
     objective.after_step()
     return values
-
-
-def psnr_db(prediction: Tensor, target: Tensor) -> Tensor:
-    """PSNR of each frame in dB: ``−10·log10(mse + 1e-9)`` for values in [0, 1]."""
-    mse = (prediction - target).square().flatten(1).mean(1)
-    return -10 * torch.log10(mse + 1e-9)
 
 
 @torch.no_grad()
@@ -236,9 +234,10 @@ class _Training:
     def go_back(self, reason: str, epoch: int) -> None:
         """Return to the last good state at half the learning rate; raises `UserError` after too many returns."""
         if self._returns == MOST_RETURNS:
+            step = "training" if isinstance(self._recipe, Training) else "finetuning"
             raise UserError(
                 f"{reason} in epoch {epoch}, after {MOST_RETURNS} returns to an earlier state: the training diverged; "
-                "run it again with a lower training.lr.peak"
+                f"run it again with a lower {step}.lr.peak"
             )
         good = self._state.load(good=True)
         assert good is not None, "a training begins with a good state"

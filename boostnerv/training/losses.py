@@ -71,3 +71,9 @@ def check_frame_size(terms: Mapping[str, float], height: int, width: int) -> Non
             f"the loss term ms_ssim needs frames with sides over {MS_SSIM_SMALLEST_SIDE - 1} pixels, these have "
             f"{height}×{width}; choose a loss without it, e.g. loss: boosting-nerv/l1_ssim_freq"
         )
+
+
+def psnr_db(prediction: Tensor, target: Tensor) -> Tensor:
+    """PSNR of each frame ``[N]`` in dB: ``−10·log10(mse + 1e-9)`` for values in [0, 1]."""
+    mse = (prediction - target).square().flatten(1).mean(1)
+    return -10 * torch.log10(mse + 1e-9)

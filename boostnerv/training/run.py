@@ -91,8 +91,19 @@ def train_video(
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
     state = StateFolder(state_folder, _identity(job, manifest.pixels_sha256))
     group = join(device, job.training.batch_size)
+    board = _board(tensorboard, model_path)
     with state.locked() if group.leads else nullcontext():
-        log = _fit(objective, job.training, settings, state, state_folder, progress, device, tensorboard, group)
+        log = _fit(
+            objective,
+            job.training,
+            settings,
+            state,
+            state_folder,
+            progress,
+            device,
+            board,
+            group,
+        )
         if group.leads:
             checkpoint.save(model_path, about, model)
             _finish(log, log_path, job, device, state, processes=group.size)
@@ -122,8 +133,9 @@ def finetune_video(
     objective = EntropyMinimisation(model, ResidentVideo(frames.pixels, device), job.finetuning).to(device)
     settings = LoopSettings(job.seed, save_every_s)
     state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
+    board = _board(tensorboard, model_path)
     with state.locked():
-        log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, tensorboard)
+        log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, board)
         checkpoint.save(model_path, finetuned, model, objective.quantized())
         _finish(log, log_path, job, device, state)
 
@@ -212,7 +224,7 @@ def _fit(
     state_folder: Path,
     progress: Progress,
     device: torch.device,
-    tensorboard: Path | None,
+    board: Path | None,
     group: Group = ALONE,
 ) -> list[Record]:
     if device.type == "cuda":
@@ -221,14 +233,19 @@ def _fit(
     if not group.leads:
         return fit(objective, recipe, settings, state, lambda records: None, silent, device, group)
     listeners: list[Callable[[list[Record]], None]] = [_LiveLog(state_folder / "log.jsonl")]
-    if tensorboard is not None:
-        listeners.append(Board(tensorboard))
+    if board is not None:
+        listeners.append(Board(board))
 
     def tell(records: list[Record]) -> None:
         for listener in listeners:
             listener(records)
 
     return fit(objective, recipe, settings, state, tell, progress, device, group)
+
+
+def _board(folder: Path | None, model_path: Path) -> Path | None:
+    """A folder of the run's own: all jobs of a workflow may be given the same."""
+    return None if folder is None else folder.joinpath(*model_path.parent.parts[-2:], model_path.stem)
 
 
 def _finish(

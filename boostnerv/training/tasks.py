@@ -20,7 +20,7 @@ from boostnerv.codec.quantizers import EmbeddingQuantizer, WeightQuantizers, rou
 from boostnerv.config import Finetuning, Training
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
-from boostnerv.training.losses import frame_losses
+from boostnerv.training.losses import frame_losses, psnr_db
 from boostnerv.video.masks import hidden_pixels
 
 
@@ -44,6 +44,9 @@ class ResidentVideo:
 
 class Objective(nn.Module):
     """A module whose parameters are trained; tasks derive from it. ``indices`` are frame numbers ``[N]`` int64."""
+
+    pays_with_quality = False
+    """Whether a falling PSNR may be what is wanted."""
 
     def __init__(self, model: VideoModel, video: ResidentVideo) -> None:
         super().__init__()
@@ -71,6 +74,10 @@ class Objective(nn.Module):
     def target(self, indices: Tensor) -> Tensor:
         """What the reconstruction is compared with, ``[N, 3, H, W]``."""
         return self.video.batch(indices)
+
+    def trained_psnr_db(self, prediction: Tensor, indices: Tensor) -> Tensor:
+        """PSNR of each frame ``[N]`` of what the loss looks at."""
+        return psnr_db(prediction, self.target(indices))
 
     def time(self, indices: Tensor) -> Tensor:
         """Normalised times ``[N]`` of frames."""
@@ -121,6 +128,9 @@ class Inpainting(Regression):
         frames = self.video.batch(indices) * self.visible
         prediction = self.model(self.time(indices), frames)
         return frame_losses(self._terms, prediction * self.visible, frames).mean(), prediction
+
+    def trained_psnr_db(self, prediction: Tensor, indices: Tensor) -> Tensor:
+        return psnr_db(prediction * self.visible, self.target(indices) * self.visible)
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
@@ -174,6 +184,8 @@ class EntropyMinimisation(Objective):
     Zhang et al., CVPR 2024, section 3.4. ``R = (bits of all weights + T·bits of the frame's embedding)/(H·W)``;
     it counts while ``R/T`` is above ``target_bits·(decoder parameters + embeddings)/(T·H·W)``.
     """
+
+    pays_with_quality = True
 
     def __init__(self, model: VideoModel, video: ResidentVideo, settings: Finetuning) -> None:
         super().__init__(model, video)

@@ -186,3 +186,33 @@ def test_the_gain_of_each_boost_is_that_of_its_pair(tmp_path: Path) -> None:
     assert text.count("| nerv-boost | nerv |") == 1
     write_tables(pairs[2:], tmp_path / "b.md", tmp_path / "b.csv")
     assert "Gain of" not in (tmp_path / "b.md").read_text()
+
+
+def test_gains_are_between_equal_lengths_of_training(tmp_path: Path) -> None:
+    pairs = [
+        point(codec, f"{codec}-1.5M-e{epochs}", "1.5M", 10_000, psnr_db)
+        for codec, epochs, psnr_db in [("hnerv", 300, 30.0), ("hnerv", 600, 31.0), ("hnerv-boost", 300, 33.0)]
+    ]
+    write_tables(pairs, tmp_path / "a.md", tmp_path / "a.csv")
+    assert "| hnerv-boost-e300 | hnerv-e300 | 1.5M | +3.00 |" in (tmp_path / "a.md").read_text()
+
+
+def test_a_training_that_went_back_says_so(tmp_path: Path) -> None:
+    runs = [
+        point("hnerv", f"hnerv-1.5M-s{seed}", "1.5M", 10_000, 30.0, seed=seed, returns=returns)
+        for seed, returns in [(1, 0), (2, 2)]
+    ]
+    write_tables(runs, tmp_path / "a.md", tmp_path / "a.csv")
+    text = (tmp_path / "a.md").read_text()
+    assert "| returns |" in text
+    assert "| 2 |" in text
+    assert "Returns: how often a training collapsed" in text
+    write_tables(runs[:1], tmp_path / "b.md", tmp_path / "b.csv")
+    assert "eturns" not in (tmp_path / "b.md").read_text()
+
+
+def test_rows_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    runs = [point("hnerv", f"hnerv-1.5M-e{epochs}", "1.5M", 10_000, 30.0) for epochs in (4800, 300, 1200)]
+    write_tables(runs, tmp_path / "a.md", tmp_path / "a.csv")
+    rows = [line.split("|")[1].strip() for line in (tmp_path / "a.md").read_text().splitlines() if "| hnerv-e" in line]
+    assert rows == ["hnerv-e300", "hnerv-e1200", "hnerv-e4800"]

@@ -23,13 +23,19 @@ def test_every_epoch_is_there(clip: Path, tmp_path: Path) -> None:
     result, folder = place(tmp_path, "train"), tmp_path / "board"
     options = {"device": torch.device("cpu"), "save_every_s": 1e9, "progress": silent, "tensorboard": folder}
     train_video(open_frames(clip), train_job(), result.checkpoint, result.log, result.state, **options)
-    found = EventAccumulator(str(folder)).Reload()
+    found = EventAccumulator(str(folder.joinpath(*result.checkpoint.parent.parts[-2:], "train"))).Reload()
     epochs = [line for line in result.lines() if "epoch" in line]
     for name in ("loss", "lr", "train_psnr_db"):
         shown = [(event.step, event.value) for event in found.Scalars(name)]
         assert [step for step, _ in shown] == [line["step"] for line in epochs]
         assert [value for _, value in shown] == pytest.approx([line[name] for line in epochs], rel=1e-6)
     assert [event.step for event in found.Scalars("psnr_db")] == [line["step"] for line in epochs if "psnr_db" in line]
+
+
+def test_a_folder_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write TensorBoard's files to .*file: .*; choose another folder"):
+        Board(tmp_path / "file")
 
 
 def test_without_the_package_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -69,6 +69,15 @@ def test_what_is_made_in_the_hidden_part_costs_nothing() -> None:
     assert torch.equal(objective.loss(torch.tensor([0]), NO_NOISE)[0], loss)
 
 
+def test_the_psnr_of_training_is_that_of_what_is_seen() -> None:
+    objective = training_objective(small("nerv"), ResidentVideo(pixels(), CPU), INPAINTING)
+    indices = torch.tensor([0])
+    made = objective.target(indices).clone()
+    hidden = torch.from_numpy(hidden_pixels("center", 16, 20))
+    made[:, :, hidden] = 1 - made[:, :, hidden]
+    assert objective.trained_psnr_db(made, indices).item() == pytest.approx(90.0, abs=1e-3)
+
+
 # --- interpolation --------------------------------------------------------------------------------------------
 
 

@@ -136,15 +136,23 @@ def training_threads(wildcards):
 
 
 def training_runtime(step):
-    """Minutes: a generous microsecond per pixel and step, at least a quarter of an hour."""
+    """Minutes: four microseconds per pixel and step, generous on a GPU, at least a quarter of an hour."""
 
     def minutes(wildcards, attempt):
         frames, height, width = shape(wildcards)
         run = run_of(wildcards)
+        if run.train.training.task == "interpolation":
+            frames = (frames + 1) // 2
         epochs = (run.train.training if step == "train" else run.finetune.finetuning).epochs
         return attempt * max(15, int(epochs * frames * height * width * 4e-6 / 60))
 
     return minutes
+
+
+def evaluation_runtime(wildcards, attempt):
+    """Minutes: ten seconds per full-HD frame, at least half an hour."""
+    frames, height, width = shape(wildcards)
+    return attempt * max(30, int(frames * height * width * 5e-6 / 60))
 
 
 def check_experiment(planned):

@@ -49,7 +49,7 @@ rule evaluate_model:
     threads: training_threads
     resources:
         mem_mb=training_mem_mb,
-        runtime=lambda wildcards, attempt: attempt * 30,
+        runtime=evaluation_runtime,
         gpu=1,
     params:
         step_version=STEP_VERSIONS["evaluate_model"],
