@@ -46,7 +46,10 @@ def fetch_source(
     video: Annotated[str, typer.Option(help="Video of it.")],
     output: Output,
 ) -> None:
-    """Bring the source of a registered video to this machine and check its SHA-256."""
+    """Fetch the source of a registered video.
+
+    Its SHA-256 is checked.
+    """
     from boostnerv import steps
     from boostnerv.config import load_dataset
 
@@ -58,7 +61,7 @@ def fetch_source(
 def extract_frames(
     source: Annotated[Path, typer.Argument(help="Video file or folder of images.")], settings: Settings, output: Output
 ) -> None:
-    """Decode a video into one .npy of RGB frames and a manifest (.json) beside it."""
+    """Decode a video into RGB frames (.npy) and a manifest."""
     from boostnerv import steps
     from boostnerv.config import ExtractJob
 
@@ -76,7 +79,10 @@ def train(
     threads: Threads = None,
     tensorboard: TensorBoard = None,
 ) -> None:
-    """Fit a model to a video; run again after an interruption and it goes on where it was."""
+    """Fit a model to a video.
+
+    Run again after an interruption, it goes on where it was.
+    """
     from boostnerv import steps
     from boostnerv.config import TrainJob
 
@@ -96,7 +102,10 @@ def finetune(
     threads: Threads = None,
     tensorboard: TensorBoard = None,
 ) -> None:
-    """Fine-tune a trained model with consistent entropy minimisation (CEM)."""
+    """Fine-tune a trained model for coding.
+
+    Consistent entropy minimisation (CEM): distortion and rate of the quantised model, together.
+    """
     from boostnerv import steps
     from boostnerv.config import FinetuneJob
 
@@ -112,7 +121,10 @@ def encode(
     report: Annotated[Path, typer.Option("--report", help="JSON to write.")],
     threads: Threads = None,
 ) -> None:
-    """Entropy-code a fine-tuned model into a .bnv file and measure what it decodes to."""
+    """Code a fine-tuned model into a .bnv file.
+
+    The report says what the file decodes to.
+    """
     from boostnerv import steps
 
     _print(steps.encode(frames, model, output, report, threads=threads))
@@ -126,7 +138,10 @@ def decode(
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Decode a .bnv file into a .npy of RGB frames, with nothing but the file."""
+    """Decode a .bnv file into RGB frames (.npy).
+
+    Nothing but the file is needed.
+    """
     from boostnerv import steps
 
     _print(steps.decode(file, output, report, device=device, threads=threads))
@@ -146,7 +161,10 @@ def evaluate(
     frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
     threads: Threads = None,
 ) -> None:
-    """Measure decoded frames at full resolution: PSNR, MS-SSIM and bits per pixel of the file."""
+    """Measure a decoded file: PSNR, MS-SSIM, bits per pixel.
+
+    At full resolution; the rate is the size of the file.
+    """
     from boostnerv import steps
 
     point = steps.evaluate(
@@ -174,7 +192,10 @@ def evaluate_model(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Measure a model as it was trained, nothing coded: whole frames, and apart what its task withheld."""
+    """Measure a model as it was trained, nothing coded.
+
+    Whole frames, and apart what its task withheld.
+    """
     from boostnerv import steps
 
     names = _json(identity, "--identity")
@@ -192,7 +213,10 @@ def encode_anchor(
     experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
     threads: Threads = None,
 ) -> None:
-    """Code the same frames with a classical codec and measure its file in the same way."""
+    """Code the frames with a classical codec and measure it.
+
+    The same frames, the same measures.
+    """
     from boostnerv import steps
     from boostnerv.config import Anchor
 
@@ -244,7 +268,9 @@ def check(
     tolerance_db: Annotated[float, typer.Option(min=0, help="Largest difference from a published PSNR, in dB.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check an experiment before anything runs: every model, size and encoder; prints the plan.
+    """Check an experiment before anything runs.
+
+    Every model, size and encoder; prints the plan.
 
     With --published, check its results instead: exit code 1 where one is further than the tolerance from the
     published figure, on either side.
@@ -287,7 +313,9 @@ def import_checkpoint(
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, another field of the spec; repeatable.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Read a checkpoint or a compressed video of Boosting-NeRV or HNeRV.
+    """Read a file of Boosting-NeRV or HNeRV.
+
+    A checkpoint stays one, a compressed video becomes its frames.
 
     What no option says is taken from the args.yaml beside the file, then from the tensors. No code in the file is run.
     """
@@ -312,7 +340,7 @@ def import_checkpoint(
 def export_checkpoint(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors).")], output: Output
 ) -> None:
-    """Write a checkpoint as Boosting-NeRV and HNeRV read it (.pth)."""
+    """Write a checkpoint as the published code reads it."""
     from boostnerv import steps
 
     _print(steps.export_checkpoint(checkpoint, output))
@@ -323,7 +351,10 @@ def info(
     file: Annotated[Path, typer.Argument(help="The .bnv file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is inside a .bnv file, and the bytes of each section."""
+    """Show what is inside a .bnv file.
+
+    Sections with their bytes, which add up to the file.
+    """
     from boostnerv.inspection import describe_file, file_text
 
     found = describe_file(file)
@@ -335,7 +366,10 @@ def info(
 
 @app.command(rich_help_panel=_TOOLS)
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show what this machine has: device, ffmpeg and its encoders, memory, versions."""
+    """Show what this machine has.
+
+    Device, ffmpeg and its encoders, memory, versions.
+    """
     from boostnerv.inspection import describe_machine, machine_text
 
     found = describe_machine()
