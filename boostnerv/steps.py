@@ -46,7 +46,7 @@ STEP_VERSIONS = MappingProxyType(
         "encode_anchor": 1,
         "collect": 1,
         "tabulate": 3,
-        "plot": 1,
+        "plot": 2,
     }
 )
 

@@ -65,6 +65,10 @@ _STYLE: Any = {
 }
 _FIGURE_INCHES = (6.6, 4.6)
 _DPI = 200
+_LEGEND_CHARACTERS = 92
+"""Characters of the legend's font that the width of a figure holds."""
+_LEGEND_HANDLE_CHARACTERS = 9
+_LOSS_LOG_ABOVE_RATIO = 100.0
 _LABEL_POINTS = 7.0
 
 
@@ -172,7 +176,7 @@ def quality_figure(summaries: Sequence[Summary], metric: str, looks: Mapping[str
     _scale(axes, across, [across.of(summary) for summary in shown])
     axes.set_xlabel(axes.get_xlabel() + note)
     axes.margins(x=0.09, y=0.1)
-    figure.legend(loc="outside upper right", ncols=4 if max(map(len, curves(shown))) <= 14 else 3)
+    figure.legend(loc="outside upper right", ncols=_legend_columns(curves(shown)))
     _label_points(figure, axes, shown, metric, across, looks)
     return figure
 
@@ -428,8 +432,18 @@ def training_curves(histories: Mapping[str, History]) -> Figure:
     lower.set_ylabel("loss, mean of epoch")
     lower.set_xlabel("epoch")
     lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(loc="outside lower center", ncols=3)
+    losses = [value for history in histories.values() for value in history.loss.values()]
+    # Runs of one experiment may minimise different losses.
+    if losses and min(losses) > 0 and max(losses) / min(losses) > _LOSS_LOG_ABOVE_RATIO:
+        lower.set_yscale("log")
+    figure.legend(loc="outside lower center", ncols=_legend_columns(histories))
     return figure
+
+
+def _legend_columns(labels: Iterable[str]) -> int:
+    """As many columns, up to four, as the figure is wide enough for."""
+    widest = max(map(len, labels))
+    return max(1, min(4, _LEGEND_CHARACTERS // (widest + _LEGEND_HANDLE_CHARACTERS)))
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:

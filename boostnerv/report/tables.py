@@ -69,6 +69,14 @@ def _section(group: Sequence[Summary]) -> str:
 
 
 _BOOST = "-boost"
+_GAINED = {
+    "psnr_db": "PSNR (dB)",
+    "ms_ssim": "MS-SSIM",
+    "psnr_unseen_db": "PSNR unseen (dB)",
+    "psnr_hidden_db": "PSNR hidden (dB)",
+    "psnr_float_db": "PSNR float (dB)",
+    "file_bytes": "file",
+}
 
 
 def _gains(group: Sequence[Summary]) -> list[str]:
@@ -83,15 +91,16 @@ def _gains(group: Sequence[Summary]) -> list[str]:
     ]
     if not pairs:
         return []
-    names = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM", "psnr_float_db": "PSNR float (dB)", "file_bytes": "file"}
+    gains = {
+        heading: [_gain(name, base.mean[name], boosted.mean[name]) for base, boosted in pairs]
+        for name, heading in _GAINED.items()
+    }
+    shown = {heading: cells for heading, cells in gains.items() if set(cells) - {_NONE}}
     lines = ["", "Gain of the conditional decoder at the same size:", ""]
-    lines += [
-        "| boosted | over | size | " + " | ".join(names.values()) + " |",
-        "|---|---|---" + "|--:" * len(names) + "|",
-    ]
-    for base, boosted in pairs:
-        gains = [_gain(name, base.mean[name], boosted.mean[name]) for name in names]
-        lines.append("| " + " | ".join((boosted.curve, base.curve, boosted.size_label, *gains)) + " |")
+    lines += [f"| boosted | over | size | {' | '.join(shown)} |", "|---|---|---" + "|--:" * len(shown) + "|"]
+    for row, (base, boosted) in enumerate(pairs):
+        cells = " | ".join(column[row] for column in shown.values())
+        lines.append(f"| {boosted.curve} | {base.curve} | {boosted.size_label} | {cells} |")
     return lines
 
 

@@ -290,3 +290,15 @@ def test_broken_and_missing_logs_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(UserError, match="no training steps"):
         plots.plot_training({"run": tmp_path / "empty.jsonl"}, tmp_path / "training")
+
+
+@pytest.mark.parametrize("label", ["a", "hnerv-boost", "hnerv-boost-0.3M-inpainting-disperse"])
+def test_the_legend_of_trainings_stays_inside_the_figure(label: str) -> None:
+    histories = {f"{label}{index}": plots.History(loss={1: 10.0**index}, psnr_db={1: 20.0}) for index in range(-3, 3)}
+    figure = plots.training_curves(histories)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert figure.axes[1].get_yscale() == "log"  # losses of five magnitudes

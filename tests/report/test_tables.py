@@ -182,7 +182,7 @@ def test_the_gain_of_each_boost_is_that_of_its_pair(tmp_path: Path) -> None:
     ]
     write_tables(pairs, tmp_path / "a.md", tmp_path / "a.csv")
     text = (tmp_path / "a.md").read_text()
-    assert "| nerv-boost | nerv | 0.3M | +1.50 | +0.0500 | – | +10.0% |" in text
+    assert "| nerv-boost | nerv | 0.3M | +1.50 | +0.0500 | +10.0% |" in text
     assert text.count("| nerv-boost | nerv |") == 1
     write_tables(pairs[2:], tmp_path / "b.md", tmp_path / "b.csv")
     assert "Gain of" not in (tmp_path / "b.md").read_text()
