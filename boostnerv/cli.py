@@ -32,7 +32,7 @@ Frames = Annotated[Path, typer.Option("--frames", help="Manifest (.json) of the 
 Settings = Annotated[str, typer.Option("--settings", help="Settings as JSON, or a JSON or YAML file.")]
 State = Annotated[Path, typer.Option("--state", help="Folder for the state of an unfinished training.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads at most; all by default.")]
 TensorBoard = Annotated[
     Path | None,
     typer.Option("--tensorboard", envvar="BOOSTNERV_TENSORBOARD", help="Folder to write curves for TensorBoard to."),

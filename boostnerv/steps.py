@@ -51,6 +51,9 @@ STEP_VERSIONS = MappingProxyType(
 )
 
 
+_SMALL_FRAME_PIXELS = 250_000
+
+
 def fetch_source(dataset: DatasetSpec, video: VideoSpec, output: Path) -> None:
     """Bring the source file of a registered video to `output`."""
     from boostnerv.video.datasets import fetch_source as fetch
@@ -91,8 +94,8 @@ def train(
     from boostnerv.training.run import choose_device, train_video
     from boostnerv.video.frames import open_frames
 
-    _limit_threads(threads)
     video = open_frames(frames)
+    _limit_training_threads(threads, video)
     count = video.manifest.frames
     trained = (count + 1) // 2 if job.training.task == "interpolation" else count
     total = _steps(trained, job.training)
@@ -126,8 +129,8 @@ def finetune(
     from boostnerv.training.run import choose_device, finetune_video
     from boostnerv.video.frames import open_frames
 
-    _limit_threads(threads)
     video = open_frames(frames)
+    _limit_training_threads(threads, video)
     with progress.shown("finetune", _steps(video.manifest.frames, job.finetuning), "steps") as show:
         finetune_video(
             video,
@@ -508,6 +511,13 @@ def _spec_of(bitstream: Path) -> Any:
 
 def _steps(frames: int, recipe: Training | Finetuning) -> int:
     return recipe.epochs * -(-frames // recipe.batch_size)
+
+
+def _limit_training_threads(threads: int | None, video: Any) -> None:
+    """Threads of a training that may have `threads`: two small trainings side by side finish as soon as one after
+    the other on two threads, and threads that wait for each other suffer on a busy machine."""
+    small = video.manifest.height * video.manifest.width < _SMALL_FRAME_PIXELS
+    _limit_threads(1 if small and threads is not None else threads)
 
 
 def _limit_threads(threads: int | None) -> None:
