@@ -100,6 +100,21 @@ def with_model(**changes: Any) -> dict[str, Any]:
         ({"seeds": []}, "'seeds': "),
         ({"seeds": [-1]}, "'seeds.0': input should be greater than or equal to 0"),
         ({"seeds": [1 << 63]}, "'seeds.0': input should be less than 4294967296"),
+        # tasks
+        (
+            {"training": {"epochs": 2, "task": "inpaint"}},
+            "'training.task': input should be 'regression', 'inpainting' or 'interpolation' (given: 'inpaint')",
+        ),
+        (
+            {"training": {"epochs": 2, "task": "inpainting", "mask": "centre"}},
+            "'training.mask': input should be 'center' or 'disperse' (given: 'centre')",
+        ),
+        ({"training": {"epochs": 2, "task": "inpainting"}}, "'training': task: inpainting needs a mask"),
+        ({"training": {"epochs": 2, "mask": "center"}}, "the other tasks have none"),
+        (
+            {"training": {"epochs": 2, "task": "interpolation"}},
+            "task: interpolation is measured on the model as trained, only regression is coded; set finetuning: null",
+        ),
         # keys that exclude or need each other
         ({"dataset": None}, "give either dataset or own_videos"),
         ({"own_videos": [{"path": "a"}]}, "give either dataset or own_videos"),
