@@ -200,8 +200,6 @@ def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads
 
 def decode(bitstream: Path, output: Path, report: Path | None, *, device: str, threads: int | None) -> dict[str, Any]:
     """Decode a ``.bnv`` file, with nothing else at hand, into ``.npy`` uint8 ``[T, H, W, 3]``."""
-    import numpy as np
-
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.training.run import choose_device
 
@@ -209,18 +207,10 @@ def decode(bitstream: Path, output: Path, report: Path | None, *, device: str, t
     started = time.monotonic()
     video = VideoFile(bitstream, str(choose_device(device)))
     shape = (len(video), video.spec.height, video.spec.width, 3)
-    digest = hashlib.sha256()
-    shown = progress.shown("decode", len(video), "frames")
-    with shown as show, files.final(output) as temporary, open(temporary, "wb") as file:
-        # Plain writes: on a full disk they raise an error, where a memory map would end the process.
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for index, frame in enumerate(video.frames()):
-            file.write(frame.data)
-            digest.update(frame.data)
-            show(index + 1)
+    decoded_sha256 = _write_decoded(video.frames(), shape, output)
     decode_s = time.monotonic() - started
     result = {
-        "decoded_sha256": digest.hexdigest(),
+        "decoded_sha256": decoded_sha256,
         "frames": shape[0],
         "height": shape[1],
         "width": shape[2],
@@ -513,6 +503,22 @@ def _steps(frames: int, recipe: Training | Finetuning) -> int:
     return recipe.epochs * -(-frames // recipe.batch_size)
 
 
+def _write_decoded(frames: Iterable[Any], shape: tuple[int, int, int, int], output: Path) -> str:
+    """Write decoded frames, uint8 ``[H, W, 3]`` each, as one ``.npy`` of `shape`; returns the SHA-256 of the pixels."""
+    import numpy as np
+
+    digest = hashlib.sha256()
+    shown = progress.shown("decode", shape[0], "frames")
+    with shown as show, files.final(output) as temporary, open(temporary, "wb") as file:
+        # Plain writes: on a full disk they raise an error, where a memory map would end the process.
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for index, frame in enumerate(frames):
+            file.write(frame.data)
+            digest.update(frame.data)
+            show(index + 1)
+    return digest.hexdigest()
+
+
 def _limit_training_threads(threads: int | None, video: Any) -> None:
     """Threads of a training that may have `threads`: two small trainings side by side finish as soon as one after
     the other on two threads, and threads that wait for each other suffer on a busy machine."""
@@ -584,21 +590,12 @@ def _import_weights(file: Path, model: Any, epoch: int | None, left_out: int, ou
 
 
 def _import_frames(video: Any, output: Path) -> dict[str, Any]:
-    import numpy as np
-
     from boostnerv.training.checkpoint import spec_fields
 
     spec = video.spec
     shape = (spec.frames, spec.height, spec.width, 3)
-    digest = hashlib.sha256()
-    shown = progress.shown("decode", spec.frames, "frames")
-    with shown as show, files.final(output) as temporary, open(temporary, "wb") as stream:
-        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for index, frame in enumerate(video.frames()):
-            stream.write(frame.data)
-            digest.update(frame.data)
-            show(index + 1)
-    return {"model": video.architecture.name, "spec": spec_fields(spec), "decoded_sha256": digest.hexdigest()}
+    decoded_sha256 = _write_decoded(video.frames(), shape, output)
+    return {"model": video.architecture.name, "spec": spec_fields(spec), "decoded_sha256": decoded_sha256}
 
 
 def _check_suffix(output: Path, suffix: str, why: str) -> None:

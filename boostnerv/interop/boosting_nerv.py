@@ -47,13 +47,13 @@ _DISENTANGLED: _Rules = [
     (r"ffn\.net\.3", "feed_forward.2"),
     (r"^head_layer", "decoder.head"),
 ]
+_PLAIN: _Rules = [
+    (r"^decoder\.0\.conv\.downconv", "decoder.stem.0"),
+    (r"conv\.upconv\.0", "conv"),
+    (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
+]
 _RULES: dict[str, _Rules] = {
-    "nerv": [
-        *_HEAD,
-        (r"^decoder\.0\.conv\.downconv", "decoder.stem.0"),
-        (r"conv\.upconv\.0", "conv"),
-        (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
-    ],
+    "nerv": [*_HEAD, *_PLAIN],
     "e-nerv": [
         *_DISENTANGLED,
         (r"^layers\.0\.conv1\.upconv\.0", "decoder.stages.0.block.upsample.conv"),
@@ -61,13 +61,7 @@ _RULES: dict[str, _Rules] = {
         (r"^layers\.(\d+)\.conv\.upconv\.0", r"decoder.stages.\1.block.conv"),
         (r"^t_layers\.(\d+)\.", r"decoder.stages.\1.modulation."),
     ],
-    "hnerv": [
-        *_ENCODER,
-        *_HEAD,
-        (r"^decoder\.0\.conv\.downconv", "decoder.stem.0"),
-        (r"conv\.upconv\.0", "conv"),
-        (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
-    ],
+    "hnerv": [*_ENCODER, *_HEAD, *_PLAIN],
     "e-nerv-boost": [
         *_DISENTANGLED,
         (r"^layers\.0\.conv1\.upconv\.0", "decoder.expand.upsample.conv"),

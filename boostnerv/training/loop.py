@@ -149,12 +149,11 @@ def train_step(
 @torch.no_grad()
 def mean_psnr_db(objective: Objective, device: torch.device) -> dict[str, float]:
     """Mean PSNR in dB, one frame at a time: over all frames, and over those that training does not see."""
-    values, seen = [], set(objective.trained_frames)
+    values = []
     for index in objective.evaluated_frames:
         indices = torch.tensor([index], device=device)
         values.append(psnr_db(objective.reconstruct(indices), objective.target(indices)))
-    found = torch.cat(values)
-    unseen = [place for place, index in enumerate(objective.evaluated_frames) if index not in seen]
+    found, unseen = torch.cat(values), list(objective.unseen_frames)
     means = {"psnr_db": float(found.mean())}
     return means | ({"psnr_unseen_db": float(found[unseen].mean())} if unseen else {})
 

@@ -63,6 +63,11 @@ class Objective(nn.Module):
         """Frame numbers that `reconstruct` can make: all that the model is of."""
         return range(self.model.spec.frames)
 
+    @property
+    def unseen_frames(self) -> tuple[int, ...]:
+        """Frame numbers that are evaluated and that training does not see."""
+        return tuple(index for index in self.evaluated_frames if index not in self.trained_frames)
+
     def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         """Scalar loss and reconstruction ``[N, 3, H, W]``."""
         raise NotImplementedError
@@ -99,14 +104,18 @@ class Regression(Objective):
         self._terms = terms
 
     def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        frames = self.video.batch(indices)
+        frames = self.shown(indices)
         prediction = self.model(self.time(indices), frames)
         return frame_losses(self._terms, prediction, frames).mean(), prediction
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
-        prediction: Tensor = self.model(self.time(indices), self.video.batch(indices))
+        prediction: Tensor = self.model(self.time(indices), self.shown(indices))
         return prediction
+
+    def shown(self, indices: Tensor) -> Tensor:
+        """What the model is given of the frames, ``[N, 3, H, W]``."""
+        return self.video.batch(indices)
 
 
 class Inpainting(Regression):
@@ -125,17 +134,15 @@ class Inpainting(Regression):
         self.register_buffer("visible", visible, persistent=False)
 
     def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        frames = self.video.batch(indices) * self.visible
+        frames = self.shown(indices)
         prediction = self.model(self.time(indices), frames)
         return frame_losses(self._terms, prediction * self.visible, frames).mean(), prediction
 
     def trained_psnr_db(self, prediction: Tensor, indices: Tensor) -> Tensor:
-        return psnr_db(prediction * self.visible, self.target(indices) * self.visible)
+        return psnr_db(prediction * self.visible, self.shown(indices))
 
-    @torch.no_grad()
-    def reconstruct(self, indices: Tensor) -> Tensor:
-        prediction: Tensor = self.model(self.time(indices), self.video.batch(indices) * self.visible)
-        return prediction
+    def shown(self, indices: Tensor) -> Tensor:
+        return self.video.batch(indices) * self.visible
 
 
 class Interpolation(Regression):
