@@ -146,14 +146,16 @@ def finetune(
         )
 
 
-def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads: int | None) -> dict[str, Any]:
+def encode(
+    frames: Path, finetuned: Path, output: Path, report: Path, *, threads: int | None, entropy_model: str = "auto"
+) -> dict[str, Any]:
     """Code a fine-tuned checkpoint into the file `output`; `report` (JSON) has what the encoder measured.
 
     The PSNR after quantisation is taken from the file's own codes by the decoder's own functions.
     """
-    from boostnerv.codec import bitstream
+    from boostnerv.codec.bitstream import Bitstream, Video, write
     from boostnerv.codec.decoder import VideoFile
-    from boostnerv.codec.encoder import encode as encode_model
+    from boostnerv.codec.encoder import encode_segment, payload_bytes, snap
     from boostnerv.evaluation.metrics import psnr_db
     from boostnerv.models.architecture import architecture
     from boostnerv.models.budget import decoder_parameters
@@ -167,9 +169,13 @@ def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads
     if about.frames_sha256 != video.manifest.pixels_sha256:
         raise UserError(f"checkpoint {finetuned} was trained on other frames than {frames}; give those frames")
     entry, spec = architecture(about.architecture), about.make_spec()
-    encoded = encode_model(entry, spec, model, fps=about.fps, colour=about.colour)
+    snapped = snap(model)
+    segment = encode_segment(entry, spec, snapped, entropy_model=entropy_model)
+    timestamps_s = video.manifest.timestamps_s
+    header = Video(spec.frames, spec.height, spec.width, about.fps, about.colour, timestamps_s=timestamps_s)
+    data = write(Bitstream(header, (segment,)))
     encode_s = time.monotonic() - started
-    files.write_bytes(output, encoded.data)
+    files.write_bytes(output, data)
     written = VideoFile(output)
     digest, psnr = hashlib.sha256(), []
     with progress.shown("check the file", spec.frames, "frames") as show:
@@ -177,14 +183,9 @@ def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads
             digest.update(frame.tobytes())
             psnr.append(float(psnr_db(video.pixels[index : index + 1], frame[None])[0]))
             show(index + 1)
-    parts = bitstream.section_bytes(encoded.data)
     result = {
-        "file_bytes": len(encoded.data),
-        "header_bytes": parts["container"] + parts["header"],
-        "side_bytes": parts["side"],
-        "weights_bytes": parts["weights"],
-        "embedding_bytes": parts.get("embeddings", 0),
-        "estimated_bytes": encoded.estimated_bits / 8,
+        **_rate_parts(written),
+        "estimated_bytes": snapped.estimated_bits / 8,
         "psnr_quantized_db": sum(psnr) / len(psnr),
         "decoded_sha256": digest.hexdigest(),
         "encode_s": encode_s,
@@ -193,9 +194,33 @@ def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads
         # The settings of imported weights are not known; those of their fine-tuning are.
         "config_sha256": config_hash(about.train or about),
         "task": "regression",
+        **{_payload_column(name): size for name, size in payload_bytes(snapped).items()},
     }
     files.write_json(report, result)
     return result
+
+
+def _rate_parts(video: Any) -> dict[str, Any]:
+    """Where the bytes of a file are: container and headers, side information, weights and embeddings."""
+    parts, side_bits, models = video.section_bytes, 0, []
+    for number in range(len(video.stream.segments)):
+        segment = video.segment(number)
+        side_bits += segment.side_bits
+        models += [name for name in segment.entropy_models if name not in models]
+    coded = parts["weights"] + parts.get("embeddings", 0)
+    return {
+        "file_bytes": video.file_bytes,
+        "header_bytes": video.file_bytes - coded,
+        "side_bytes": side_bits / 8,
+        "weights_bytes": parts["weights"],
+        "embedding_bytes": parts.get("embeddings", 0),
+        "entropy_models": "+".join(models),
+    }
+
+
+def _payload_column(name: str) -> str:
+    role, _, model = name.partition(":")
+    return f"{role}_{model.replace('-', '_')}_bytes"
 
 
 def decode(bitstream: Path, output: Path, report: Path | None, *, device: str, threads: int | None) -> dict[str, Any]:
@@ -206,7 +231,7 @@ def decode(bitstream: Path, output: Path, report: Path | None, *, device: str, t
     _limit_threads(threads)
     started = time.monotonic()
     video = VideoFile(bitstream, str(choose_device(device)))
-    shape = (len(video), video.spec.height, video.spec.width, 3)
+    shape = (len(video), video.height, video.width, 3)
     decoded_sha256 = _write_decoded(video.frames(), shape, output)
     decode_s = time.monotonic() - started
     result = {
@@ -496,7 +521,7 @@ def stored_embeddings(task: str, spec: Any) -> int:
 def _spec_of(bitstream: Path) -> Any:
     from boostnerv.codec.decoder import VideoFile
 
-    return VideoFile(bitstream).spec
+    return VideoFile(bitstream).stream.segments[0].spec
 
 
 def _steps(frames: int, recipe: Training | Finetuning) -> int:

@@ -1,148 +1,194 @@
-"""The ``.bnv`` container, version 0: what every byte of a file is.
+"""The ``.bnv`` container, version 1: what every byte of a file is. ``docs/format.md`` is made from these tables.
 
-Version 0 may still change; a later release freezes version 1. All numbers are little-endian.
+All numbers are little-endian. A file is ``BNV``, a version byte and sections; each section is ``id u8, length u32,
+CRC-32 u32, payload``. The CRC is of every byte of the file before the section, of its head without the CRC, and of its
+payload: a section cannot be damaged, left out, or taken from another file without notice. In order:
 
-    magic "BNV", version u8
-    sections, each: id u8, length u32 (bytes of payload), CRC-32 u32 of id, length and payload, payload
-      1 header      video, architecture, spec: the fields of `HEADER_FIELDS`, then the spec's own fields
-      2 side        one u32 a weight tensor (δ, σ, μ); for embedding models δ, β, origin, then σ, μ a frame
-      3 weights     ANS words of all weight codes, in the order of the decoder's tensors
-      4 embeddings  ANS words of all embedding codes, frame by frame (embedding models only)
+    1 video        once: what belongs to the whole video
+    2 timestamps   at most once: when each frame is shown, where the rate varies
+    then for each segment of the video, a run of frames with a model of its own:
+    3 model        the architecture and its spec
+    4 weights      the coded tensors of the decoder
+    5 embeddings   the coded embeddings of the frames, for models that have them
 
-Sections stand in this order, once each, and nothing follows the last. Nothing is executed or unpickled, and
-every length is compared with the bytes at hand before memory is taken.
+Nothing is executed or unpickled, and every length is compared with the bytes at hand before memory is taken. Version 1
+is frozen: what comes later comes as sections of new numbers, which this reader refuses.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from boostnerv.codec.entropy import SIGMA_GRID, STEP_GRID, GaussianGrid
 from boostnerv.errors import BitstreamError, UserError
-from boostnerv.models.architecture import Architecture, Spec, architectures_by_wire_id, tensor_shapes
+from boostnerv.models.architecture import Architecture, Spec, architectures_by_wire_id
 
 MAGIC = b"BNV"
-VERSION = 0
-SECTIONS = {1: "header", 2: "side", 3: "weights", 4: "embeddings"}
+VERSION = 1
+VIDEO, TIMESTAMPS, MODEL, WEIGHTS, EMBEDDINGS = range(1, 6)
+SECTIONS = {VIDEO: "video", TIMESTAMPS: "timestamps", MODEL: "model", WEIGHTS: "weights", EMBEDDINGS: "embeddings"}
+COLOURS = {1: "ffmpeg-default"}
+# How codes become numbers, and by which coder the codes are stored.
+QUANTIZERS = {1: "uniform", 2: "min-max"}
+TICKS_PER_SECOND = 90_000
 
-_SECTION_HEAD = struct.Struct("<BII")
-_ENTROPY_GAUSSIAN = 1
-_COLOUR_PROFILES = {1: "ffmpeg-default"}
-_LARGEST_SIDE = 1 << 15
-_LARGEST_FRAME_COUNT = 1 << 24
+LARGEST_FRAME_COUNT = 1 << 24
+LARGEST_SIDE = 1 << 15
 _LARGEST_WIDTH = 1 << 14
-MEAN_BITS_WEIGHTS = 12
-MEAN_BITS_FRAMES = 8
-_OFFSET_UNITS_PER_STEP = 64  # β lies on multiples of δ/64
+_LARGEST_STRIDES = 16
+_SECTION_HEAD = struct.Struct("<BII")
 
 
 @dataclass(frozen=True)
-class Header:
-    """What the decoder must know besides the numbers: the fields of the header section, in order."""
+class Field:
+    """A number of a section: its name, its type as `struct` calls it, and what it says."""
+
+    name: str
+    code: str
+    meaning: str
+
+
+VIDEO_FIELDS = (
+    Field("frames", "I", "frames of the video, T"),
+    Field("height", "H", "height of the video in pixels, H; models may make more, which is cut off below"),
+    Field("width", "H", "width of the video in pixels, W; models may make more, which is cut off on the right"),
+    Field("fps", "d", "frames per second; the mean where timestamps follow"),
+    Field("colour", "B", "profile by which the source became RGB"),
+    Field("batch", "B", "frames that the exact decoder computes together, from the first of a segment on"),
+    Field("segments", "I", "how many segments follow"),
+)
+MODEL_FIELDS = (
+    Field("architecture", "H", "the model"),
+    Field("quantizer", "B", "how codes become numbers"),
+    Field("frames", "I", "frames of the segment"),
+)
+
+
+@dataclass(frozen=True)
+class Video:
+    """What belongs to the whole video. `timestamps_s` counts from the first frame; None at a constant rate."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    colour: str
+    batch: int = 1
+    timestamps_s: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of frames with a model of its own; `weights` and `embeddings` are payloads, still coded."""
 
     architecture: Architecture
     spec: Spec
-    fps: float  # frames per second
-    colour: str  # profile by which the source became RGB
-
-
-# Name, struct format, meaning. Writer, reader and `boostnerv info` loop over this table.
-HEADER_FIELDS = (
-    ("architecture", "H", "wire id of the model"),
-    ("entropy_model", "B", "1 = Gaussian, one mean and deviation a tensor, a frame for embeddings"),
-    ("colour", "B", "1 = ffmpeg-default"),
-    ("fps", "d", "frames per second"),
-    ("weights_reach", "B", "codes of a tensor lie within this many deviations of its mean"),
-    ("embeddings_reach", "B", "the same for a frame's embedding; 0 without embeddings"),
-)
-_HEADER_STRUCT = struct.Struct("<" + "".join(code for _, code, _ in HEADER_FIELDS))
-
-
-@dataclass(frozen=True)
-class WeightSide:
-    """Side information of the decoder's S tensors: grid index of δ in [0, 4095], and μ, σ."""
-
-    step_index: NDArray[np.int64]
-    grid: GaussianGrid
-
-    @property
-    def steps(self) -> NDArray[np.float32]:
-        """δ of each tensor ``[S]``."""
-        return STEP_GRID.decode(self.step_index).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class EmbeddingSide:
-    """Side information of the embeddings: grid index of δ, β in 64ths of δ, and each frame's μ, σ."""
-
-    step_index: int
-    offset_index: int
-    grid: GaussianGrid
-
-    @property
-    def step(self) -> np.float32:
-        return np.float32(STEP_GRID.decode(np.array(self.step_index)))
-
-    @property
-    def offset(self) -> np.float32:
-        return np.float32(self.offset_index * (float(self.step) / _OFFSET_UNITS_PER_STEP))
+    quantizer: str
+    weights: bytes
+    embeddings: bytes
 
 
 @dataclass(frozen=True)
 class Bitstream:
-    """A parsed file. `weights` and `embeddings` are still entropy-coded."""
+    """A parsed file."""
 
-    header: Header
-    weight_side: WeightSide
-    embedding_side: EmbeddingSide | None
-    weights: bytes
-    embeddings: bytes
+    video: Video
+    segments: tuple[Segment, ...]
 
 
 # --- writing -------------------------------------------------------------------------------------------------
 
 
 def write(stream: Bitstream) -> bytes:
-    """Serialise to the bytes of a file."""
-    sections = [(1, _write_header(stream)), (2, _write_side(stream)), (3, stream.weights)]
-    if stream.embedding_side is not None:
-        sections.append((4, stream.embeddings))
-    return MAGIC + bytes([VERSION]) + b"".join(_write_section(number, data) for number, data in sections)
+    """Serialise to the bytes of a file; raises `UserError` for what the format cannot hold."""
+    _check_fits(stream)
+    sections = [(VIDEO, _write_video(stream))]
+    if stream.video.timestamps_s is not None:
+        sections.append((TIMESTAMPS, _write_timestamps(stream.video.timestamps_s)))
+    for segment in stream.segments:
+        sections += [(MODEL, _write_model(segment)), (WEIGHTS, segment.weights)]
+        if segment.spec.embedding_shape is not None:
+            sections.append((EMBEDDINGS, segment.embeddings))
+    return join(sections)
 
 
-def _write_section(number: int, payload: bytes) -> bytes:
-    return _SECTION_HEAD.pack(number, len(payload), _crc(number, payload)) + payload
+def join(sections: Sequence[tuple[int, bytes]]) -> bytes:
+    """Bytes of a file of these sections, whatever they hold."""
+    data = bytearray(MAGIC + bytes([VERSION]))
+    running = zlib.crc32(data)
+    for number, payload in sections:
+        head, running = _section_head(number, payload, running)
+        data += head + payload
+    return bytes(data)
 
 
-def _crc(number: int, payload: bytes) -> int:
-    return zlib.crc32(payload, zlib.crc32(struct.pack("<BI", number, len(payload))))
+def _section_head(number: int, payload: bytes, running: int) -> tuple[bytes, int]:
+    """The head of a section, and the CRC of all bytes up to its end, given that of all before."""
+    crc = _crc(number, payload, running)
+    head = _SECTION_HEAD.pack(number, len(payload), crc)
+    return head, zlib.crc32(payload, zlib.crc32(head, running))
 
 
-def _write_header(stream: Bitstream) -> bytes:
-    header = stream.header
-    colours = {name: number for number, name in _COLOUR_PROFILES.items()}
+def _crc(number: int, payload: bytes, running: int) -> int:
+    return zlib.crc32(payload, zlib.crc32(struct.pack("<BI", number, len(payload)), running))
+
+
+def _check_fits(stream: Bitstream) -> None:
+    video = stream.video
+    if max(video.height, video.width) > LARGEST_SIDE or video.frames > LARGEST_FRAME_COUNT:
+        raise UserError(
+            f"a video of {video.frames} frames of {video.height}×{video.width} does not fit the format, which ends at "
+            f"{LARGEST_FRAME_COUNT} frames and sides of {LARGEST_SIDE}; cut or scale it"
+        )
+
+
+def _pack(fields: Sequence[Field], values: dict[str, Any]) -> bytes:
+    return b"".join(struct.pack("<" + field.code, values[field.name]) for field in fields)
+
+
+def _write_video(stream: Bitstream) -> bytes:
+    values = {field.name: getattr(stream.video, field.name, None) for field in VIDEO_FIELDS}
+    return _pack(
+        VIDEO_FIELDS, values | {"colour": _number(COLOURS, stream.video.colour), "segments": len(stream.segments)}
+    )
+
+
+def _write_timestamps(timestamps_s: Sequence[float]) -> bytes:
+    """Differences in ticks of 1/90000 s, seven bits a byte, the lowest first; the top bit says that more follow."""
+    ticks = [round(time * TICKS_PER_SECOND) for time in timestamps_s]
+    data = bytearray()
+    for before, after in itertools.pairwise(ticks):
+        left = after - before
+        while left >= 128:
+            data.append(left & 127 | 128)
+            left >>= 7
+        data.append(left)
+    return bytes(data)
+
+
+def _write_model(segment: Segment) -> bytes:
     values = {
-        "architecture": header.architecture.wire_id,
-        "entropy_model": _ENTROPY_GAUSSIAN,
-        "colour": colours[header.colour],
-        "fps": header.fps,
-        "weights_reach": stream.weight_side.grid.reach,
-        "embeddings_reach": stream.embedding_side.grid.reach if stream.embedding_side else 0,
+        "architecture": segment.architecture.wire_id,
+        "quantizer": _number(QUANTIZERS, segment.quantizer),
+        "frames": segment.spec.frames,
     }
-    return _HEADER_STRUCT.pack(*(values[name] for name, _, _ in HEADER_FIELDS)) + _write_spec(header.spec)
+    return _pack(MODEL_FIELDS, values) + _write_spec(segment.spec)
+
+
+def spec_fields(kind: type[Spec]) -> list[dataclasses.Field[Any]]:
+    """The fields of a spec that a file stores; the others follow from the video and the segment."""
+    return [field for field in dataclasses.fields(kind) if field.name not in ("frames", "height", "width")]
 
 
 def _write_spec(spec: Spec) -> bytes:
     """Fields in the order of the class: ``int`` u32, ``float`` f64, ``tuple[int, ...]`` u8 count and u16 each."""
     parts = []
-    for field in dataclasses.fields(spec):
+    for field in spec_fields(type(spec)):
         value = getattr(spec, field.name)
         if field.type == "int":
             parts.append(struct.pack("<I", value))
@@ -153,109 +199,173 @@ def _write_spec(spec: Spec) -> bytes:
     return b"".join(parts)
 
 
-def _write_side(stream: Bitstream) -> bytes:
-    side = stream.weight_side
-    mean = side.grid.mean_index & ((1 << MEAN_BITS_WEIGHTS) - 1)
-    words = (side.step_index << 20) | (side.grid.sigma_index << 12) | mean
-    data = words.astype("<u4").tobytes()
-    if stream.embedding_side is not None:
-        frames = stream.embedding_side
-        data += struct.pack("<Hii", frames.step_index, frames.offset_index, frames.grid.origin)
-        data += frames.grid.sigma_index.astype(np.uint8).tobytes() + frames.grid.mean_index.astype(np.int8).tobytes()
-    return data
+def _number(names: dict[int, str], name: str) -> int:
+    return next(number for number, known in names.items() if known == name)
 
 
 # --- reading -------------------------------------------------------------------------------------------------
 
 
-def read(data: bytes, name: str = "file") -> Bitstream:
-    """Parse and check the bytes of a file called `name`; raises `BitstreamError` in one sentence."""
-    try:
-        return _read(data)
-    except BitstreamError as error:
-        raise BitstreamError(f"{name}: {error}") from error
+def version(data: bytes) -> int:
+    """The version of a file's format; raises `BitstreamError` for bytes that are no ``.bnv`` file."""
+    if data[: len(MAGIC)] != MAGIC or len(data) < len(MAGIC) + 1:
+        raise BitstreamError("this is not a .bnv file (it does not begin with BNV); check the path")
+    return data[len(MAGIC)]
+
+
+def read(data: bytes) -> Bitstream:
+    """Parse and check the bytes of a file; raises `BitstreamError` in one sentence."""
+    sections = split(data)
+    if not sections or sections[0][0] != VIDEO:
+        raise BitstreamError("section video is missing; the file is truncated, get it again")
+    video, count = _read_video(sections[0][1])
+    rest = sections[1:]
+    if rest and rest[0][0] == TIMESTAMPS:
+        video = dataclasses.replace(video, timestamps_s=_read_timestamps(rest[0][1], video.frames))
+        rest = rest[1:]
+    segments = _read_segments(rest, video)
+    if len(segments) != count or sum(segment.spec.frames for segment in segments) != video.frames:
+        raise BitstreamError(
+            f"{count} segments with {video.frames} frames are announced, {len(segments)} with "
+            f"{sum(segment.spec.frames for segment in segments)} are there; the file is truncated, get it again"
+        )
+    return Bitstream(video, segments)
 
 
 def section_bytes(data: bytes) -> dict[str, int]:
-    """Bytes of each section, its head included, and of the container itself; they add up to the file."""
+    """Bytes of all sections of a kind, their heads included, and of the container itself; they add up to the file."""
     sizes = {"container": len(MAGIC) + 1}
-    for number, payload in _split(data).items():
-        sizes[SECTIONS[number]] = _SECTION_HEAD.size + len(payload)
+    for number, payload in split(data):
+        name = SECTIONS[number]
+        sizes[name] = sizes.get(name, 0) + _SECTION_HEAD.size + len(payload)
     return sizes
 
 
-def _read(data: bytes) -> Bitstream:
-    sections = _split(data)
-    header, reaches = _read_header(sections[1])
-    try:
-        tensors = len(tensor_shapes(header.architecture, header.spec))
-    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise BitstreamError("the header describes no possible model; the file is damaged, get it again") from error
-    weight_side, embedding_side = _read_side(sections[2], header.spec, tensors, reaches)
-    if (embedding_side is not None) != (4 in sections):
-        raise BitstreamError("the embeddings section does not fit the architecture; the file is damaged, get it again")
-    return Bitstream(header, weight_side, embedding_side, sections[3], sections.get(4, b""))
-
-
-def _split(data: bytes) -> dict[int, bytes]:
-    if data[: len(MAGIC)] != MAGIC or len(data) < len(MAGIC) + 1:
-        raise BitstreamError("this is not a .bnv file (it does not begin with BNV); check the path")
-    if data[len(MAGIC)] != VERSION:
+def split(data: bytes) -> list[tuple[int, bytes]]:
+    """Numbers and payloads of the sections, their CRCs checked."""
+    found = version(data)
+    if found != VERSION:
         raise BitstreamError(
-            f"this file has format version {data[len(MAGIC)]}, this program reads version {VERSION}; "
-            "use the boostnerv release that wrote it, or a newer one"
+            f"this file has format version {found}, this program reads versions 0 to {VERSION}; "
+            "use a newer boostnerv release"
         )
-    sections: dict[int, bytes] = {}
+    sections: list[tuple[int, bytes]] = []
     position = len(MAGIC) + 1
+    running = zlib.crc32(data[:position])
     while position < len(data):
         if position + _SECTION_HEAD.size > len(data):
             raise BitstreamError(
                 f"the file ends inside a section head at byte {position}; it is truncated, get it again"
             )
         number, length, crc = _SECTION_HEAD.unpack_from(data, position)
+        if number not in SECTIONS:
+            raise BitstreamError(f"section {number} is not known here; a newer boostnerv may know it")
         position += _SECTION_HEAD.size
-        if number not in SECTIONS or number <= max(sections, default=0):
-            raise BitstreamError(f"unexpected section {number} at byte {position}; the file is damaged, get it again")
         if length > len(data) - position:
             raise BitstreamError(
                 f"section {SECTIONS[number]} wants {length} bytes, {len(data) - position} are left; "
                 "the file is truncated or damaged, get it again"
             )
         payload = data[position : position + length]
-        if _crc(number, payload) != crc:
+        if _crc(number, payload, running) != crc:
             raise BitstreamError(f"section {SECTIONS[number]} fails its CRC; the file is damaged, get it again")
-        sections[number] = payload
+        sections.append((number, payload))
         position += length
-    for number in (1, 2, 3):
-        if number not in sections:
-            raise BitstreamError(f"section {SECTIONS[number]} is missing; the file is truncated, get it again")
+        running = zlib.crc32(data[position - length - _SECTION_HEAD.size : position], running)
     return sections
 
 
-def _read_header(data: bytes) -> tuple[Header, tuple[int, int]]:
-    if len(data) < _HEADER_STRUCT.size:
-        raise BitstreamError("the header is too short; the file is damaged, get it again")
-    values = dict(zip((name for name, _, _ in HEADER_FIELDS), _HEADER_STRUCT.unpack_from(data), strict=True))
+def _unpack(fields: Sequence[Field], data: bytes, section: str) -> tuple[dict[str, Any], bytes]:
+    """Values of the fields, and the bytes behind them."""
+    layout = struct.Struct("<" + "".join(field.code for field in fields))
+    if len(data) < layout.size:
+        raise BitstreamError(f"section {section} is too short; the file is damaged, get it again")
+    values = dict(zip((field.name for field in fields), layout.unpack_from(data), strict=True))
+    return values, data[layout.size :]
+
+
+def _read_video(data: bytes) -> tuple[Video, int]:
+    values, rest = _unpack(VIDEO_FIELDS, data, "video")
+    if rest:
+        raise BitstreamError("section video is too long; the file is damaged, get it again")
+    if not 0 < values["fps"] < 1e6:
+        raise BitstreamError(f"{values['fps']} frames per second cannot be; the file is damaged, get it again")
+    limits = {
+        "frames": LARGEST_FRAME_COUNT,
+        "height": LARGEST_SIDE,
+        "width": LARGEST_SIDE,
+        "batch": 255,
+        "segments": values["frames"],
+    }
+    for name, limit in limits.items():
+        if not 1 <= values[name] <= limit:
+            raise BitstreamError(f"{values[name]} for {name} cannot be; the file is damaged, get it again")
+    count = values.pop("segments")
+    return Video(**values | {"colour": _known(COLOURS, values["colour"], "colour profile")}), count
+
+
+def _read_timestamps(data: bytes, frames: int) -> tuple[float, ...]:
+    ticks, value, shift = [0], 0, 0
+    for byte in data:
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            ticks.append(ticks[-1] + value)
+            value = shift = 0
+        elif shift > 35:
+            break
+    if shift or len(ticks) != frames:
+        raise BitstreamError(
+            f"section timestamps does not hold those of {frames} frames; the file is damaged, get it again"
+        )
+    return tuple(tick / TICKS_PER_SECOND for tick in ticks)
+
+
+def _read_segments(sections: list[tuple[int, bytes]], video: Video) -> tuple[Segment, ...]:
+    segments: list[Segment] = []
+    left = list(reversed(sections))
+
+    def take(number: int) -> bytes:
+        if not left or left[-1][0] != number:
+            found = SECTIONS[left[-1][0]] if left else "the end of the file"
+            raise BitstreamError(
+                f"section {SECTIONS[number]} should follow, {found} does; the file is damaged, get it again"
+            )
+        return left.pop()[1]
+
+    while left:
+        segments.append(_read_model(take(MODEL), video))
+        weights = take(WEIGHTS)
+        embeddings = take(EMBEDDINGS) if segments[-1].spec.embedding_shape is not None else b""
+        segments[-1] = dataclasses.replace(segments[-1], weights=weights, embeddings=embeddings)
+    return tuple(segments)
+
+
+def _read_model(data: bytes, video: Video) -> Segment:
+    values, rest = _unpack(MODEL_FIELDS, data, "model")
     entry = architectures_by_wire_id().get(values["architecture"])
     if entry is None:
         raise BitstreamError(f"architecture {values['architecture']} is not known here; a newer boostnerv may know it")
-    if values["entropy_model"] != _ENTROPY_GAUSSIAN:
+    quantizer = _known(QUANTIZERS, values["quantizer"], "quantiser")
+    if not 1 <= values["frames"] <= video.frames:
         raise BitstreamError(
-            f"entropy model {values['entropy_model']} is not known here; a newer boostnerv may know it"
+            f"a segment of {values['frames']} frames in a video of {video.frames} cannot be; "
+            "the file is damaged, get it again"
         )
-    if values["colour"] not in _COLOUR_PROFILES:
-        raise BitstreamError(f"colour profile {values['colour']} is not known here; a newer boostnerv may know it")
-    if not 0 < values["fps"] < 1e6:
-        raise BitstreamError(f"{values['fps']} frames per second cannot be; the file is damaged, get it again")
-    spec = _read_spec(data[_HEADER_STRUCT.size :], entry.spec)
-    header = Header(entry, spec, values["fps"], _COLOUR_PROFILES[values["colour"]])
-    return header, (values["weights_reach"], values["embeddings_reach"])
+    shape = {"frames": values["frames"], "height": video.height, "width": video.width}
+    return Segment(entry, _read_spec(rest, entry.spec, shape), quantizer, b"", b"")
 
 
-def _read_spec(data: bytes, kind: type[Spec]) -> Spec:
-    values: dict[str, Any] = {}
+def _known(names: dict[int, str], number: int, what: str) -> str:
+    if number not in names:
+        raise BitstreamError(f"{what} {number} is not known here; a newer boostnerv may know it")
+    return names[number]
+
+
+def _read_spec(data: bytes, kind: type[Spec], shape: dict[str, Any]) -> Spec:
+    values = dict(shape)
     try:
-        for field in dataclasses.fields(kind):
+        for field in spec_fields(kind):
             if field.type == "int":
                 (values[field.name],) = struct.unpack_from("<I", data)
                 data = data[4:]
@@ -266,59 +376,22 @@ def _read_spec(data: bytes, kind: type[Spec]) -> Spec:
                 values[field.name] = struct.unpack_from(f"<{data[0]}H", data, 1)
                 data = data[1 + 2 * data[0] :]
         spec = kind(**values)
-        _check_spec(spec)
+        check_spec(spec)
     except (struct.error, IndexError, OverflowError, UserError) as error:
         raise BitstreamError(
             f"the model description is not possible ({error}); the file is damaged, get it again"
         ) from error
     if data:
-        raise BitstreamError("the header is too long; the file is damaged, get it again")
+        raise BitstreamError("section model is too long; the file is damaged, get it again")
     return spec
 
 
-def _check_spec(spec: Spec) -> None:
-    largest = {"frames": _LARGEST_FRAME_COUNT, "height": _LARGEST_SIDE, "width": _LARGEST_SIDE}
-    for field in dataclasses.fields(spec):
+def check_spec(spec: Spec) -> None:
+    """Raise `UserError` for a spec that no encoder writes."""
+    for field in spec_fields(type(spec)):
         value = getattr(spec, field.name)
         numbers = value if isinstance(value, tuple) else (value,)
-        limit = largest.get(field.name, _LARGEST_WIDTH)
-        if not all(0 < number <= limit for number in numbers) or len(numbers) > 16:
+        if not all(0 < number <= _LARGEST_WIDTH for number in numbers) or len(numbers) > _LARGEST_STRIDES:
             raise UserError(f"{field.name} = {value}")
-    if max(spec.padded) > 2 * _LARGEST_SIDE:
+    if max(spec.padded) > 2 * LARGEST_SIDE:
         raise UserError(f"strides = {spec.strides}")
-
-
-def _read_side(
-    data: bytes, spec: Spec, tensors: int, reaches: tuple[int, int]
-) -> tuple[WeightSide, EmbeddingSide | None]:
-    embeds = spec.embedding_shape is not None
-    expected = 4 * tensors + ((10 + 2 * spec.frames) if embeds else 0)
-    if len(data) != expected:
-        raise BitstreamError(
-            f"section side has {len(data)} bytes, the model needs {expected}; the file is damaged, get it again"
-        )
-    words = np.frombuffer(data[: 4 * tensors], dtype="<u4").astype(np.int64)
-    mean = words & ((1 << MEAN_BITS_WEIGHTS) - 1)
-    mean -= (mean >> (MEAN_BITS_WEIGHTS - 1)) << MEAN_BITS_WEIGHTS
-    weight_grid = GaussianGrid((words >> 12) & (SIGMA_GRID.levels - 1), mean, 0, reaches[0])
-    weight_side = WeightSide(words >> 20, weight_grid)
-    if not embeds:
-        return weight_side, None
-    step_index, offset_index, origin = struct.unpack_from("<Hii", data, 4 * tensors)
-    if step_index >= STEP_GRID.levels or abs(origin) > 1 << 24:
-        raise BitstreamError("the embedding quantiser is not possible; the file is damaged, get it again")
-    rest = data[4 * tensors + 10 :]
-    sigma = np.frombuffer(rest[: spec.frames], dtype=np.uint8).astype(np.int64)
-    frame_mean = np.frombuffer(rest[spec.frames :], dtype=np.int8).astype(np.int64)
-    grid = GaussianGrid(sigma, frame_mean, origin, reaches[1])
-    return weight_side, EmbeddingSide(step_index, offset_index, grid)
-
-
-def snap_steps(steps: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Grid indices of quantiser steps δ ``[S]``."""
-    return STEP_GRID.encode(steps)
-
-
-def snap_offset(offset: float, step: float) -> int:
-    """β in 64ths of the (already snapped) step, kept within 32 bits."""
-    return int(np.clip(round(offset / step * _OFFSET_UNITS_PER_STEP), -(2**31), 2**31 - 1))

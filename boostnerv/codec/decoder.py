@@ -1,13 +1,16 @@
 """From the bytes of a ``.bnv`` file to frames, with nothing but the file.
 
-Frames are computed one at a time in a fixed order of operations, so pixels do not depend on how many frames
-are asked for; the encoder measures with the same functions.
+The exact mode, which is the default and in which the encoder measures, computes frames in the batches that the file
+names, each on one thread, several batches side by side: pixels depend neither on which frames are asked for nor on the
+number of threads.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from boostnerv.codec import bitstream
-from boostnerv.codec.entropy import decode_segments
+from boostnerv.codec import bitstream, version0
+from boostnerv.codec.bitstream import Bitstream, Segment
+from boostnerv.codec.payloads import Embeddings, Weights, read_weights
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import (
     Architecture,
@@ -27,38 +31,61 @@ from boostnerv.models.architecture import (
     tensor_shapes,
     to_channels_last,
 )
+from boostnerv.models.budget import largest_step_bytes
 
-# A stream that claims more codes than this a byte is not one that an encoder writes.
-_MOST_CODES_PER_BYTE = 256
+FAST_BATCH = 8
+# What the network may take at most: this much, and this much more for every byte of the file.
+_ANY_FILE_BYTES = 768 << 20
+_WORK_BYTES_PER_FILE_BYTE = 20_000
 
 
 class VideoFile:
     """An opened ``.bnv`` file: ``len(file)`` frames, ``file[k]`` is frame k as uint8 RGB ``[H, W, 3]``.
 
-    Weights and embeddings are entropy-decoded on first use. Raises `BitstreamError` for a damaged file.
+    Weights and embeddings are entropy-decoded on first use, those of one segment at a time. With ``exact=False``
+    frames are computed in larger batches with all threads each, and pixels may differ by a level. Raises
+    `BitstreamError` for a damaged file.
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+    def __init__(self, path: str | Path, device: str = "cpu", *, exact: bool = True) -> None:
         self.path = Path(path)
         try:
             data = self.path.read_bytes()
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}; check the path") from error
         self.device = torch.device(device)
-        self.stream = bitstream.read(data, str(path))
-        self.section_bytes = bitstream.section_bytes(data)
+        self.exact = exact
         self.file_bytes = len(data)
+        try:
+            self.version = bitstream.version(data)
+            old = self.version == version0.VERSION
+            self.stream: Bitstream = (version0 if old else bitstream).read(data)
+            self.section_bytes = (version0 if old else bitstream).section_bytes(data)
+        except BitstreamError as error:
+            raise BitstreamError(f"{path}: {error}") from error
+        frames = [segment.spec.frames for segment in self.stream.segments]
+        self.starts = [0, *itertools.accumulate(frames)]
+        self._opened: tuple[int, SegmentDecoder] | None = None
 
     @property
-    def spec(self) -> Spec:
-        return self.stream.header.spec
+    def height(self) -> int:
+        return self.stream.video.height
+
+    @property
+    def width(self) -> int:
+        return self.stream.video.width
 
     @property
     def fps(self) -> float:
-        return self.stream.header.fps
+        return self.stream.video.fps
+
+    @property
+    def timestamps_s(self) -> tuple[float, ...] | None:
+        """When each frame is shown, from the first one; None at a constant rate."""
+        return self.stream.video.timestamps_s
 
     def __len__(self) -> int:
-        return self.spec.frames
+        return self.stream.video.frames
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         if not -len(self) <= index < len(self):
@@ -68,53 +95,162 @@ class VideoFile:
     def frames(self, indices: Sequence[int] | range | None = None) -> Iterator[NDArray[np.uint8]]:
         """Yield frames (all of them by default) in the given order as uint8 ``[H, W, 3]``."""
         wanted = range(len(self)) if indices is None else indices
-        yield from render(self.decoder, self.spec, self.embeddings, wanted)
+        runs = ((key, [index for index, _ in run]) for key, run in itertools.groupby(self._located(wanted), _batch_key))
+        if self.exact and self.device.type == "cpu":
+            yield from _side_by_side(self, runs)
+        else:
+            for key, run in runs:
+                yield from self.render(key, run)
 
-    @cached_property
-    def weight_codes(self) -> list[NDArray[np.int32]]:
-        """Integer codes of each weight tensor, flat."""
-        shapes = tensor_shapes(self.stream.header.architecture, self.spec)
-        counts = [math.prod(shape) for shape in shapes.values()]
-        return self._codes("weights", self.stream.weights, counts)
+    def segment(self, number: int) -> SegmentDecoder:
+        """The decoder of a segment; the one before is let go."""
+        if self._opened is None or self._opened[0] != number:
+            self._opened = None
+            segment = self.stream.segments[number]
+            self._opened = (number, SegmentDecoder(segment, self.device, self.file_bytes, str(self.path)))
+        return self._opened[1]
 
-    @cached_property
-    def embedding_codes(self) -> list[NDArray[np.int32]]:
-        """Integer codes of each frame's embedding, flat; empty for models of the index alone."""
-        if self.spec.embedding_shape is None:
-            return []
-        counts = [math.prod(self.spec.embedding_shape)] * self.spec.frames
-        return self._codes("embeddings", self.stream.embeddings, counts)
+    def render(self, key: tuple[int, int], indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """Frames of one batch ``(segment, batch)``, all of it computed."""
+        number, batch = key
+        decoder, start = self.segment(number), batch * self._batch
+        frames = decoder.render(range(start, min(start + self._batch, decoder.spec.frames)))
+        first = self.starts[number] + start
+        yield from (frames[index - first] for index in indices)
 
-    @cached_property
-    def decoder(self) -> nn.Module:
-        """The network with its decoded weights."""
-        codes = self.weight_codes
-        return build_decoder(
-            self.stream.header.architecture, self.spec, codes, self.stream.weight_side.steps, self.device
-        )
+    @property
+    def _batch(self) -> int:
+        return self.stream.video.batch if self.exact else FAST_BATCH
 
-    @cached_property
-    def embeddings(self) -> Tensor | None:
-        """Decoded embeddings ``[T, e, h, w]`` float32, or None."""
-        side = self.stream.embedding_side
-        if side is None:
-            return None
-        assert self.spec.embedding_shape is not None
-        values = dequantize_embeddings(np.stack(self.embedding_codes), side)
-        return torch.from_numpy(values).view(-1, *self.spec.embedding_shape).to(self.device)
+    def _located(self, indices: Sequence[int] | range) -> Iterator[tuple[int, tuple[int, int]]]:
+        for index in indices:
+            number = int(np.searchsorted(self.starts, index, side="right")) - 1
+            yield index, (number, (index - self.starts[number]) // self._batch)
 
-    def _codes(self, section: str, data: bytes, counts: list[int]) -> list[NDArray[np.int32]]:
-        if sum(counts) > _MOST_CODES_PER_BYTE * (len(data) + 64):
-            raise BitstreamError(
-                f"{self.path}: section {section} claims {sum(counts)} codes in {len(data)} bytes; "
-                "the file is damaged, get it again"
-            )
-        side = self.stream.weight_side if section == "weights" else self.stream.embedding_side
-        assert side is not None
+
+def _batch_key(located: tuple[int, tuple[int, int]]) -> tuple[int, int]:
+    return located[1]
+
+
+def _side_by_side(video: VideoFile, runs: Iterator[tuple[tuple[int, int], list[int]]]) -> Iterator[NDArray[np.uint8]]:
+    """Batches on threads of their own, a few ahead of what is taken, in order.
+
+    Sums of floats depend on how many threads share them: here none is shared.
+    """
+    threads = torch.get_num_threads()
+
+    def compute(key: tuple[int, int], run: list[int]) -> list[NDArray[np.uint8]]:
+        # The number of a thread's own threads is its own; asking first keeps that of the caller as it is.
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+        return list(video.render(key, run))
+
+    waiting: deque[Future[list[NDArray[np.uint8]]]] = deque()
+    current = -1
+    with ThreadPoolExecutor(threads) as pool:
         try:
-            return decode_segments(data, counts, side.grid)
+            for key, run in runs:
+                if key[0] != current:
+                    # The network of a segment is built once, here, when no thread uses the one before.
+                    while waiting:
+                        yield from waiting.popleft().result()
+                    video.segment(key[0]).prepare()
+                    current = key[0]
+                waiting.append(pool.submit(compute, key, run))
+                if len(waiting) > threads:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+    torch.set_num_threads(threads)
+
+
+class SegmentDecoder:
+    """A segment of a file: codes, network and embeddings, each decoded when it is first needed."""
+
+    def __init__(self, segment: Segment, device: torch.device, file_bytes: int, name: str) -> None:
+        self.architecture, self.spec = segment.architecture, segment.spec
+        self._segment, self._device, self._name = segment, device, name
+        self._file_bytes = file_bytes
+        self._group: tuple[int, Tensor] | None = None
+
+    def prepare(self) -> None:
+        """Build the network, so that `render` may be called from several threads."""
+        _ = self.network, self.embeddings
+
+    @cached_property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Shapes of the decoder's tensors by name."""
+        try:
+            return tensor_shapes(self.architecture, self.spec)
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            raise self._damaged("model", "it describes no possible model; the file is damaged, get it again") from error
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Codes of the decoder's tensors."""
+        try:
+            return read_weights(self._segment.weights, [tuple(shape) for shape in self.shapes.values()])
         except BitstreamError as error:
-            raise BitstreamError(f"{self.path}: section {section}: {error}") from error
+            raise self._damaged("weights", str(error)) from error
+
+    @cached_property
+    def embeddings(self) -> Embeddings | None:
+        """Codes of the frames' embeddings, or None."""
+        if self.spec.embedding_shape is None:
+            return None
+        try:
+            return Embeddings(self._segment.embeddings, (self.spec.frames, *self.spec.embedding_shape))
+        except BitstreamError as error:
+            raise self._damaged("embeddings", str(error)) from error
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network with its decoded weights."""
+        weights = self.weights
+        self._check_work()
+        return build_decoder(self.architecture, self.spec, weights.codes, weights.steps, self._device)
+
+    @torch.inference_mode()
+    def render(self, batch: range) -> NDArray[np.uint8]:
+        """Frames of the segment, computed together: uint8 ``[N, H, W, 3]``."""
+        return render(self.network, self.spec, batch, self._embedding(batch))
+
+    def _embedding(self, batch: range) -> Tensor | None:
+        """Embeddings of the frames of a batch ``[N, e, h, w]``; those of the last group are kept."""
+        coded = self.embeddings
+        if coded is None:
+            return None
+        groups = range(batch.start // coded.group, (batch.stop - 1) // coded.group + 1)
+        values = torch.cat([self._values(coded, number) for number in groups])
+        first = batch.start - groups.start * coded.group
+        return values[first : first + len(batch)].to(self._device)
+
+    def _values(self, coded: Embeddings, number: int) -> Tensor:
+        kept = self._group
+        if kept is None or kept[0] != number:
+            try:
+                kept = (number, torch.from_numpy(coded.values(number)))
+            except BitstreamError as error:
+                raise self._damaged("embeddings", str(error)) from error
+            self._group = kept
+        return kept[1]
+
+    def _check_work(self) -> None:
+        """Raise `BitstreamError` where a frame needs memory out of all proportion to the file."""
+        allowed = _ANY_FILE_BYTES + _WORK_BYTES_PER_FILE_BYTE * self._file_bytes
+        needed = largest_step_bytes(self.architecture, self.spec)
+        if needed > allowed:
+            raise self._damaged(
+                "model",
+                f"a frame of it needs {needed >> 20} MiB, and a file of {self._file_bytes} bytes may use "
+                f"{allowed >> 20} MiB; the file is damaged, get it again",
+            )
+
+    def _damaged(self, section: str, reason: str) -> BitstreamError:
+        return BitstreamError(f"{self._name}: section {section}: {reason}")
 
 
 def build_decoder(
@@ -132,23 +268,13 @@ def build_decoder(
     return to_channels_last(decoder.requires_grad_(False).eval(), device)
 
 
-def dequantize_embeddings(codes: NDArray[np.int32], side: bitstream.EmbeddingSide) -> NDArray[np.float32]:
-    """Embedding values of codes, any shape: ``δ·code + β`` in float32."""
-    values: NDArray[np.float32] = codes.astype(np.float32) * side.step + side.offset
-    return values
-
-
-@torch.no_grad()
-def render(
-    decoder: nn.Module, spec: Spec, embeddings: Tensor | None, indices: Sequence[int] | range
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the frames of a network as uint8 RGB ``[H, W, 3]``, one at a time."""
+@torch.inference_mode()
+def render(decoder: nn.Module, spec: Spec, batch: range, embeddings: Tensor | None) -> NDArray[np.uint8]:
+    """Frames of a network, computed together: uint8 RGB ``[N, H, W, 3]``; `embeddings` are those of the batch."""
     device = next(decoder.parameters()).device
-    for index in indices:
-        t = frame_time(torch.tensor([index]), spec.frames).to(device)
-        embedding = None if embeddings is None else embeddings[index : index + 1]
-        image = crop_to_video(decoder(t, embedding), spec)
-        yield to_uint8(image)[0]
+    t = frame_time(torch.tensor(batch), spec.frames).to(device)
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        return to_uint8(crop_to_video(decoder(t, embeddings), spec))
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""From fine-tuned weights to the bytes of a ``.bnv`` file.
+"""From trained weights to the segments of a ``.bnv`` file.
 
 Everything that the decoder will know is snapped to the file's integer grids first, and codes are rounded
 against the snapped steps: what the encoder measures is what the decoder shows.
@@ -14,8 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from boostnerv.codec import bitstream
-from boostnerv.codec.entropy import LARGEST_CODE, STEP_GRID, GaussianGrid, encode_segments, gaussian_bits
+from boostnerv.codec import payloads
+from boostnerv.codec.bitstream import Bitstream, Segment, Video, write
+from boostnerv.codec.entropy import frame_moments, gaussian_bits
+from boostnerv.codec.entropy_models import Codes, Indices, models_of
+from boostnerv.codec.grids import LARGEST_CODE, STEP_GRID, offset_value, snap_offset, snap_steps, step_values
 from boostnerv.codec.quantizers import initial_step
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Architecture, Spec
@@ -46,85 +49,107 @@ class Quantized:
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A finished file and what the encoder knows about it."""
+class Snapped:
+    """Integers that a file stores: codes of each tensor and of the embeddings, and the grid indices of δ and β."""
 
-    data: bytes
-    weight_codes: list[NDArray[np.int32]]
-    embedding_codes: list[NDArray[np.int32]]
-    estimated_bits: float  # Gaussian bits of all codes under the stored μ, σ; side information not counted
+    weight_codes: list[Codes]
+    step_index: Indices
+    embedding_codes: Codes | None
+    embedding_step_index: int = 0
+    embedding_offset_index: int = 0
+
+    @property
+    def estimated_bits(self) -> float:
+        """Gaussian bits of all codes under their own moments; side information is not counted."""
+        total = sum(_gaussian_bits(codes.reshape(1, -1)) for codes in self.weight_codes)
+        if self.embedding_codes is not None:
+            total += _gaussian_bits(self.embedding_codes.reshape(len(self.embedding_codes), -1))
+        return total
 
 
-def encode(entry: Architecture, spec: Spec, model: Quantized, *, fps: float, colour: str) -> Encoded:
-    """Quantise, entropy-code and wrap; raises `UserError` for weights that are not finite."""
+def snap(model: Quantized) -> Snapped:
+    """Round steps and offset to their grids, and codes against them; raises `UserError` for what is not finite."""
     if not np.isfinite([*model.steps, model.embedding_step, model.embedding_offset]).all():
         raise UserError(
             "the quantisers cannot be coded: a step or offset is not finite; the training diverged, "
             "run it again with a lower learning rate"
         )
-    step_index = bitstream.snap_steps(np.array(model.steps))
+    step_index = snap_steps(np.array(model.steps))
     steps = STEP_GRID.decode(step_index)
-    real_codes = [
-        _real_codes(tensor, 0.0, step, name) for (name, tensor), step in zip(model.weights.items(), steps, strict=True)
-    ]
-    weight_codes, weight_grid = _fit(real_codes, origin=0, mean_bits=bitstream.MEAN_BITS_WEIGHTS)
-    weight_side = bitstream.WeightSide(step_index, weight_grid)
+    codes = [_codes(tensor, 0.0, step, name) for (name, tensor), step in zip(model.weights.items(), steps, strict=True)]
+    if model.embeddings is None:
+        return Snapped(codes, step_index, None)
+    embedding_step_index = int(snap_steps(np.array([model.embedding_step]))[0])
+    step = np.float32(step_values(np.array(embedding_step_index)))
+    offset_index = snap_offset(model.embedding_offset, float(step))
+    embedding_codes = _codes(model.embeddings, float(offset_value(offset_index, step)), float(step), "embedding")
+    return Snapped(codes, step_index, embedding_codes, embedding_step_index, offset_index)
 
-    embedding_side: bitstream.EmbeddingSide | None = None
-    embedding_codes: list[NDArray[np.int32]] = []
-    embedding_data = b""
-    if model.embeddings is not None:
-        embedding_side, embedding_codes = _quantize_embeddings(model)
-        embedding_data = encode_segments(embedding_codes, embedding_side.grid)
-    stream = bitstream.Bitstream(
-        header=bitstream.Header(entry, spec, fps, colour),
-        weight_side=weight_side,
-        embedding_side=embedding_side,
-        weights=encode_segments(weight_codes, weight_grid),
-        embeddings=embedding_data,
+
+def encode_segment(
+    entry: Architecture,
+    spec: Spec,
+    snapped: Snapped,
+    *,
+    entropy_model: str = payloads.AUTO,
+    group: int = payloads.DEFAULT_GROUP,
+) -> Segment:
+    """Entropy-code a segment under the model called `entropy_model`, or ``auto``: those that cost least.
+
+    `group` is the number of frames whose embeddings are decoded together. Raises `UserError` for an unknown model.
+    """
+    payloads.check_choice(entropy_model)
+    weights = payloads.write_weights(snapped.weight_codes, snapped.step_index, entropy_model)
+    embeddings = b"" if snapped.embedding_codes is None else _write_embeddings(snapped, entropy_model, group)
+    return Segment(entry, spec, "uniform", weights, embeddings)
+
+
+def payload_bytes(snapped: Snapped, group: int = payloads.DEFAULT_GROUP) -> dict[str, int]:
+    """What each entropy model makes of the same codes: bytes of ``weights:NAME`` and ``embeddings:NAME``."""
+    found = {
+        f"weights:{model.name}": len(payloads.write_weights(snapped.weight_codes, snapped.step_index, model.name))
+        for model in models_of("weights")
+    }
+    if snapped.embedding_codes is None:
+        return found
+    return found | {
+        f"embeddings:{model.name}": len(_write_embeddings(snapped, model.name, group))
+        for model in models_of("embeddings")
+    }
+
+
+def encode(
+    entry: Architecture,
+    spec: Spec,
+    model: Quantized,
+    *,
+    fps: float,
+    colour: str,
+    entropy_model: str = payloads.AUTO,
+) -> bytes:
+    """The bytes of a file of one segment."""
+    segment = encode_segment(entry, spec, snap(model), entropy_model=entropy_model)
+    return write(Bitstream(Video(spec.frames, spec.height, spec.width, fps, colour), (segment,)))
+
+
+def _write_embeddings(snapped: Snapped, entropy_model: str, group: int) -> bytes:
+    assert snapped.embedding_codes is not None
+    return payloads.write_embeddings(
+        snapped.embedding_codes, snapped.embedding_step_index, snapped.embedding_offset_index, group, entropy_model
     )
-    estimated = _estimate(weight_codes, weight_grid)
-    if embedding_side is not None:
-        estimated += _estimate(embedding_codes, embedding_side.grid)
-    return Encoded(bitstream.write(stream), weight_codes, embedding_codes, estimated)
 
 
-def _quantize_embeddings(model: Quantized) -> tuple[bitstream.EmbeddingSide, list[NDArray[np.int32]]]:
-    assert model.embeddings is not None
-    step_index = int(bitstream.snap_steps(np.array([model.embedding_step]))[0])
-    step = float(STEP_GRID.decode(np.array(step_index)))
-    offset_index = bitstream.snap_offset(model.embedding_offset, step)
-    unfitted = bitstream.EmbeddingSide(step_index, offset_index, GaussianGrid.empty())
-    real_codes = [_real_codes(frame, float(unfitted.offset), step, "embedding") for frame in model.embeddings]
-    origin = round(float(np.mean([codes.mean() for codes in real_codes])))
-    codes, grid = _fit(real_codes, origin=origin, mean_bits=bitstream.MEAN_BITS_FRAMES)
-    return bitstream.EmbeddingSide(step_index, offset_index, grid), codes
-
-
-def _real_codes(tensor: Tensor, offset: float, step: float, name: str) -> NDArray[np.float64]:
-    """Unrounded codes, flat, float64."""
-    values = (tensor.detach().cpu().numpy().astype(np.float64).reshape(-1) - offset) / step
+def _codes(tensor: Tensor, offset: float, step: float, name: str) -> NDArray[np.int32]:
+    values = (tensor.detach().cpu().numpy().astype(np.float64) - offset) / step
     if not np.isfinite(values).all() or np.abs(values).max() > LARGEST_CODE:
         raise UserError(
             f"tensor {name} cannot be coded: its values are not finite or over {LARGEST_CODE} quantiser steps; "
             "the training diverged, run it again with a lower learning rate"
         )
-    return values
+    return np.rint(values).astype(np.int32)
 
 
-def _fit(
-    real_codes: list[NDArray[np.float64]], *, origin: int, mean_bits: int
-) -> tuple[list[NDArray[np.int32]], GaussianGrid]:
-    """Round codes and snap the moments of the unrounded ones, as the entropy model defines them."""
-    codes = [np.rint(values).astype(np.int32) for values in real_codes]
-    mean = np.array([values.mean() for values in real_codes])
-    sigma = np.array([values.std(ddof=min(1, len(values) - 1)) for values in real_codes])
-    return codes, GaussianGrid.fit(codes, mean, sigma, origin=origin, mean_bits=mean_bits)
-
-
-def _estimate(codes: list[NDArray[np.int32]], grid: GaussianGrid) -> float:
-    total = 0.0
-    for values, mean, sigma in zip(codes, grid.mean, grid.sigma, strict=True):
-        real = torch.from_numpy(values.astype(np.float64))
-        total += float(gaussian_bits(real, torch.tensor(mean), torch.tensor(sigma)).sum())
-    return total
+def _gaussian_bits(rows: Codes) -> float:
+    codes = torch.from_numpy(rows.astype(np.float64))
+    mean, sigma = frame_moments(codes)
+    return float(gaussian_bits(codes, mean[:, None], sigma[:, None]).sum())

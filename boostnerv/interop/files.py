@@ -97,11 +97,13 @@ class CompressedFrames:
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """Yield all frames in order as uint8 RGB ``[H, W, 3]``."""
         if self.embeddings is None or self.spec.embedding_shape is not None:
-            yield from render(self.decoder, self.spec, self.embeddings, range(self.spec.frames))
+            for index in range(self.spec.frames):
+                embedding = None if self.embeddings is None else self.embeddings[index : index + 1]
+                yield from render(self.decoder, self.spec, range(index, index + 1), embedding)
             return
         for index in range(self.spec.frames):
             self.decoder.encoding = _Stored(self.embeddings[index : index + 1])
-            yield from render(self.decoder, self.spec, None, [index])
+            yield from render(self.decoder, self.spec, range(index, index + 1), None)
 
 
 class _Stored(nn.Module):

@@ -8,6 +8,8 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from boostnerv.config import ModelSettings
@@ -118,6 +120,32 @@ def _make_spec(entry: Architecture, settings: ModelSettings, frames: int, height
             raise UserError(f"model {settings.name}: option {key} = {value!r} is not of type {fields[key].type}")
         options[key] = wanted(value)
     return entry.spec(**fixed, **options)
+
+
+class _LargestStep(TorchDispatchMode):
+    """Watches what each operation reads and writes; tensors may be on the meta device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.step_bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        values = tree_leaves((args, kwargs, result))
+        taken = sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
+        self.step_bytes = max(self.step_bytes, taken)
+        return result
+
+
+@cache
+def largest_step_bytes(entry: Architecture, spec: Spec) -> int:
+    """Bytes that the largest operation of decoding one frame reads and writes; nothing is allocated."""
+    with torch.device("meta"):
+        decoder = entry.decoder(spec)
+        embedding = torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
+        with _LargestStep() as watched, torch.inference_mode():
+            decoder(torch.empty(1), embedding)
+    return watched.step_bytes
 
 
 @cache
