@@ -20,6 +20,7 @@ COPIED = (
     "sizes.json",
     "losses.safetensors",
     "positional_bases.safetensors",
+    "ptq.safetensors",
     "entropy_const.safetensors",
     "entropy_narrow.safetensors",
     "entropy_wide.safetensors",

@@ -1,0 +1,167 @@
+"""A Huffman coder of integers in [0, 65535]: one canonical code for all of them.
+
+    largest symbol u16, little-endian
+    length of the code word of each symbol from 0 to the largest, u8, 0 where it does not occur
+    code words, first bit highest, filled up to a byte with zeros
+
+Words are numbered by length, then by symbol, so that lengths say all. They are at most 32 bits long. A single symbol
+has the word 0, one bit long, so that the bytes of a file always bound the number of codes in it. No codes are no
+bytes. The number of codes is known to the reader, and there is no end symbol.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from dahuffman import HuffmanCodec
+from numpy.typing import NDArray
+
+from boostnerv.errors import BitstreamError
+
+_LARGEST_LENGTH = 32
+_LARGEST_SYMBOL = 0xFFFF
+_HEAD = struct.Struct("<H")
+# Codes are written, and bytes read, in blocks of this many: memory does not grow with the length of their words.
+_BLOCK = 1 << 12
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The S symbols that occur, in the order of their words: `words` are aligned to the left of 32 bits."""
+
+    symbols: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+    words: NDArray[np.int64]
+
+    @staticmethod
+    def of(lengths: NDArray[np.integer]) -> _Table:
+        """The canonical code of word lengths by symbol ``[L]``; lengths that no code has are refused."""
+        if lengths.max() > _LARGEST_LENGTH:
+            raise BitstreamError(
+                f"a Huffman code word of {lengths.max()} bits cannot be; the file is damaged, get it again"
+            )
+        symbols = np.flatnonzero(lengths)
+        symbols = symbols[np.argsort(lengths[symbols], kind="stable")]
+        widths = np.int64(1) << (_LARGEST_LENGTH - lengths[symbols].astype(np.int64))
+        alone = len(symbols) == 1 and lengths[symbols[0]] == 1
+        if widths.sum() != 1 << _LARGEST_LENGTH and not alone:
+            raise BitstreamError("the Huffman word lengths make no complete code; the file is damaged, get it again")
+        return _Table(symbols.astype(np.int32), lengths[symbols].astype(np.int64), np.cumsum(widths) - widths)
+
+
+def code_lengths(frequencies: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Bits of each symbol's word from how often it occurs ``[L]``; 0 for symbols that do not occur.
+
+    Optimal, unless words would be longer than 32 bits: then the rarest symbols are taken for more frequent.
+    """
+    frequencies = np.asarray(frequencies, dtype=np.int64)
+    lengths = np.zeros(len(frequencies), dtype=np.uint8)
+    symbols = np.flatnonzero(frequencies)
+    if not len(symbols):
+        return lengths
+    # An end symbol that is one of the others adds none.
+    codec = HuffmanCodec.from_frequencies(
+        dict(zip(symbols.tolist(), frequencies[symbols].tolist(), strict=True)), eof=int(symbols[0])
+    )
+    bits = [length for _, (length, _) in sorted(codec.get_code_table().items())]
+    if max(bits) > _LARGEST_LENGTH:
+        return code_lengths((frequencies + 1) // 2)
+    lengths[symbols] = np.maximum(bits, 1)
+    return lengths
+
+
+def coded_bits(codes: NDArray[np.int32]) -> int:
+    """Bits of the code words of all codes, any shape; the table is not counted."""
+    frequencies = np.bincount(codes.ravel())
+    return int(frequencies @ code_lengths(frequencies).astype(np.int64))
+
+
+def encode(codes: NDArray[np.int32]) -> bytes:
+    """Code integers in [0, 65535], any shape, in C order."""
+    flat = codes.ravel()
+    if not flat.size:
+        return b""
+    if flat.min() < 0 or flat.max() > _LARGEST_SYMBOL:
+        raise ValueError(f"codes from {flat.min()} to {flat.max()}")
+    lengths = code_lengths(np.bincount(flat))
+    return _HEAD.pack(len(lengths) - 1) + lengths.tobytes() + _write_words(flat, _Table.of(lengths))
+
+
+def decode(data: bytes, count: int) -> NDArray[np.int32]:
+    """The `count` codes of `encode`, flat; raises `BitstreamError` unless they are all that there is in `data`."""
+    if count == 0:
+        if data:
+            raise BitstreamError("there is data where no Huffman codes are; the file is damaged, get it again")
+        return np.zeros(0, dtype=np.int32)
+    if len(data) < _HEAD.size:
+        raise BitstreamError("the Huffman table is missing; the file is truncated, get it again")
+    start = _HEAD.size + _HEAD.unpack_from(data)[0] + 1
+    if len(data) < start:
+        raise BitstreamError(
+            f"the Huffman table wants {start} bytes, {len(data)} are left; the file is truncated, get it again"
+        )
+    table = _Table.of(np.frombuffer(data, dtype=np.uint8, count=start - _HEAD.size, offset=_HEAD.size))
+    words = data[start:]
+    if count * int(table.lengths[0]) > 8 * len(words):
+        raise BitstreamError(
+            f"{len(words)} bytes cannot hold {count} Huffman codes; the file is truncated or damaged, get it again"
+        )
+    codes, used_bits = _read_words(words, count, table)
+    if (used_bits + 7) // 8 != len(words) or (used_bits % 8 and words[-1] & (0xFF >> used_bits % 8)):
+        raise BitstreamError("there is data behind the last Huffman code; the file is damaged, get it again")
+    if len(table.symbols) == 1 and any(words):
+        raise BitstreamError("a Huffman code word is not in the table; the file is damaged, get it again")
+    return codes
+
+
+def _write_words(codes: NDArray[np.int32], table: _Table) -> bytes:
+    longest = int(table.lengths.max())
+    digits = np.zeros((int(codes.max()) + 1, longest), dtype=np.uint8)
+    within = np.zeros(digits.shape, dtype=np.bool_)
+    digits[table.symbols] = (table.words[:, None] >> (_LARGEST_LENGTH - 1 - np.arange(longest))) & 1
+    within[table.symbols] = np.arange(longest) < table.lengths[:, None]
+    packed = []
+    rest = np.zeros(0, dtype=np.uint8)
+    for start in range(0, len(codes), _BLOCK):
+        block = codes[start : start + _BLOCK]
+        bits = np.concatenate([rest, digits[block][within[block]]])
+        whole = len(bits) // 8 * 8
+        packed.append(np.packbits(bits[:whole]).tobytes())
+        rest = bits[whole:]
+    return b"".join(packed) + np.packbits(rest).tobytes()
+
+
+def _read_words(data: bytes, count: int, table: _Table) -> tuple[NDArray[np.int32], int]:
+    """The first `count` codes and how many bits they took."""
+    codes = np.empty(count, dtype=np.int32)
+    done, position = 0, 0
+    while done < count:
+        first_byte = position // 8
+        if first_byte >= len(data):
+            raise BitstreamError(
+                f"the Huffman code words end after {done} of {count} codes; the file is damaged, get it again"
+            )
+        # Which word stands at every bit of the block, then only those that follow one another.
+        windows = _windows(data[first_byte : first_byte + _BLOCK + 4], min(_BLOCK, len(data) - first_byte))
+        words = np.searchsorted(table.words, windows, side="right") - 1
+        steps = table.lengths[words].tolist()
+        starts: list[int] = []
+        bit = position % 8
+        while bit < len(steps) and len(starts) < count - done:
+            starts.append(bit)
+            bit += steps[bit]
+        codes[done : done + len(starts)] = table.symbols[words[starts]]
+        done += len(starts)
+        position = 8 * first_byte + bit
+    if position > 8 * len(data):
+        raise BitstreamError("the last Huffman code word is cut off; the file is truncated, get it again")
+    return codes, position
+
+
+def _windows(data: bytes, length: int) -> NDArray[np.int64]:
+    """The 32 bits that begin at each bit of the first `length` bytes ``[8·length]``; zeros follow the data."""
+    padded = np.frombuffer(data.ljust(length + 4, b"\0"), dtype=np.uint8).astype(np.int64)
+    forty = np.lib.stride_tricks.sliding_window_view(padded, 5)[:length] @ (1 << np.arange(32, -1, -8))
+    return np.asarray((forty[:, None] >> (8 - np.arange(8))) & 0xFFFFFFFF).reshape(-1)

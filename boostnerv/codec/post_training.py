@@ -1,0 +1,97 @@
+"""Tensors quantised after training as bytes: the older three-step pipeline of HNeRV.
+
+    bits u8
+    for each tensor: axis i8 (−1 for the whole tensor), its minima, its scales (float32, float16 for an axis)
+    one Huffman code of all codes, tensor after tensor: the rest
+
+All numbers are little-endian. Shapes are known to the reader.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boostnerv.codec import huffman
+from boostnerv.codec.min_max import MinMax, dequantize, side_dtype, side_shape
+from boostnerv.errors import BitstreamError
+
+_WHOLE = -1
+_MOST_BITS = 16
+
+
+def encode_tensors(quantized: Sequence[MinMax], bits: int) -> bytes:
+    """Code tensors of at most `bits` (1 to 16) bits."""
+    codes = _all_codes(quantized)
+    if not 1 <= bits <= _MOST_BITS or codes.max(initial=0) >> bits:
+        raise ValueError(f"{bits} bits are none, or too few for these codes")
+    return bytes([bits]) + b"".join(_write_side(tensor) for tensor in quantized) + huffman.encode(codes)
+
+
+def decode_tensors(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.float32]]:
+    """The values of `encode_tensors` in the given shapes; raises `BitstreamError` for damaged data."""
+    if not data or not 1 <= data[0] <= _MOST_BITS:
+        raise BitstreamError(
+            "the number of bits a weight is missing or not possible; the file is damaged, get it again"
+        )
+    position = 1
+    sides = []
+    for shape in shapes:
+        minimum, scale, position = _read_side(data, position, shape)
+        sides.append((minimum, scale))
+    codes = huffman.decode(data[position:], sum(math.prod(shape) for shape in shapes))
+    if codes.max(initial=0) >> data[0]:
+        raise BitstreamError(f"a code has more than {data[0]} bits; the file is damaged, get it again")
+    tensors = []
+    start = 0
+    for shape, (minimum, scale) in zip(shapes, sides, strict=True):
+        count = math.prod(shape)
+        values = dequantize(codes[start : start + count].reshape(shape), minimum, scale)
+        if not np.isfinite(values).all():
+            raise BitstreamError("a decoded weight is not finite; the file is damaged, get it again")
+        tensors.append(values)
+        start += count
+    return tensors
+
+
+def published_bits(quantized: Sequence[MinMax]) -> int:
+    """Bits as the published pipeline counts them: the Huffman words of all codes, and minima and scales as stored.
+
+    The table of the code is not counted, nor the axes, so that files are larger. How minima and scales were counted
+    is not on record; here each is its 32 bits, or 16 where it belongs to an axis.
+    """
+    side_bytes = sum(tensor.minimum.nbytes + tensor.scale.nbytes for tensor in quantized)
+    return huffman.coded_bits(_all_codes(quantized)) + 8 * side_bytes
+
+
+def _all_codes(quantized: Sequence[MinMax]) -> NDArray[np.int32]:
+    return np.concatenate([np.zeros(0, dtype=np.int32), *(tensor.codes.ravel() for tensor in quantized)])
+
+
+def _write_side(tensor: MinMax) -> bytes:
+    dtype = side_dtype(tensor.axis)
+    axis = _WHOLE if tensor.axis is None else tensor.axis
+    return struct.pack("<b", axis) + tensor.minimum.astype(dtype).tobytes() + tensor.scale.astype(dtype).tobytes()
+
+
+def _read_side(
+    data: bytes, position: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.floating], NDArray[np.floating], int]:
+    """Minimum and scale of a tensor, and where the next one begins."""
+    number = struct.unpack_from("<b", data, position)[0] if position < len(data) else _WHOLE
+    if not _WHOLE <= number < len(shape):
+        raise BitstreamError(f"a tensor of {len(shape)} axes has no axis {number}; the file is damaged, get it again")
+    axis = None if number == _WHOLE else number
+    dtype, side = side_dtype(axis), side_shape(shape, axis)
+    count = math.prod(side)
+    end = position + 1 + 2 * count * dtype.itemsize
+    if end > len(data):
+        raise BitstreamError(
+            f"minima and scales reach to byte {end} of {len(data)}; the file is truncated or damaged, get it again"
+        )
+    numbers = np.frombuffer(data, dtype=dtype, count=2 * count, offset=position + 1).reshape(2, *side)
+    return numbers[0], numbers[1], end
