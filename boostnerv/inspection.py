@@ -2,65 +2,92 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boostnerv import provenance
 
+if TYPE_CHECKING:
+    from boostnerv.codec.decoder import SegmentDecoder
+
+_OF_THE_VIDEO = ("frames", "height", "width")
 ANCHOR_LIBRARIES = ("libx264", "libx265", "libsvtav1", "libvvenc")
 
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Everything a ``.bnv`` file says about itself; the bytes of `sections` add up to `file_bytes`."""
-    from boostnerv.codec.bitstream import VERSION
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.measure import bits_per_pixel
-    from boostnerv.models.architecture import tensor_shapes
 
     video = VideoFile(path)
-    header, spec = video.stream.header, video.spec
-    shapes = tensor_shapes(header.architecture, spec)
-    sizes = {name: shape.numel() for name, shape in shapes.items()}
-    side = video.stream.weight_side
+    header = dataclasses.asdict(video.stream.video)
+    timestamps_s = header.pop("timestamps_s")
+    segments = [_describe_segment(video.segment(number)) for number in range(len(video.stream.segments))]
     return {
         "file": str(path),
         "file_bytes": video.file_bytes,
-        "format_version": VERSION,
-        "architecture": header.architecture.name,
-        "frames": spec.frames,
-        "height": spec.height,
-        "width": spec.width,
-        "fps": header.fps,
-        "colour": header.colour,
-        "bpp": bits_per_pixel(video.file_bytes, spec.frames, spec.height, spec.width),
+        "format_version": video.version,
+        **header,
+        "variable_rate": timestamps_s is not None,
+        "bpp": bits_per_pixel(video.file_bytes, len(video), video.height, video.width),
         "sections": video.section_bytes,
-        "params_decoder": sum(sizes.values()),
+        "segments": segments,
+    }
+
+
+def _describe_segment(segment: SegmentDecoder) -> dict[str, Any]:
+    spec, embeddings = segment.spec, segment.embeddings
+    return {
+        "frames": spec.frames,
+        "architecture": segment.architecture.name,
+        "quantizer": segment.quantizer,
+        "spec": {key: value for key, value in dataclasses.asdict(spec).items() if key not in _OF_THE_VIDEO},
+        "params_decoder": sum(shape.numel() for shape in segment.shapes.values()),
         "params_embedding": spec.embedding_parameters,
-        "spec": dataclasses.asdict(spec),
+        "side_bytes": (segment.weights.side_bits + (embeddings.side_bits if embeddings else 0)) // 8,
+        "embedding_model": embeddings.model_name if embeddings else None,
+        "embedding_group": embeddings.group if embeddings else None,
         "tensors": [
-            {"name": name, "shape": list(shapes[name]), "step": float(step), "sigma": float(sigma)}
-            for name, step, sigma in zip(shapes, side.steps, side.grid.sigma, strict=True)
+            {"name": name, "shape": list(shape), "entropy_model": model}
+            for (name, shape), model in zip(segment.shapes.items(), segment.weights.models, strict=True)
         ],
     }
 
 
 def file_text(found: dict[str, Any]) -> str:
     """`describe_file` for people."""
+    rate = " (variable)" if found["variable_rate"] else ""
     lines = [
         f"{found['file']}: {found['file_bytes']:,} bytes, {found['bpp']:.4f} bit/pixel",
-        f"  {found['architecture']}, {found['frames']} frames of {found['height']}×{found['width']} at "
-        f"{found['fps']:g} fps, colour {found['colour']}, format version {found['format_version']}",
-        f"  {found['params_decoder']:,} decoder parameters, {found['params_embedding']:,} in embeddings",
+        f"  {found['frames']} frames of {found['height']}×{found['width']} at {found['fps']:g} fps{rate}, "
+        f"colour {found['colour']}, format version {found['format_version']}, "
+        f"decoded {found['batch']} at a time",
         "  sections:",
     ]
     lines += [f"    {name:<12}{size:>10,} bytes" for name, size in found["sections"].items()]
     lines.append(f"    {'together':<12}{sum(found['sections'].values()):>10,} bytes")
-    choices = ", ".join(f"{key} {value}" for key, value in found["spec"].items())
-    return "\n".join([*lines, f"  spec: {choices}"])
+    for number, segment in enumerate(found["segments"]):
+        lines += _segment_lines(number, segment)
+    return "\n".join(lines)
+
+
+def _segment_lines(number: int, segment: dict[str, Any]) -> list[str]:
+    models = collections.Counter(tensor["entropy_model"] for tensor in segment["tensors"])
+    coded = ", ".join(f"{count} tensors {name}" for name, count in models.most_common())
+    if segment["embedding_model"]:
+        coded += f", embeddings {segment['embedding_model']} in groups of {segment['embedding_group']}"
+    choices = ", ".join(f"{key} {value}" for key, value in segment["spec"].items())
+    return [
+        f"  segment {number}: {segment['frames']} frames, {segment['architecture']}, "
+        f"{segment['params_decoder']:,} decoder parameters, {segment['params_embedding']:,} in embeddings",
+        f"    codes: {segment['quantizer']}; {coded}; {segment['side_bytes']:,} bytes of side information",
+        f"    spec: {choices}",
+    ]
 
 
 def describe_machine() -> dict[str, Any]:

@@ -202,19 +202,23 @@ def encode(
 
 def _rate_parts(video: Any) -> dict[str, Any]:
     """Where the bytes of a file are: container and headers, side information, weights and embeddings."""
-    parts, side_bits, models = video.section_bytes, 0, []
+    parts, weights_side_bits, embeddings_side_bits, models = video.section_bytes, 0, 0, set()
     for number in range(len(video.stream.segments)):
         segment = video.segment(number)
-        side_bits += segment.side_bits
-        models += [name for name in segment.entropy_models if name not in models]
-    coded = parts["weights"] + parts.get("embeddings", 0)
+        weights_side_bits += segment.weights.side_bits
+        models |= set(segment.weights.models)
+        if segment.embeddings is not None:
+            embeddings_side_bits += segment.embeddings.side_bits
+            models.add(segment.embeddings.model_name)
+    weights_side, embeddings_side = weights_side_bits // 8, embeddings_side_bits // 8
+    weights, embeddings = parts["weights"], parts.get("embeddings", 0)
     return {
         "file_bytes": video.file_bytes,
-        "header_bytes": video.file_bytes - coded,
-        "side_bytes": side_bits / 8,
-        "weights_bytes": parts["weights"],
-        "embedding_bytes": parts.get("embeddings", 0),
-        "entropy_models": "+".join(models),
+        "header_bytes": video.file_bytes - weights - embeddings,
+        "side_bytes": weights_side + embeddings_side,
+        "weights_bytes": weights - weights_side,
+        "embedding_bytes": embeddings - embeddings_side,
+        "entropy_models": "+".join(sorted(models)),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from boostnerv.codec import bitstream, version0
 from boostnerv.codec.bitstream import Bitstream, Segment
-from boostnerv.codec.payloads import Embeddings, Weights, read_weights
+from boostnerv.codec.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
+from boostnerv.codec.post_training import PostTrainingEmbeddings, PostTrainingWeights, decode_tensors
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import (
     Architecture,
@@ -171,7 +172,7 @@ class SegmentDecoder:
     """A segment of a file: codes, network and embeddings, each decoded when it is first needed."""
 
     def __init__(self, segment: Segment, device: torch.device, file_bytes: int, name: str) -> None:
-        self.architecture, self.spec = segment.architecture, segment.spec
+        self.architecture, self.spec, self.quantizer = segment.architecture, segment.spec, segment.quantizer
         self._segment, self._device, self._name = segment, device, name
         self._file_bytes = file_bytes
         self._group: tuple[int, Tensor] | None = None
@@ -189,20 +190,26 @@ class SegmentDecoder:
             raise self._damaged("model", "it describes no possible model; the file is damaged, get it again") from error
 
     @cached_property
-    def weights(self) -> Weights:
-        """Codes of the decoder's tensors."""
+    def weights(self) -> CodedWeights:
+        """The decoder's tensors."""
+        shapes = [tuple(shape) for shape in self.shapes.values()]
         try:
-            return read_weights(self._segment.weights, [tuple(shape) for shape in self.shapes.values()])
+            if self._segment.quantizer == "uniform":
+                return read_weights(self._segment.weights, shapes)
+            return PostTrainingWeights(decode_tensors(self._segment.weights, shapes))
         except BitstreamError as error:
             raise self._damaged("weights", str(error)) from error
 
     @cached_property
-    def embeddings(self) -> Embeddings | None:
-        """Codes of the frames' embeddings, or None."""
+    def embeddings(self) -> CodedEmbeddings | None:
+        """The frames' embeddings, or None."""
         if self.spec.embedding_shape is None:
             return None
+        shape = (self.spec.frames, *self.spec.embedding_shape)
         try:
-            return Embeddings(self._segment.embeddings, (self.spec.frames, *self.spec.embedding_shape))
+            if self._segment.quantizer == "uniform":
+                return Embeddings(self._segment.embeddings, shape)
+            return PostTrainingEmbeddings(decode_tensors(self._segment.embeddings, [shape])[0])
         except BitstreamError as error:
             raise self._damaged("embeddings", str(error)) from error
 
@@ -211,7 +218,7 @@ class SegmentDecoder:
         """The network with its decoded weights."""
         weights = self.weights
         self._check_work()
-        return build_decoder(self.architecture, self.spec, weights.codes, weights.steps, self._device)
+        return build_decoder(self.architecture, self.spec, weights.values(), self._device)
 
     @torch.inference_mode()
     def render(self, batch: range) -> NDArray[np.uint8]:
@@ -228,7 +235,7 @@ class SegmentDecoder:
         first = batch.start - groups.start * coded.group
         return values[first : first + len(batch)].to(self._device)
 
-    def _values(self, coded: Embeddings, number: int) -> Tensor:
+    def _values(self, coded: CodedEmbeddings, number: int) -> Tensor:
         kept = self._group
         if kept is None or kept[0] != number:
             try:
@@ -254,17 +261,13 @@ class SegmentDecoder:
 
 
 def build_decoder(
-    entry: Architecture,
-    spec: Spec,
-    codes: Sequence[NDArray[np.int32]],
-    steps: NDArray[np.float32],
-    device: torch.device,
+    entry: Architecture, spec: Spec, values: Iterable[NDArray[np.float32]], device: torch.device
 ) -> nn.Module:
-    """Network whose tensor i holds ``steps[i]·codes[i]`` in float32."""
+    """Network with these values in its tensors, in their order."""
     decoder = entry.decoder(spec)
     with torch.no_grad():
-        for parameter, code, step in zip(decoder.parameters(), codes, steps, strict=True):
-            parameter.copy_(torch.from_numpy(code.astype(np.float32) * step).view(parameter.shape))
+        for parameter, value in zip(decoder.parameters(), values, strict=True):
+            parameter.copy_(torch.from_numpy(value).view(parameter.shape))
     return to_channels_last(decoder.requires_grad_(False).eval(), device)
 
 

@@ -19,6 +19,8 @@ from boostnerv.codec.bitstream import Bitstream, Segment, Video, write
 from boostnerv.codec.entropy import frame_moments, gaussian_bits
 from boostnerv.codec.entropy_models import Codes, Indices, models_of
 from boostnerv.codec.grids import LARGEST_CODE, STEP_GRID, offset_value, snap_offset, snap_steps, step_values
+from boostnerv.codec.min_max import quantize
+from boostnerv.codec.post_training import encode_tensors, published_bits
 from boostnerv.codec.quantizers import initial_step
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Architecture, Spec
@@ -102,6 +104,29 @@ def encode_segment(
     weights = payloads.write_weights(snapped.weight_codes, snapped.step_index, entropy_model)
     embeddings = b"" if snapped.embedding_codes is None else _write_embeddings(snapped, entropy_model, group)
     return Segment(entry, spec, "uniform", weights, embeddings)
+
+
+def encode_after_training(
+    entry: Architecture,
+    spec: Spec,
+    weights: Mapping[str, Tensor],
+    embeddings: Tensor | None,
+    *,
+    weight_bits: int = 8,
+    embedding_bits: int = 6,
+) -> tuple[Segment, int]:
+    """Code trained weights by the older pipeline, min–max quantisers and Huffman codes.
+
+    Returns the segment, and its bits as the published pipeline counts them (HNeRV, Chen et al., CVPR 2023).
+    """
+    quantized = [quantize(tensor, weight_bits) for tensor in weights.values()]
+    bits = published_bits(quantized)
+    coded = b""
+    if embeddings is not None:
+        quantized_embeddings = [quantize(embeddings, embedding_bits)]
+        bits += published_bits(quantized_embeddings)
+        coded = encode_tensors(quantized_embeddings, embedding_bits)
+    return Segment(entry, spec, "min-max", encode_tensors(quantized, weight_bits), coded), bits
 
 
 def payload_bytes(snapped: Snapped, group: int = payloads.DEFAULT_GROUP) -> dict[str, int]:

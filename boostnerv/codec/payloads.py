@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,47 @@ def check_choice(choice: str) -> None:
         raise UserError(f"unknown entropy model '{choice}': {nearest(choice, [AUTO, *BY_NAME])}")
 
 
+class CodedWeights(Protocol):
+    """What the decoder needs of a section ``weights``, whatever its quantisers."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Entropy model of each tensor."""
+        ...
+
+    @property
+    def side_bits(self) -> int:
+        """Bits that are not codes."""
+        ...
+
+    def values(self) -> Iterator[NDArray[np.float32]]:
+        """Each tensor."""
+        ...
+
+
+class CodedEmbeddings(Protocol):
+    """What the decoder needs of a section ``embeddings``, whatever its quantisers."""
+
+    @property
+    def model_name(self) -> str:
+        """Entropy model."""
+        ...
+
+    @property
+    def group(self) -> int:
+        """Frames that are decoded together."""
+        ...
+
+    @property
+    def side_bits(self) -> int:
+        """Bits that are not codes."""
+        ...
+
+    def values(self, number: int) -> NDArray[np.float32]:
+        """Embeddings of the frames of a group ``[n, e, h, w]``."""
+        ...
+
+
 # --- weights -----------------------------------------------------------------------------------------------
 
 
@@ -67,6 +109,11 @@ class Weights:
     def steps(self) -> NDArray[np.float32]:
         """δ of each tensor ``[S]``."""
         return step_values(self.step_index)
+
+    def values(self) -> Iterator[NDArray[np.float32]]:
+        """Each tensor: ``δ·code`` in float32."""
+        for codes, step in zip(self.codes, self.steps, strict=True):
+            yield codes.astype(np.float32) * step
 
 
 def write_weights(codes: Sequence[Codes], step_index: Indices, choice: str = AUTO) -> bytes:
@@ -211,6 +258,10 @@ class Embeddings:
     @property
     def groups(self) -> int:
         return len(self._bounds) - 2
+
+    @property
+    def model_name(self) -> str:
+        return self.model.name
 
     @property
     def step(self) -> np.float32:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,42 @@ from boostnerv.codec import huffman
 from boostnerv.codec.min_max import MinMax, dequantize, side_dtype, side_shape
 from boostnerv.errors import BitstreamError
 
+NAME = "huffman"
 _WHOLE = -1
 _MOST_BITS = 16
+
+
+@dataclass(frozen=True)
+class PostTrainingWeights:
+    """A decoded section ``weights``: float32 tensors."""
+
+    tensors: list[NDArray[np.float32]]
+    side_bits: int = 0  # minima and scales are counted with the codes
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return (NAME,) * len(self.tensors)
+
+    def values(self) -> Iterator[NDArray[np.float32]]:
+        """Each tensor."""
+        yield from self.tensors
+
+
+@dataclass(frozen=True)
+class PostTrainingEmbeddings:
+    """A decoded section ``embeddings``: float32 ``[T, e, h, w]``, one group of all frames."""
+
+    tensor: NDArray[np.float32]
+    side_bits: int = 0
+    model_name: str = NAME
+
+    @property
+    def group(self) -> int:
+        return len(self.tensor)
+
+    def values(self, number: int) -> NDArray[np.float32]:
+        """Embeddings of all frames ``[T, e, h, w]``."""
+        return self.tensor
 
 
 def encode_tensors(quantized: Sequence[MinMax], bits: int) -> bytes:
