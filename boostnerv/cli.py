@@ -347,6 +347,33 @@ def export_checkpoint(
 
 
 @app.command(rich_help_panel=_TOOLS)
+def compare(
+    reference: Annotated[Path, typer.Argument(help="Video file, folder of images, or frames (.json or .npy).")],
+    tests: Annotated[list[Path], typer.Argument(help="Files made from it: .bnv, videos, folders of images.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Rows to write (.csv or .json).")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="PSNR over rate to draw (.png or .svg).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
+    """Measure files against the video they were made from.
+
+    PSNR, MS-SSIM, bits per pixel.
+
+    Everything is decoded again, as 8-bit RGB. The rate of a file is its size, container and sound included; folders
+    of images have none. Equal frames have 90 dB.
+    """
+    from boostnerv import steps
+    from boostnerv.evaluation.compare import rows_text
+
+    rows = steps.compare(reference, tests, output, figure, device=device, threads=threads)
+    if as_json:
+        _print([row.record() for row in rows])
+    else:
+        typer.echo(rows_text(rows, str(reference)))
+
+
+@app.command(rich_help_panel=_TOOLS)
 def info(
     file: Annotated[Path, typer.Argument(help="The .bnv file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -449,6 +449,54 @@ def plot(points: Path, folder: Path, logs: dict[str, Path]) -> None:
         plot_training(logs, folder / "training")
 
 
+def compare(
+    reference: Path,
+    tests: Sequence[Path],
+    output: Path | None,
+    figure: Path | None,
+    *,
+    device: str,
+    threads: int | None,
+) -> list[Any]:
+    """Measure `tests` against `reference` from the files alone; rows go to `output` (CSV or JSON), points to `figure`.
+
+    What can be told without decoding all frames is checked before the first is decoded.
+    """
+    from boostnerv.evaluation import compare as comparison
+    from boostnerv.training.run import choose_device
+
+    if output is not None:
+        _check_suffix(output, comparison.OUTPUT_SUFFIXES, f"{output} is a table")
+    plots = None if figure is None else _plots_for(figure)
+    _limit_threads(threads)
+    where = str(choose_device(device))
+    names = comparison.short_names(tests)
+    video = comparison.open_video(reference, where)
+    opened = [comparison.open_video(test, where) for test in tests]
+    for test in opened:
+        comparison.check_fit(video, test)
+    rows = []
+    for name, test in zip(names, opened, strict=True):
+        with progress.shown(f"compare {name}", video.expected or test.expected, "frames") as show:
+            rows.append(comparison.compare(video, test, name, device=where, progress=show))
+    if output is not None:
+        comparison.write_rows(rows, output)
+    if plots is not None and figure is not None:
+        first = rows[0]
+        plots.plot_comparison(rows, f"{reference.name}: {first.frames} frames of {first.height}×{first.width}", figure)
+    return rows
+
+
+def _plots_for(figure: Path) -> Any:
+    """The module that draws; `UserError` where it cannot be had or cannot write `figure`."""
+    try:
+        from boostnerv.report import plots
+    except ImportError as error:
+        raise UserError("figures need matplotlib: run pip install 'boostnerv[report]'") from error
+    _check_suffix(figure, plots.FIGURE_SUFFIXES, f"{figure} is a figure")
+    return plots
+
+
 def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
     """Build the spec of every run on every video and count its parameters; raises `UserError` for the first
     that cannot be. Videos of unknown size are looked at where they are present and left out where not."""
@@ -592,9 +640,9 @@ def import_checkpoint(
     )
     found = read_file(file)
     if isinstance(found, CompressedVideo):
-        _check_suffix(output, ".npy", f"{file} is a compressed video and becomes frames")
+        _check_suffix(output, (".npy",), f"{file} is a compressed video and becomes frames")
         return _import_frames(found.open(flags), output)
-    _check_suffix(output, ".safetensors", f"{file} is a checkpoint and stays one")
+    _check_suffix(output, (".safetensors",), f"{file} is a checkpoint and stays one")
     return _import_weights(file, found.restore(flags), found.epoch, len(found.left_out), output)
 
 
@@ -627,9 +675,9 @@ def _import_frames(video: Any, output: Path) -> dict[str, Any]:
     return {"model": video.architecture.name, "spec": spec_fields(spec), "decoded_sha256": decoded_sha256}
 
 
-def _check_suffix(output: Path, suffix: str, why: str) -> None:
-    if output.suffix != suffix:
-        raise UserError(f"{why}: the output must end in {suffix}, not '{output.suffix}'")
+def _check_suffix(output: Path, suffixes: Sequence[str], why: str) -> None:
+    if output.suffix not in suffixes:
+        raise UserError(f"{why}: the output must end in {' or '.join(suffixes)}, not '{output.suffix}'")
 
 
 def check_published(experiment: Experiment, points: Path, output: Path | None) -> list[Any]:

@@ -171,6 +171,40 @@ def test_check_prints_the_plan(tmp_path: Path, boost: Callable[..., Outcome]) ->
     assert json.loads(boost("check", "--json", tmp_path / "x.yaml").out)[0]["padded_height"] == 784
 
 
+# --- comparing files --------------------------------------------------------------------------------------------
+
+
+def test_compare_measures_what_evaluate_measured(made: Path, tmp_path: Path, boost: Callable[..., Outcome]) -> None:
+    quality = json.loads((made / "quality.json").read_text())
+    rows, figure, tests = tmp_path / "rows.json", tmp_path / "figure.svg", (made / "x.bnv", made / "alone" / "x.bnv")
+    outcome = boost("compare", made / "clip", *tests, made / "clip", "-o", rows, "--figure", figure)
+    assert outcome.code == 0, outcome
+    assert re.search(r"made\d*/x\.bnv +bnv +hnerv-boost +4 ", outcome.out), outcome.out
+    assert "compare alone/x.bnv: 4/4 frames" in outcome.err
+    first, second, itself = json.loads(rows.read_text())
+    assert {key: first[key] for key in ("psnr_db", "bpp", "file_bytes")} == {
+        key: quality[key] for key in ("psnr_db", "bpp", "file_bytes")
+    }
+    assert {**second, "name": ""} == {**first, "name": ""}
+    assert (itself["psnr_db"], itself["bpp"]) == (90.0, None)
+    assert "alone/x.bnv" in figure.read_text()
+    printed = boost("compare", "--json", made / "frames.json", made / "x.bnv")
+    assert json.loads(printed.out) == [{**first, "name": "x.bnv"}]
+
+
+def test_compare_refuses_before_it_decodes(made: Path, tmp_path: Path, boost: Callable[..., Outcome]) -> None:
+    clip, file, other = made / "clip", made / "x.bnv", images(tmp_path / "other")
+    (other / "3.png").unlink()
+    before = all_files(tmp_path)
+    refused(boost("compare", clip, file, other), "other has 3 frames of 24x40, but .*clip has 4 frames of 24x40; give")
+    refused(boost("compare", clip, tmp_path / "no.bnv"), r"cannot read .*no\.bnv")
+    refused(boost("compare", tmp_path / "no.mp4", file), r"no video file .*no\.mp4; check the path")
+    refused(boost("compare", clip, file, file), "given twice")
+    refused(boost("compare", clip, file, "-o", tmp_path / "x.txt"), r"must end in \.csv or \.json, not '\.txt'")
+    refused(boost("compare", clip, file, "--figure", tmp_path / "x.pdf"), r"must end in \.png or \.svg, not '\.pdf'")
+    assert all_files(tmp_path) == before
+
+
 # --- videos that cannot be read ---------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,17 +82,32 @@ def measure(
     Raises `UserError` where shapes, dtypes or frame counts differ.
     """
     metrics.check_comparable(reference, test)
-    frames, height, width = reference.shape[:3]
-    missing = metrics.ms_ssim_missing(height, width)
+    slices = (slice(start, start + batch) for start in range(0, len(reference), batch))
+    pairs = ((reference[part], test[part]) for part in slices)
+    return measure_pairs(pairs, hidden=hidden, progress=progress, device=device)
+
+
+def measure_pairs(
+    pairs: Iterable[tuple[metrics.Frames, metrics.Frames]],
+    *,
+    hidden: npt.NDArray[np.bool_] | None = None,
+    progress: Progress = silent,
+    device: str = "cpu",
+) -> Quality:
+    """`measure` of two videos that come in batches: pairs of (reference, test), uint8 ``[B, H, W, 3]``.
+
+    There must be one pair or more, all of one size. Raises `UserError` where the two of a pair do not fit.
+    """
     errors: list[float] = []
     similarities: list[float] = []
     hidden_errors: list[float] = []
-    for start in range(0, frames, batch):
-        left, right = reference[start : start + batch], test[start : start + batch]
+    missing: str | None = None
+    for left, right in pairs:
         errors += metrics.mse(left, right).tolist()
         if hidden is not None:
             # Rows of hidden pixels, as frames one pixel high.
             hidden_errors += metrics.mse(left[:, hidden][:, None], right[:, hidden][:, None]).tolist()
+        missing = metrics.ms_ssim_missing(*left.shape[1:3])
         if missing is None:
             values = metrics.ms_ssim(left, right, device=device)
             assert values is not None

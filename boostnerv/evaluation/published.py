@@ -17,6 +17,7 @@ from typing import Any
 
 from boostnerv.errors import UserError
 from boostnerv.evaluation.points import Point, Value, without_seed
+from boostnerv.evaluation.text import aligned, number
 
 AVERAGE = "Average"
 """What the mean over the seven videos is called where a video's name would stand."""
@@ -150,16 +151,7 @@ def compare(points: Sequence[Point], planned: Iterable[tuple[str, str]] = ()) ->
 def comparison_text(rows: Sequence[Comparison], tolerance_db: float) -> str:
     """The comparison to read: a line a row, then what was compared."""
     lines = [_HEADINGS, *(_cells(row, tolerance_db) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEADINGS))]
-    text = [
-        "  ".join(
-            # Names to the left, numbers to the right.
-            cell.ljust(width) if column in (0, 1, 7) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([*text, _conclusion(rows, tolerance_db)])
+    return "\n".join([*aligned(lines, (0, 1, 7)), _conclusion(rows, tolerance_db)])
 
 
 def _comparison(group: Sequence[Point]) -> Comparison:
@@ -194,17 +186,13 @@ def _cells(row: Comparison, tolerance_db: float) -> tuple[str, ...]:
     return (
         row.video,
         row.run,
-        _text(row.params_m, ".2f"),
-        _text(None if theirs is None else theirs.params_m, ".2f"),
-        _text(row.ours_db, ".2f"),
-        _text(None if theirs is None else theirs.psnr_db, ".2f"),
-        _text(row.difference_db, "+.2f"),
+        number(row.params_m, ".2f"),
+        number(None if theirs is None else theirs.params_m, ".2f"),
+        number(row.ours_db, ".2f"),
+        number(None if theirs is None else theirs.psnr_db, ".2f"),
+        number(row.difference_db, "+.2f"),
         row.verdict(tolerance_db),
     )
-
-
-def _text(value: float | None, form: str) -> str:
-    return "–" if value is None else f"{value:{form}}"
 
 
 def _conclusion(rows: Sequence[Comparison], tolerance_db: float) -> str:

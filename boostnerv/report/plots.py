@@ -1,5 +1,7 @@
 """Figures from points.csv and train.jsonl: quality over rate or size, and training curves, as SVG and PNG.
 
+A comparison of files is drawn alike, a point a file.
+
 Where nothing of a video's models was coded, quality stands over their parameters. Anchors have none: they are left
 out, and the figure says so. A line across at an anchor's quality would say nothing, as any quality can be had at
 some rate.
@@ -18,7 +20,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -36,9 +38,13 @@ from boostnerv.evaluation.points import Point
 from boostnerv.report.names import FILE_PARTS, MEAN_NAME
 from boostnerv.report.summaries import Summary, by_video, count_text, curves, over_seeds, over_videos, size_text
 
+if TYPE_CHECKING:
+    from boostnerv.evaluation.compare import Row
+
 # Without their yellow, which white paper swallows. Seven colours and eight markers make 56 pairs.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+FIGURE_SUFFIXES = (".png", ".svg")
 LOG_ABOVE_RATIO = 8.0
 """Rates, or sizes, that span more than this are drawn on a logarithmic axis."""
 
@@ -138,17 +144,23 @@ def plot_training(logs: Mapping[str, str | Path], path: str | Path) -> tuple[Pat
         return _save(training_curves(histories), Path(path).with_suffix(""))
 
 
+def plot_comparison(rows: Sequence[Row], title: str, path: str | Path) -> None:
+    """Write PSNR over rate, one labelled point a row, as `path`: SVG or PNG by its suffix."""
+    with matplotlib.rc_context(_STYLE):
+        _save_as(comparison_figure(rows, title), Path(path))
+
+
 def curve_looks(summaries: Sequence[Summary]) -> dict[str, Look]:
     """Colour, marker and line of every curve, the same in all figures of an experiment."""
     kinds = {name: group[0].kind for name, group in curves(summaries).items()}
     return {
-        name: Look(
-            colour=COLOURS[index % len(COLOURS)],
-            marker=MARKERS[index % len(MARKERS)],
-            line="-" if kinds[name] == "model" else "--",
-        )
+        name: _look(index, "-" if kinds[name] == "model" else "--")
         for index, name in enumerate(sorted(kinds, key=lambda name: (kinds[name] != "model", name)))
     }
+
+
+def _look(index: int, line: str) -> Look:
+    return Look(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], line)
 
 
 # --- quality over rate or size ------------------------------------------------------------------------------
@@ -221,7 +233,7 @@ def _scale(axes: Axes, across: Across, places: Sequence[float]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _empty(figure: Figure, axes: Axes, metric: str, across: Across, measured: Sequence[Summary]) -> Figure:
+def _empty(figure: Figure, axes: Axes, metric: str, across: Across, measured: Sequence[object]) -> Figure:
     why = f"no point has {across.name if measured else _AXES[metric]}"
     if metric == "ms_ssim" and not measured:
         why += f":\nit needs {MS_SSIM_SMALLEST_SIDE} pixels or more on both sides"
@@ -250,6 +262,16 @@ class _Scene:
     labels: list[Bbox]
 
 
+@dataclass(frozen=True)
+class _Label:
+    """What is written beside a point of the axes, whose value has a standard deviation where it is a mean."""
+
+    text: str
+    point: tuple[float, float]
+    colour: str
+    spread: float | None = None
+
+
 def _label_points(
     figure: Figure,
     axes: Axes,
@@ -258,35 +280,49 @@ def _label_points(
     across: Across,
     looks: Mapping[str, Look],
 ) -> None:
-    """Write each point's label beside it, clear of markers and other labels and of lines where possible.
+    """Write each point's label beside it, clear of its curves as well where possible."""
+    labels = [
+        _Label(
+            across.label(summary),
+            (across.of(summary), summary.value(metric)),
+            looks[summary.curve].colour,
+            summary.std[metric],
+        )
+        for summary in sorted(summaries, key=lambda summary: (across.of(summary), summary.curve))
+    ]
+    lines = [[(across.of(summary), summary.value(metric)) for summary in group] for group in curves(summaries).values()]
+    _write_labels(figure, axes, labels, lines, "file-size" if across is RATE else "parameters")
 
-    Places are chosen one after the other from left to right, each the cheapest of those that are left.
+
+def _write_labels(
+    figure: Figure,
+    axes: Axes,
+    labels: Sequence[_Label],
+    lines: Sequence[Sequence[tuple[float, float]]],
+    gid: str,
+) -> None:
+    """Write labels clear of markers and each other, and of `lines` (points of the axes) where possible.
+
+    Places are chosen one after the other in the order given, each the cheapest of those that are left.
     """
     figure.draw_without_rendering()  # fixes the layout, in which places are measured
     figure.set_layout_engine("none")
     pixels_per_point = figure.dpi / 72.0
-    points = {id(summary): (across.of(summary), summary.value(metric)) for summary in summaries}
-    places = {key: _place(axes, point) for key, point in points.items()}
     scene = _Scene(
         frame=axes.get_window_extent(),
-        markers=[
-            box
-            for summary in summaries
-            for box in _marker_boxes(axes, points[id(summary)], summary.std[metric], pixels_per_point)
-        ],
-        lines=_line_samples(summaries, places),
+        markers=[box for label in labels for box in _marker_boxes(axes, label.point, label.spread, pixels_per_point)],
+        lines=[sample for line in lines for sample in _line_samples([_place(axes, point) for point in line])],
         labels=[],
     )
-    for summary in sorted(summaries, key=lambda summary: (across.of(summary), summary.curve)):
-        text = across.label(summary)
-        size = _text_size(figure, text)
-        offset, distance = _best_offset(places[id(summary)], size, scene, pixels_per_point)
-        scene.labels.append(_label_box(places[id(summary)], offset, size))
-        colour = _darker(looks[summary.curve].colour)
+    for label in labels:
+        place, size = _place(axes, label.point), _text_size(figure, label.text)
+        offset, distance = _best_offset(place, size, scene, pixels_per_point)
+        scene.labels.append(_label_box(place, offset, size))
+        colour = _darker(label.colour)
         leader = {"arrowstyle": "-", "lw": 0.5, "color": colour, "shrinkA": 0.0, "shrinkB": 3.0}
         axes.annotate(
-            text,
-            points[id(summary)],
+            label.text,
+            label.point,
             xytext=(offset[0] / pixels_per_point, offset[1] / pixels_per_point),
             textcoords="offset points",
             fontsize=_LABEL_POINTS,
@@ -294,7 +330,7 @@ def _label_points(
             ha="center",
             va="center",
             arrowprops=leader if distance >= _LEADER_FROM else None,
-            gid="file-size" if across is RATE else "parameters",
+            gid=gid,
         )
 
 
@@ -323,15 +359,13 @@ def _darker(colour: str) -> str:
     return to_hex((0.75 * red, 0.75 * green, 0.75 * blue))
 
 
-def _line_samples(summaries: Sequence[Summary], places: Mapping[int, tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points on all curves, three pixels or so apart."""
+def _line_samples(ends: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points on a line through `ends`, three pixels or so apart."""
     samples: list[tuple[float, float]] = []
-    for group in curves(summaries).values():
-        ends = [places[id(summary)] for summary in group]
-        for start, end in itertools.pairwise(ends):
-            steps = max(2, round(math.dist(start, end) / 3.0))
-            xs, ys = np.linspace(start[0], end[0], steps), np.linspace(start[1], end[1], steps)
-            samples += list(zip(xs.tolist(), ys.tolist(), strict=True))
+    for start, end in itertools.pairwise(ends):
+        steps = max(2, round(math.dist(start, end) / 3.0))
+        xs, ys = np.linspace(start[0], end[0], steps), np.linspace(start[1], end[1], steps)
+        samples += list(zip(xs.tolist(), ys.tolist(), strict=True))
     return samples
 
 
@@ -370,6 +404,38 @@ def _cost(box: Bbox, scene: _Scene) -> float:
 def _label_box(place: tuple[float, float], offset: tuple[float, float], size: tuple[float, float]) -> Bbox:
     x, y = place[0] + offset[0], place[1] + offset[1]
     return Bbox([(x - size[0] / 2 - 1, y - size[1] / 2 - 1), (x + size[0] / 2 + 1, y + size[1] / 2 + 1)])
+
+
+# --- comparison of files ------------------------------------------------------------------------------------
+
+
+def comparison_figure(rows: Sequence[Row], title: str) -> Figure:
+    """PSNR over bits per pixel: a point a file with its name, a colour and a marker a codec.
+
+    Files have nothing in common but their codec, so that no line joins them. Those without a rate are named below.
+    """
+    figure, axes = _new_figure()
+    places = {row.name: (row.bpp, row.measured.psnr_db) for row in rows if row.bpp is not None}
+    left_out = [row.name for row in rows if row.bpp is None]
+    axes.set_title(textwrap.fill(title, 80))
+    axes.set_xlabel(f"{RATE.name} ({RATE.unit_name})")
+    axes.set_ylabel(_AXES["psnr_db"])
+    if not places:
+        return _empty(figure, axes, "psnr_db", RATE, rows)
+    shown = [row for row in rows if row.name in places]
+    codecs = sorted({(row.kind != "bnv", row.codec) for row in shown})
+    looks = {codec: _look(index, "") for index, (_, codec) in enumerate(codecs)}
+    for codec, look in looks.items():
+        xs, ys = zip(*(places[row.name] for row in shown if row.codec == codec), strict=True)
+        axes.plot(xs, ys, look.marker, color=look.colour, label=codec, gid=f"curve-{codec}")
+    _scale(axes, RATE, [rate for rate, _ in places.values()])
+    if left_out:
+        axes.set_xlabel(axes.get_xlabel() + _note(f"not shown, without {RATE.name}: {', '.join(left_out)}"))
+    axes.margins(x=0.15, y=0.15)
+    figure.legend(loc="outside upper right", ncols=_legend_columns(looks))
+    labels = [_Label(row.name, places[row.name], looks[row.codec].colour) for row in shown]
+    _write_labels(figure, axes, sorted(labels, key=lambda label: label.point), [], "file-name")
+    return figure
 
 
 # --- training -----------------------------------------------------------------------------------------------
@@ -476,11 +542,15 @@ def _new_figure() -> tuple[Figure, Axes]:
 
 def _save(figure: Figure, stem: Path) -> tuple[Path, ...]:
     """Write STEM.svg and STEM.png; neither has the date in it."""
+    written = tuple(stem.with_name(f"{stem.name}.{suffix}") for suffix in ("svg", "png"))
+    for path in written:
+        _save_as(figure, path)
+    return written
+
+
+def _save_as(figure: Figure, path: Path) -> None:
+    """Write the format that the suffix of `path` names, one of `FIGURE_SUFFIXES`."""
     FigureCanvasAgg(figure)
-    written = []
-    for suffix, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-        path = stem.with_name(f"{stem.name}.{suffix}")
-        with files.final(path) as temporary:
-            figure.savefig(temporary, format=suffix, dpi=_DPI, metadata=metadata)
-        written.append(path)
-    return tuple(written)
+    metadata: Any = {".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
+    with files.final(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=_DPI, metadata=metadata)

@@ -130,6 +130,13 @@ class Process:
         assert self.popen.stdout is not None
         return self.popen.stdout
 
+    def feed(self, chunks: Iterable[bytes | memoryview]) -> None:
+        """Write `chunks` to ``pipe:0`` and close it; ends early where ffmpeg gave up, of which `finish` tells."""
+        assert self.popen.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self.popen.stdin as pipe:
+            for chunk in chunks:
+                pipe.write(chunk)
+
     def finish(self) -> None:
         """Wait for the end; raises `FfmpegError` where ffmpeg failed."""
         code = self.popen.wait()
@@ -139,13 +146,16 @@ class Process:
 
 
 @contextlib.contextmanager
-def running(graph: Graph, on_line: Callable[[str], None] | None = None) -> Iterator[Process]:
+def running(
+    graph: Graph, on_line: Callable[[str], None] | None = None, *, from_pipe: bool = False
+) -> Iterator[Process]:
     """Start `graph`, whose output goes to ``pipe:1``; leaving the block stops what still runs.
 
-    `on_line` gets every line of the log, from another thread.
+    `on_line` gets every line of the log, from another thread. With `from_pipe`, the process waits to be fed.
     """
     command = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
-    popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    stdin = subprocess.PIPE if from_pipe else subprocess.DEVNULL
+    popen = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     log = Log()
     reader = threading.Thread(target=_drain, args=(popen.stderr, log, on_line), daemon=True)
     reader.start()
@@ -156,6 +166,9 @@ def running(graph: Graph, on_line: Callable[[str], None] | None = None) -> Itera
             popen.kill()
         assert popen.stdout is not None
         assert popen.stderr is not None
+        if popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                popen.stdin.close()
         popen.stdout.close()
         popen.wait()
         reader.join()
@@ -194,7 +207,7 @@ def local_input(path: str | os.PathLike[str], **options: Any) -> Graph:
 
 
 def input_from_pipe(**options: Any) -> Graph:
-    """An input that `run` feeds with its `stdin`."""
+    """An input that `run` feeds with its `stdin`, or `Process.feed` piece by piece."""
     return ffmpeg.input("pipe:0", **options)
 
 

@@ -14,6 +14,8 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from boostnerv.errors import UserError
+from boostnerv.evaluation.compare import Row
+from boostnerv.evaluation.measure import Quality
 from boostnerv.report import plots
 from boostnerv.report.names import figure_files
 from boostnerv.report.summaries import over_seeds, over_videos, size_text
@@ -302,3 +304,61 @@ def test_the_legend_of_trainings_stays_inside_the_figure(label: str) -> None:
     assert box.x0 >= 0
     assert box.x1 <= figure.bbox.width
     assert figure.axes[1].get_yscale() == "log"  # losses of five magnitudes
+
+
+# --- comparison of files ----------------------------------------------------------------------------------------
+
+
+def row(name: str, codec: str, bpp: float | None, psnr_db: float) -> Row:
+    kind = "bnv" if name.endswith(".bnv") else "video"
+    measured = Quality((psnr_db,) * 8, None, psnr_db, psnr_db, None, "too small")
+    file_bytes = None if bpp is None else round(bpp * 1000)
+    return Row(name, kind, codec, 8, 20, 50, file_bytes, bpp, measured)
+
+
+ROWS = [
+    row("x264-crf-18.mp4", "h264", 0.9, 41.0),
+    row("x264-crf-28.mp4", "h264", 0.3, 35.0),
+    row("x265-crf-28.mkv", "hevc", 0.29, 35.1),
+    row("hnerv-boost-0.27M-s1/video.bnv", "hnerv-boost", 0.31, 34.9),
+    row("hnerv-boost-3M-with-a-long-name-of-its-run/video.bnv", "hnerv-boost", 1.0, 38.0),
+    row("frames", "png", None, 50.0),
+]
+
+
+def test_every_file_is_a_point_with_its_name(tmp_path: Path) -> None:
+    plots.plot_comparison(ROWS, "clip.mp4: 8 frames of 20×50", tmp_path / "figure.svg")
+    plots.plot_comparison(ROWS, "clip.mp4: 8 frames of 20×50", tmp_path / "figure.png")
+    plots.plot_comparison(ROWS, "clip.mp4: 8 frames of 20×50", tmp_path / "again.svg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.svg", "figure.png", "figure.svg"]
+    assert (tmp_path / "again.svg").read_bytes() == (tmp_path / "figure.svg").read_bytes()
+    assert (tmp_path / "figure.png").read_bytes().startswith(PNG)
+    found = texts(tmp_path / "figure.svg")
+    assert [found.count(shown.name) for shown in ROWS] == [1, 1, 1, 1, 1, 0]
+    assert {"clip.mp4: 8 frames of 20×50", "PSNR (dB)", "not shown, without rate: frames"} <= set(found)
+    assert {"hnerv-boost", "h264", "hevc"} <= set(found)
+    assert "png" not in found
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_names_of_files_are_clear_of_each_other_and_of_the_border(count: int) -> None:
+    with matplotlib.rc_context(plots._STYLE):
+        figure = plots.comparison_figure(ROWS[:count], "clip")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert len(boxes) == count
+    assert not any(left.overlaps(right) for left, right in itertools.combinations(boxes, 2))
+    for box in boxes:
+        assert axes.bbox.x0 <= box.x0
+        assert box.x1 <= axes.bbox.x1
+        assert axes.bbox.y0 <= box.y0
+        assert box.y1 <= axes.bbox.y1
+    points = {tuple(point) for line in axes.lines for point in line.get_xydata().tolist()}
+    assert points == {(shown.bpp, shown.measured.psnr_db) for shown in ROWS[:count]}
+    assert all(line.get_linestyle() == "None" for line in axes.lines)
+
+
+def test_files_without_rates_are_no_points() -> None:
+    axes = plots.comparison_figure(ROWS[-1:], "clip").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["no point has rate"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,23 @@ def test_failures_carry_the_reason() -> None:
     graph = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="gray", video_size=(2, 2))
     done = ffmpeg.run(graph.output("pipe:1", format="rawvideo", pix_fmt="rgb24"), b"\0\1\2\3")
     assert len(done.stdout) == 12
+
+
+def test_a_process_is_fed_piece_by_piece() -> None:
+    source = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="gray", video_size=(2, 2))
+    with ffmpeg.running(source.output("pipe:1", format="rawvideo", pix_fmt="gray"), from_pipe=True) as process:
+        process.feed([b"\0\1", memoryview(b"\2\3"), b"\4\5\6\7"])
+        assert process.stdout.read() == bytes(range(8))
+        process.finish()
+    with ffmpeg.running(source.output("pipe:1", format="null"), from_pipe=True) as process:
+        pass  # left without being fed: it is stopped
+    assert process.popen.returncode
+
+
+def test_a_process_that_gave_up_is_not_fed_on() -> None:
+    source = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="gray", video_size=(2, 2))
+    graph = source.output("pipe:1", format="null", vf="no-such-filter")
+    with ffmpeg.running(graph, from_pipe=True) as process:
+        process.feed(itertools.repeat(bytes(4096)))
+        with pytest.raises(ffmpeg.FfmpegError, match="no-such-filter"):
+            process.finish()

@@ -1,0 +1,279 @@
+"""Any files against the video they were made from, measured again from the files alone.
+
+Reference and test are decoded side by side, a few frames at a time, so that memory does not grow with their length.
+All become 8-bit RGB as frames are extracted: ffmpeg's default conversion, nothing cropped or scaled.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from boostnerv import files
+from boostnerv.codec.decoder import VideoFile
+from boostnerv.config import Preparation
+from boostnerv.errors import UserError
+from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure_pairs
+from boostnerv.evaluation.metrics import Frames
+from boostnerv.evaluation.text import aligned, number
+from boostnerv.progress import Progress, silent
+from boostnerv.video.frames import open_frames
+from boostnerv.video.source import open_source
+
+OUTPUT_SUFFIXES = (".csv", ".json")
+"""What `write_rows` writes."""
+
+_BATCH_FRAMES = 4
+_HEADINGS = ("file", "kind", "codec", "frames", "bytes", "bit/pixel", "PSNR (dB)", "of mean MSE (dB)", "MS-SSIM")
+
+
+@dataclass(frozen=True)
+class Video:
+    """An opened video: `frames` begins to read it anew, uint8 RGB ``[height, width, 3]`` one by one.
+
+    `expected` is how many frames come, None where only reading can tell. `file_bytes` is None where the frames are
+    no coded file, as in a folder of images.
+    """
+
+    path: Path
+    kind: Literal["bnv", "video", "folder", "frames"]
+    codec: str
+    height: int
+    width: int
+    expected: int | None
+    file_bytes: int | None
+    frames: Callable[[], Generator[Frames]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of one file; `file_bytes` and `bpp` are None where it has no rate."""
+
+    name: str
+    kind: str
+    codec: str
+    frames: int
+    height: int
+    width: int
+    file_bytes: int | None
+    bpp: float | None
+    measured: Quality
+
+    def record(self) -> dict[str, Any]:
+        """The row for programs, flat, under the names of the columns of points.csv."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "measured"}
+        return values | self.measured.summary()
+
+
+def open_video(path: str | Path, device: str = "cpu") -> Video:
+    """Open a ``.bnv`` file, a video file, a folder of images, or frames (a manifest ``.json``, or ``.npy``).
+
+    `device` is where the network of a ``.bnv`` file is run. Raises `UserError` for anything else.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".bnv":
+        return _open_bnv(path, device)
+    return _open_frames(path) if suffix in (".json", ".npy") else _open_source(path)
+
+
+def check_fit(reference: Video, test: Video) -> None:
+    """Raise `UserError` where size or number of frames differ, as far as they are known before reading."""
+    lengths = {video.expected for video in (reference, test)} - {None}
+    if (reference.height, reference.width) != (test.height, test.width) or len(lengths) > 1:
+        raise _unequal(reference, reference.expected, test, test.expected)
+
+
+def compare(reference: Video, test: Video, name: str, *, device: str = "cpu", progress: Progress = silent) -> Row:
+    """Decode both and measure `test`; MS-SSIM is computed on `device`.
+
+    The rate counts all bytes of the file, container and sound included. Raises `UserError` where sizes or numbers of
+    frames differ, or a file is damaged.
+    """
+    check_fit(reference, test)
+    with closing(reference.frames()) as left, closing(test.frames()) as right:
+        measured = measure_pairs(_pairs(reference, left, test, right), device=device, progress=progress)
+    frames, file_bytes = len(measured.frame_psnr_db), test.file_bytes
+    return Row(
+        name=name,
+        kind=test.kind,
+        codec=test.codec,
+        frames=frames,
+        height=test.height,
+        width=test.width,
+        file_bytes=file_bytes,
+        bpp=None if file_bytes is None else bits_per_pixel(file_bytes, frames, test.height, test.width),
+        measured=measured,
+    )
+
+
+def short_names(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The name of each file, with as many folders before it as tell it from the others.
+
+    Raises `UserError` where a file is given twice.
+    """
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    for one, other in itertools.combinations(range(len(paths)), 2):
+        if parts[one] == parts[other]:
+            raise UserError(f"{paths[other]} is given twice; give each file once")
+    return tuple(_tail(own, [other for other in parts if other is not own]) for own in parts)
+
+
+def write_rows(rows: Sequence[Row], path: str | Path) -> None:
+    """Write the rows as JSON, or as CSV with a line a row and empty cells for None, by the suffix of `path`."""
+    records = [row.record() for row in rows]
+    if Path(path).suffix == ".json":
+        files.write_json(path, records)
+        return
+    text = io.StringIO()
+    table = csv.DictWriter(text, records[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(records)
+    files.write_text(path, text.getvalue())
+
+
+def rows_text(rows: Sequence[Row], reference: str) -> str:
+    """The rows to read: what they were compared with, a line a row, and why MS-SSIM is missing where it is."""
+    lines = [_HEADINGS, *map(_cells, rows)]
+    first = rows[0]
+    text = [f"{reference}: {first.frames} frames of {first.height}×{first.width}", *aligned(lines, (0, 1, 2))]
+    missing = first.measured.ms_ssim_missing
+    return "\n".join(text if missing is None else [*text, f"{missing}."])
+
+
+# --- opening ------------------------------------------------------------------------------------------------
+
+
+def _open_bnv(path: Path, device: str) -> Video:
+    file = VideoFile(path)
+
+    def frames() -> Generator[Frames]:
+        # Opened anew, so that a network lives no longer than its frames are read.
+        yield from VideoFile(path, device).frames()
+
+    return Video(
+        path=path,
+        kind="bnv",
+        codec=file.stream.header.architecture.name,
+        height=file.spec.height,
+        width=file.spec.width,
+        expected=len(file),
+        file_bytes=file.file_bytes,
+        frames=frames,
+    )
+
+
+def _open_source(path: Path) -> Video:
+    decoder = open_source(path, Preparation())
+
+    def frames() -> Generator[Frames]:
+        yield from open_source(path, Preparation()).frames()
+
+    is_folder = path.is_dir()
+    return Video(
+        path=path,
+        kind="folder" if is_folder else "video",
+        codec=decoder.info.codec,
+        height=decoder.geometry.height,
+        width=decoder.geometry.width,
+        expected=decoder.expected,
+        file_bytes=None if is_folder else path.stat().st_size,
+        frames=frames,
+    )
+
+
+def _open_frames(path: Path) -> Video:
+    pixels = open_frames(path).pixels if path.suffix.lower() == ".json" else _load(path)
+
+    def frames() -> Generator[Frames]:
+        yield from pixels
+
+    count, height, width, _ = pixels.shape
+    return Video(
+        path=path,
+        kind="frames",
+        codec="none",
+        height=height,
+        width=width,
+        expected=count,
+        file_bytes=None,
+        frames=frames,
+    )
+
+
+def _load(path: Path) -> Frames:
+    """Frames without a manifest, as `boostnerv decode` writes them."""
+    try:
+        pixels: Frames = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"there are no frames {path}; check the path") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"frames {path} cannot be opened (cut off or no .npy file); write them again") from error
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or not pixels.size:
+        raise UserError(
+            f"{path} holds {pixels.dtype} {list(pixels.shape)}, not frames, which are uint8 [T, H, W, 3]; give others"
+        )
+    return pixels
+
+
+# --- details ------------------------------------------------------------------------------------------------
+
+
+def _pairs(
+    reference: Video, left: Iterator[Frames], test: Video, right: Iterator[Frames]
+) -> Iterator[tuple[Frames, Frames]]:
+    """Batches ``[B, H, W, 3]`` of both until they end; raises `UserError` where one ends before the other."""
+    count = 0
+    while True:
+        of_reference, of_test = (list(itertools.islice(frames, _BATCH_FRAMES)) for frames in (left, right))
+        if len(of_reference) != len(of_test):
+            counts = [count + len(batch) + _left(rest) for batch, rest in ((of_reference, left), (of_test, right))]
+            raise _unequal(reference, counts[0], test, counts[1])
+        if not of_test:
+            return
+        yield np.stack(of_reference), np.stack(of_test)
+        count += len(of_test)
+
+
+def _left(frames: Iterator[Frames]) -> int:
+    return sum(1 for _ in frames)
+
+
+def _unequal(reference: Video, reference_frames: int | None, test: Video, test_frames: int | None) -> UserError:
+    return UserError(
+        f"{test.path} has {_size(test, test_frames)}, but the reference {reference.path} has "
+        f"{_size(reference, reference_frames)}; give the frames that it was made from"
+    )
+
+
+def _size(video: Video, count: int | None) -> str:
+    frames = "frames" if count is None else f"{count} frame{'' if count == 1 else 's'}"
+    return f"{frames} of {video.height}x{video.width}"
+
+
+def _tail(own: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
+    depth = next(depth for depth in range(1, len(own) + 1) if own[-depth:] not in [other[-depth:] for other in others])
+    return Path(*own[-depth:]).as_posix()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.kind,
+        row.codec,
+        str(row.frames),
+        number(row.file_bytes, ",d"),
+        number(row.bpp, ".4f"),
+        number(row.measured.psnr_db, ".2f"),
+        number(row.measured.psnr_of_mean_mse_db, ".2f"),
+        number(row.measured.ms_ssim, ".4f"),
+    )

@@ -1,0 +1,25 @@
+"""Tables as text, for terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+
+def aligned(lines: Sequence[Sequence[str]], to_the_left: Collection[int]) -> list[str]:
+    """Lines of cells with their columns below each other; names stand to the left, numbers to the right.
+
+    `to_the_left` are the indices of the columns of names. All lines have equally many cells.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in to_the_left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def number(value: float | None, form: str) -> str:
+    """A number in a format such as ``.2f``, or a dash where there is none."""
+    return "–" if value is None else f"{value:{form}}"

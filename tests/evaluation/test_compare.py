@@ -1,0 +1,201 @@
+"""Files against their reference: the same values as of arrays, whatever the container, and clear refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from boostnerv.errors import BitstreamError, UserError
+from boostnerv.evaluation.compare import Video, check_fit, compare, open_video, rows_text, short_names, write_rows
+from boostnerv.evaluation.measure import measure
+from boostnerv.evaluation.metrics import Frames
+from boostnerv.video.frames import write_frames
+from tests.evaluation.videos import counting, moving
+from tests.golden.streams import paths
+from tests.video.conftest import LOSSLESS, reference, write_clip
+
+BNV, BNV_FRAMES = paths("hnerv-boost", version=0)
+LOSSY = ("-c:v", "libx264", "-crf", "35", "-pix_fmt", "yuv420p")
+
+
+def write_images(folder: Path, pixels: Frames) -> Path:
+    folder.mkdir()
+    for index, frame in enumerate(pixels):
+        Image.fromarray(frame).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Frames:
+    return moving(6, 162, 176)
+
+
+@pytest.fixture(scope="module")
+def lossless(pixels: Frames, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("lossless") / "clip.mp4", pixels, *LOSSLESS)
+
+
+def test_a_lossless_file_equals_its_frames(pixels: Frames, lossless: Path, tmp_path: Path) -> None:
+    row = compare(open_video(write_images(tmp_path / "frames", pixels)), open_video(lossless), "clip.mp4")
+    assert (row.kind, row.codec, row.frames, row.height, row.width) == ("video", "h264", 6, 162, 176)
+    assert row.file_bytes == lossless.stat().st_size
+    assert row.bpp == pytest.approx(8 * row.file_bytes / (6 * 162 * 176))
+    assert row.measured.frame_psnr_db == (90.0,) * 6
+    assert (row.measured.psnr_db, row.measured.psnr_of_mean_mse_db, row.measured.ms_ssim) == (90.0, 90.0, 1.0)
+
+
+def test_a_lossy_file_has_the_quality_of_its_decoded_frames(pixels: Frames, lossless: Path, tmp_path: Path) -> None:
+    lossy = write_clip(tmp_path / "lossy.mkv", pixels, *LOSSY)
+    seen: list[int] = []
+    row = compare(open_video(lossless), open_video(lossy), "x", progress=lambda done, note="": seen.append(done))
+    assert row.measured == measure(pixels, reference(lossy, tmp_path / "png"))
+    assert 20 < row.measured.psnr_db < 50
+    assert seen == [4, 6]
+
+
+@pytest.mark.parametrize("name", ["hnerv-boost", "nerv-boost"])
+def test_a_coded_network_equals_its_own_frames(name: str, tmp_path: Path) -> None:
+    file, frames = paths(name, version=0)
+    row = compare(open_video(write_images(tmp_path / "frames", np.load(frames))), open_video(file), file.name)
+    assert (row.kind, row.codec, row.file_bytes) == ("bnv", name, file.stat().st_size)
+    assert row.measured.frame_psnr_db == (90.0,) * 4
+    assert row.measured.ms_ssim is None
+    assert row.record()["ms_ssim_missing"] == row.measured.ms_ssim_missing
+    assert "15x22" in str(row.measured.ms_ssim_missing)
+
+
+def test_frames_are_the_same_in_every_form(pixels: Frames, lossless: Path, tmp_path: Path) -> None:
+    write_frames(pixels, tmp_path / "x.npy", dataset="d", video="v")
+    images = write_images(tmp_path / "images", pixels)
+    test = open_video(write_clip(tmp_path / "lossy.mp4", pixels, *LOSSY))
+    forms = [tmp_path / "x.json", tmp_path / "x.npy", images, lossless]
+    assert len({compare(open_video(form), test, "lossy.mp4") for form in forms}) == 1
+
+
+def test_frames_without_a_file_have_no_rate(pixels: Frames, lossless: Path, tmp_path: Path) -> None:
+    changed = pixels.copy()
+    changed[2] ^= 1
+    np.save(tmp_path / "x.npy", changed)
+    for path, kind, codec in (
+        (write_images(tmp_path / "images", changed), "folder", "png"),
+        (tmp_path / "x.npy", "frames", "none"),
+    ):
+        row = compare(open_video(lossless), open_video(path), "x")
+        assert (row.kind, row.codec, row.file_bytes, row.bpp) == (kind, codec, None, None)
+        assert row.measured == measure(pixels, changed)
+
+
+def test_no_more_than_a_few_frames_are_read_ahead() -> None:
+    alive: dict[str, int] = {"left": 0, "right": 0}
+    apart: list[int] = []
+
+    def video(name: str) -> Video:
+        def frames() -> Generator[Frames]:
+            for frame in counting(11, 8, 8):
+                alive[name] += 1
+                apart.append(abs(alive["left"] - alive["right"]))
+                yield frame
+
+        return Video(Path(name), "video", "h264", 8, 8, None, 100, frames)
+
+    row = compare(video("left"), video("right"), "x")
+    assert (row.frames, max(apart)) == (11, 4)
+
+
+# --- what does not fit ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("first", "second"), [(9, 6), (6, 9), (8, 4), (1, 4)])
+def test_other_lengths_are_named_where_only_reading_tells(first: int, second: int, tmp_path: Path) -> None:
+    longer = counting(9, 16, 16)
+    one = open_video(write_clip(tmp_path / "one.mp4", longer[:first], *LOSSLESS))
+    other = open_video(write_clip(tmp_path / "other.mp4", longer[:second], *LOSSLESS))
+    assert one.expected is other.expected is None
+    frames = {1: "1 frame", **{count: f"{count} frames" for count in range(2, 10)}}
+    sentence = (
+        rf"other.mp4 has {frames[second]} of 16x16, but the reference .*one.mp4 has {frames[first]} of 16x16; give"
+    )
+    with pytest.raises(UserError, match=sentence):
+        compare(one, other, "x")
+
+
+def test_what_does_not_fit_is_known_before_a_frame_is_decoded(pixels: Frames, lossless: Path, tmp_path: Path) -> None:
+    def never() -> Generator[Frames]:
+        raise AssertionError("nothing is to be decoded")
+        yield
+
+    six, four = (Video(Path(str(n)), "bnv", "nerv", 8, 8, n, 9, never) for n in (6, 4))
+    with pytest.raises(UserError, match="4 has 4 frames of 8x8, but the reference 6 has 6 frames of 8x8; give"):
+        compare(six, four, "x")
+    with pytest.raises(UserError, match=r"hnerv-boost.bnv has 4 frames of 15x22, but .*mp4 has frames of 162x176"):
+        check_fit(open_video(lossless), open_video(BNV))
+    check_fit(open_video(BNV_FRAMES), open_video(BNV))
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    damaged = bytearray(BNV.read_bytes())
+    damaged[-10] ^= 4
+    (tmp_path / "damaged.bnv").write_bytes(damaged)
+    with pytest.raises(BitstreamError, match="damaged"):
+        open_video(tmp_path / "damaged.bnv")
+    np.save(tmp_path / "grey.npy", np.zeros((2, 4, 4), np.uint8))
+    (tmp_path / "cut.npy").write_bytes(BNV_FRAMES.read_bytes()[:200])
+    (tmp_path / "empty").mkdir()
+    for name, sentence in {
+        "none.bnv": "cannot read .*none.bnv",
+        "none.mp4": "no video file .*none.mp4",
+        "none.npy": "no frames .*none.npy; check the path",
+        "none.json": "none.json does not exist",
+        "grey.npy": r"grey.npy holds uint8 \[2, 4, 4\], not frames",
+        "cut.npy": "cut.npy cannot be opened",
+        "empty": "empty holds no image",
+        "x.txt": "x.txt has no extension of a video",
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            open_video(tmp_path / name)
+
+
+# --- rows -----------------------------------------------------------------------------------------------------
+
+
+def test_names_tell_files_apart() -> None:
+    assert short_names([Path("a/video.bnv"), Path("b/video.bnv"), Path("b/x.mp4")]) == (
+        "a/video.bnv",
+        "b/video.bnv",
+        "x.mp4",
+    )
+    assert short_names([Path("video.bnv"), Path("/video.bnv")])[1] == "/video.bnv"
+    assert short_names([Path("a/1/v"), Path("b/1/v"), Path("b/2/v")]) == ("a/1/v", "b/1/v", "2/v")
+    with pytest.raises(UserError, match=r"a/\.\./x.mp4 is given twice"):
+        short_names([Path("x.mp4"), Path("y.mp4"), Path("a/../x.mp4")])
+
+
+def test_rows_are_written_for_programs_and_people(tmp_path: Path) -> None:
+    frames = open_video(BNV_FRAMES)
+    rows = [compare(frames, open_video(BNV), "v.bnv"), compare(frames, frames, "frames, as they are")]
+    write_rows(rows, tmp_path / "rows.json")
+    write_rows(rows, tmp_path / "rows.csv")
+    records = json.loads((tmp_path / "rows.json").read_text())
+    assert records == [row.record() for row in rows]
+    assert records[0]["file_bytes"] == BNV.stat().st_size
+    with open(tmp_path / "rows.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [list(line) for line in lines] == [list(rows[0].record())] * 2
+    for line, record in zip(lines, records, strict=True):
+        assert line == {name: "" if value is None else str(value) for name, value in record.items()}
+    text = rows_text(rows, "the reference").splitlines()
+    assert text[0] == "the reference: 4 frames of 15×22"
+    assert text[1].split("  ")[0] == "file"
+    assert text[2].split() == [
+        *("v.bnv", "bnv", "hnerv-boost", "4", f"{BNV.stat().st_size:,}", f"{rows[0].bpp:.4f}", "90.00", "90.00", "–")
+    ]
+    assert text[3].split()[-6:] == ["4", "–", "–", "90.00", "90.00", "–"]
+    assert len({len(line) for line in text[2:4]}) == 1
+    assert text[4].startswith("MS-SSIM needs 161 pixels")
+    assert text[4].endswith("15x22.")
