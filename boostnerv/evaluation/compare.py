@@ -163,9 +163,9 @@ def _open_bnv(path: Path, device: str) -> Video:
     return Video(
         path=path,
         kind="bnv",
-        codec=file.stream.header.architecture.name,
-        height=file.spec.height,
-        width=file.spec.width,
+        codec=file.stream.segments[0].architecture.name,
+        height=file.height,
+        width=file.width,
         expected=len(file),
         file_bytes=file.file_bytes,
         frames=frames,
