@@ -323,6 +323,17 @@ class Finetuning(_Optimisation):
     )
     weight_bits: int = Field(default=8, ge=2, le=16, description="Initial step: range / (2^bits - 1).")
     embedding_bits: int = Field(default=8, ge=2, le=16, description="The same for frame embeddings.")
+    rate_control: Literal["target", "published"] = Field(
+        default="target",
+        description="Scale the quantiser steps until the file has target_bits a parameter; or leave them as trained.",
+    )
+    entropy_model: Literal["auto", "gaussian", "gaussian-channel", "laplace", "temporal"] = Field(
+        default="auto", description="Entropy model of the file; auto takes what is smallest, tensor by tensor."
+    )
+    embedding_rate: Literal["gaussian", "temporal"] = Field(
+        default="gaussian",
+        description="Frame embeddings in the rate: a Gaussian a frame as published, or their temporal prediction.",
+    )
     weight_quantizer: Literal["scale", "lsq"] = Field(
         default="scale", description="How weights become codes; lsq clamps them to weight_bits."
     )

@@ -42,6 +42,7 @@ _UNITS_PER_SIGMA = 16  # locations of tensors and frames: sixteenths of the scal
 _UNITS_PER_SIGMA_OF_CHANNEL = 4  # fewer codes, fewer digits
 _UNITS_PER_CODE = 4  # locations of positions: quarters of a code
 _SLOPE_UNITS = 16  # slopes are sixteenths in [−1, 1]
+_BY_POSITION, _BY_CHANNEL = (0,), (0, 2, 3)  # axes of embeddings that share a value
 _LARGEST_INDEX = (1 << 15) - 1
 
 
@@ -217,8 +218,8 @@ class Temporal:
     roles: tuple[Role, ...] = ("embeddings",)
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
-        fine, coarse = (0,), (0, 2, 3)
-        return [_fit_temporal(codes, group, first, later) for first in (coarse, fine) for later in (coarse, fine)]
+        units = (_BY_CHANNEL, _BY_POSITION)
+        return [_fit_temporal(codes, group, first, later) for first in units for later in units]
 
     def read(self, reader: SymbolReader, shape: tuple[int, ...], role: Role) -> Parameters:
         by_position = reader.integer(2), reader.integer(2)
@@ -252,7 +253,7 @@ class TemporalParameters:
 
     def encode(self, writer: SymbolWriter, codes: Codes, first: int, reach: int) -> None:
         for index in range(len(codes)):
-            mean, sigma = self._expected(codes[index - 1 : index])
+            mean, sigma = self.expected(codes[index - 1 : index])
             shape = codes[index : index + 1].shape
             mean, sigma = np.broadcast_to(mean, shape), np.broadcast_to(sigma, shape)
             _encode(writer, "gaussian", codes[index : index + 1], mean, sigma, reach)
@@ -261,18 +262,27 @@ class TemporalParameters:
         codes = np.empty(shape, dtype=np.int32)
         one = (1, *shape[1:])
         for index in range(shape[0]):
-            mean, sigma = self._expected(codes[index - 1 : index])
+            mean, sigma = self.expected(codes[index - 1 : index])
             mean, sigma = np.broadcast_to(mean, one), np.broadcast_to(sigma, one)
             codes[index : index + 1] = _decode(reader, "gaussian", one, mean, sigma, reach)
         return codes
 
-    def _expected(self, before: Codes) -> tuple[Floats, Floats]:
+    def expected(self, before: Codes) -> tuple[Floats, Floats]:
         """Location and scale of a frame's codes, given those of the frame before ``[1, e, h, w]``, or ``[0, …]``."""
         mean = self.mean_index / _UNITS_PER_CODE
         if len(before) == 0:
             return mean, COARSE_SIGMA_GRID.decode(self.first_index)
         slope = self.slope_index / _SLOPE_UNITS
         return mean + slope * (before - mean), COARSE_SIGMA_GRID.decode(self.later_index)
+
+
+def temporal_process(codes: Codes, group: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """μ, σ₀, a and σ₁ of embedding codes ``[T, e, h, w]``, each ``[1, e, h, w]``: what training holds of the model."""
+    found = _fit_temporal(codes, group, _BY_CHANNEL, _BY_POSITION)
+    mean, first = found.expected(codes[:0])
+    slope, later = found.slope_index / _SLOPE_UNITS, COARSE_SIGMA_GRID.decode(found.later_index)
+    shape = codes[:1].shape
+    return tuple(np.broadcast_to(values, shape) for values in (mean, first, slope, later))  # type: ignore[return-value]
 
 
 def _fit_temporal(codes: Codes, group: int, first: tuple[int, ...], later: tuple[int, ...]) -> TemporalParameters:

@@ -80,6 +80,16 @@ class WeightQuantizers(nn.Module):
         """Push steps out of the band around zero, after an update."""
         _keep_away_from_zero(self.steps, self._finest)
 
+    @property
+    def least_scale(self) -> float:
+        """How much finer all steps may be made: not into the band around zero, and not where codes are clamped."""
+        return 1.0 if self._range is not None else float((self._finest / self.steps.detach().abs()).max())
+
+    @torch.no_grad()
+    def scale_steps(self, factor: float) -> None:
+        """Multiply all steps."""
+        self.steps.mul_(factor)
+
     def flatten(self, tensors: Iterable[Tensor]) -> Tensor:
         """Concatenate the tensors, in the order of `names`, to ``[P]``."""
         return torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -121,6 +131,16 @@ class EmbeddingQuantizer(nn.Module):
     def keep_away_from_zero(self) -> None:
         """Push the step out of the band around zero, after an update."""
         _keep_away_from_zero(self.step, self._finest)
+
+    @property
+    def least_scale(self) -> float:
+        """How much finer the step may be made: not into the band around zero, and not where codes are clamped."""
+        return 1.0 if self._range is not None else float(self._finest / self.step.detach().abs())
+
+    @torch.no_grad()
+    def scale_steps(self, factor: float) -> None:
+        """Multiply the step."""
+        self.step.mul_(factor)
 
     def codes(self, embeddings: Tensor) -> Tensor:
         """Unrounded codes, shape unchanged."""

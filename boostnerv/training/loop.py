@@ -87,6 +87,10 @@ def fit(
             progress(run.step)
             if batch == steps_per_epoch - 1:
                 record = run.close_epoch(epoch, rate, steps_per_epoch)
+                if run.step == total:
+                    run.keep_average()
+                if objective.after_epoch(epoch + 1, recipe.epochs):
+                    run.begin_average()
                 evaluated = (epoch + 1) % settings.eval_every_epochs == 0 or run.step == total
                 if evaluated:
                     with run.averaged():
@@ -113,7 +117,6 @@ def fit(
                     raise InterruptedBySignal(number, f"in epoch {epoch + 1} of {recipe.epochs}")
             if timer.due():
                 run.save()
-    run.keep_average()
     return run.records
 
 
@@ -192,6 +195,7 @@ class _Training:
         self._recipe = recipe
         self._leads = group.leads
         self._decay = recipe.ema_decay
+        self._kept = False  # whether the parameters are the averages for good
         self._average = None if self._decay is None else [p.detach().clone() for p in objective.parameters()]
 
     @property
@@ -251,20 +255,26 @@ class _Training:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the parameters are their moving averages, where there is one."""
-        if self._average is None:
+        if self._average is None or self._kept:
             yield
             return
         trained = [p.detach().clone() for p in self._objective.parameters()]
-        self.keep_average()
+        self._set(self._average)
         try:
             yield
         finally:
             self._set(trained)
 
     def keep_average(self) -> None:
-        """Make the moving averages the parameters, where there is one."""
+        """Make the moving averages the parameters for good, where there is one."""
         if self._average is not None:
             self._set(self._average)
+            self._kept = True
+
+    def begin_average(self) -> None:
+        """Begin the moving averages anew with the parameters as they are."""
+        if self._average is not None and not self._kept:
+            torch._foreach_copy_(self._average, [p.detach() for p in self._objective.parameters()])
 
     def save(self) -> None:
         """Write the state from which another process goes on."""
@@ -290,7 +300,7 @@ class _Training:
         }
 
     def _load(self, saved: dict[str, Any]) -> None:
-        self.step, self._sums = saved["step"], saved["sums"]
+        self.step, self._sums, self._kept = saved["step"], saved["sums"], False
         self._objective.load_state_dict(saved["objective"])
         self._optimizer.load_state_dict(saved["optimizer"])
         if self._average is not None:

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from boostnerv.codec.encoder import Quantized
+from boostnerv.codec.encoder import Quantized, encode
 from boostnerv.codec.entropy import frame_moments, gaussian_bits, segment_moments
+from boostnerv.codec.entropy_models import temporal_process
+from boostnerv.codec.payloads import DEFAULT_GROUP
 from boostnerv.codec.quantizers import EmbeddingQuantizer, WeightQuantizers, round_straight_through
 from boostnerv.config import Finetuning, Training
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
 from boostnerv.training.losses import frame_losses, psnr_db
+from boostnerv.training.rate_control import correction_due, step_scale
 from boostnerv.video.masks import hidden_pixels
 
 
@@ -90,6 +93,10 @@ class Objective(nn.Module):
 
     def after_step(self) -> None:
         """Called after each update of the parameters."""
+
+    def after_epoch(self, epoch: int, epochs: int) -> bool:
+        """Called after each epoch, counted from one; whether it changed the parameters."""
+        return False
 
     def summary(self) -> dict[str, float]:
         """Numbers of the task for the log, taken when the PSNR of all frames is."""
@@ -201,13 +208,16 @@ class EntropyMinimisation(Objective):
         )
         self._settings = settings
         embeddings = self.embeddings()
+        self.process = None
         self.embedding_quantizer = (
             None
             if embeddings is None
             else EmbeddingQuantizer(embeddings, settings.embedding_bits, settings.embedding_quantizer)
         )
-        parameters = int(self.weight_quantizers.counts.sum()) + model.spec.embedding_parameters
-        self._target_rate = settings.target_bits * parameters / (model.spec.height * model.spec.width)
+        if self.embedding_quantizer is not None and settings.embedding_rate == "temporal":
+            self.process = TemporalProcess(self._all_embedding_codes())
+        self._coded_numbers = int(self.weight_quantizers.counts.sum()) + model.spec.embedding_parameters
+        self._target_rate = settings.target_bits * self._coded_numbers / (model.spec.height * model.spec.width)
 
     def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         frames = self.video.batch(indices)
@@ -215,10 +225,11 @@ class EntropyMinimisation(Objective):
         embedding_codes = self._embedding_codes(frames)
         prediction = self._decode(indices, codes, embedding_codes)
         distortion = frame_losses(self._settings.loss, prediction, frames).mean()
-        noisy, noisy_embedding = add_noise(codes, noise), None
+        bits = self._weight_bits(add_noise(codes, noise), codes)
         if embedding_codes is not None:
-            noisy_embedding = add_noise(embedding_codes, noise)
-        rate = self._rate(noisy, codes, noisy_embedding, embedding_codes)
+            noisy = add_noise(embedding_codes, noise)
+            bits = bits + len(self.video) * self._embedding_bits(indices, noisy, embedding_codes).mean()
+        rate = bits / (self.model.spec.height * self.model.spec.width)
         # Compared on the device: the host never waits for the rate.
         active = (rate > self._target_rate).to(rate.dtype)
         return distortion + self._settings.lambda_rate * active * rate, prediction
@@ -234,13 +245,39 @@ class EntropyMinimisation(Objective):
             self.embedding_quantizer.keep_away_from_zero()
 
     @torch.no_grad()
+    def after_epoch(self, epoch: int, epochs: int) -> bool:
+        corrected = self._settings.rate_control == "target" and correction_due(epoch, epochs)
+        if corrected:
+            self._meet_target()
+        if self.process is not None:
+            self.process.fit(self._all_embedding_codes())
+        return corrected
+
+    def _meet_target(self) -> None:
+        quantizers = [q for q in (self.weight_quantizers, self.embedding_quantizer) if q is not None]
+        factor = step_scale(
+            self.quantized(),
+            self._settings.target_bits * self._coded_numbers,
+            self._file_bits,
+            smallest=min(1.0, max(quantizer.least_scale for quantizer in quantizers)),
+            parameters=self._coded_numbers,
+        )
+        for quantizer in quantizers:
+            quantizer.scale_steps(factor)
+
+    def _file_bits(self, quantized: Quantized) -> int:
+        """Size of the file that these would make."""
+        entry, spec, choice = self.model.architecture, self.model.spec, self._settings.entropy_model
+        return 8 * len(encode(entry, spec, quantized, fps=25.0, colour="ffmpeg-default", entropy_model=choice))
+
+    @torch.no_grad()
     def summary(self) -> dict[str, float]:
         """Estimated bits of the rounded codes, weights and embeddings apart."""
         codes = self._weight_codes()
         bits = {"estimated_weights_bits": float(self._weight_bits(torch.round(codes), codes))}
         if self.embedding_quantizer is not None:
-            codes = self.embedding_quantizer.codes(self._checked_embeddings())
-            bits["estimated_embedding_bits"] = float(_embedding_bits(torch.round(codes), codes).sum())
+            codes = self._all_embedding_codes()
+            bits["estimated_embedding_bits"] = float(_frame_bits(torch.round(codes), codes).sum())
         return bits
 
     @torch.no_grad()
@@ -295,19 +332,55 @@ class EntropyMinimisation(Objective):
         mean, sigma = segment_moments(codes, segment, self.weight_quantizers.counts)
         return gaussian_bits(values, mean[segment], sigma[segment]).sum()
 
-    def _rate(
-        self, values: Tensor, codes: Tensor, embedding_values: Tensor | None, embedding_codes: Tensor | None
-    ) -> Tensor:
-        bits = self._weight_bits(values, codes)
-        if embedding_values is not None and embedding_codes is not None:
-            bits = bits + len(self.video) * _embedding_bits(embedding_values, embedding_codes).mean()
-        return bits / (self.model.spec.height * self.model.spec.width)
+    def _embedding_bits(self, indices: Tensor, values: Tensor, codes: Tensor) -> Tensor:
+        """Bits of each frame's embedding ``[N]``."""
+        if self.process is None:
+            return _frame_bits(values, codes)
+        before = self._embedding_codes(self.video.batch((indices - 1).clamp_min(0)))
+        assert before is not None
+        return self.process.bits(indices, values, round_straight_through(before))
+
+    def _all_embedding_codes(self) -> Tensor:
+        assert self.embedding_quantizer is not None
+        return self.embedding_quantizer.codes(self._checked_embeddings()).detach()
 
 
-def _embedding_bits(values: Tensor, codes: Tensor) -> Tensor:
+def _frame_bits(values: Tensor, codes: Tensor) -> Tensor:
     """Bits of each frame ``[N]``, under the moments of its own unrounded codes."""
     mean, sigma = frame_moments(codes)
     return gaussian_bits(values.flatten(1), mean[:, None], sigma[:, None]).sum(1)
+
+
+class TemporalProcess(nn.Module):
+    """Codes of embeddings as the entropy model ``temporal`` codes them: as far as the frame before does not tell.
+
+    The process is fitted to the codes of all frames and held until it is fitted again.
+    """
+
+    mean: Tensor
+    first_sigma: Tensor
+    slope: Tensor
+    later_sigma: Tensor
+
+    def __init__(self, codes: Tensor) -> None:
+        super().__init__()
+        for name in ("mean", "first_sigma", "slope", "later_sigma"):
+            self.register_buffer(name, torch.zeros_like(codes[:1]))
+        self.fit(codes)
+
+    def fit(self, codes: Tensor) -> None:
+        """Fit the process to unrounded codes ``[T, e, h, w]``."""
+        found = temporal_process(torch.round(codes).to(torch.int32).cpu().numpy(), DEFAULT_GROUP)
+        for name, values in zip(("mean", "first_sigma", "slope", "later_sigma"), found, strict=True):
+            buffer: Tensor = getattr(self, name)
+            buffer.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+
+    def bits(self, indices: Tensor, values: Tensor, before: Tensor) -> Tensor:
+        """Bits ``[N]`` of the codes of frames, given the rounded ones of the frames before; all ``[N, e, h, w]``."""
+        starts = (indices % DEFAULT_GROUP == 0).view(-1, 1, 1, 1)
+        mean = torch.where(starts, self.mean, self.mean + self.slope * (before - self.mean))
+        sigma = torch.where(starts, self.first_sigma, self.later_sigma)
+        return gaussian_bits(values, mean, sigma).flatten(1).sum(1)
 
 
 def add_noise(codes: Tensor, noise: torch.Generator) -> Tensor:
