@@ -199,23 +199,23 @@ def encode(frames: Path, finetuned: Path, output: Path, report: Path, *, threads
 
 
 def decode(bitstream: Path, output: Path, report: Path | None, *, device: str, threads: int | None) -> dict[str, Any]:
-    """Decode a ``.bnv`` file, with nothing else at hand, into ``.npy`` uint8 ``[T, H, W, 3]``."""
+    """Decode a ``.bnv`` file, with nothing else at hand, into what the name of `output` says, e.g. ``.npy``."""
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.training.run import choose_device
 
     _limit_threads(threads)
     started = time.monotonic()
     video = VideoFile(bitstream, str(choose_device(device)))
-    shape = (len(video), video.spec.height, video.spec.width, 3)
-    decoded_sha256 = _write_decoded(video.frames(), shape, output)
+    spec = video.spec
+    decoded_sha256 = _write_decoded(video.frames(), spec, video.fps, output)
     decode_s = time.monotonic() - started
     result = {
         "decoded_sha256": decoded_sha256,
-        "frames": shape[0],
-        "height": shape[1],
-        "width": shape[2],
+        "frames": spec.frames,
+        "height": spec.height,
+        "width": spec.width,
         "decode_s": decode_s,
-        "decode_fps": shape[0] / decode_s,
+        "decode_fps": spec.frames / decode_s,
         "decode_device": device,
     }
     if report is not None:
@@ -503,20 +503,13 @@ def _steps(frames: int, recipe: Training | Finetuning) -> int:
     return recipe.epochs * -(-frames // recipe.batch_size)
 
 
-def _write_decoded(frames: Iterable[Any], shape: tuple[int, int, int, int], output: Path) -> str:
-    """Write decoded frames, uint8 ``[H, W, 3]`` each, as one ``.npy`` of `shape`; returns the SHA-256 of the pixels."""
-    import numpy as np
+def _write_decoded(frames: Iterable[Any], spec: Any, fps: float, output: Path) -> str:
+    """Write the decoded frames of a model of `spec` as `write_frames` does; returns the SHA-256 of the pixels."""
+    from boostnerv.video.writing import OutputVideo, write_frames
 
-    digest = hashlib.sha256()
-    shown = progress.shown("decode", shape[0], "frames")
-    with shown as show, files.final(output) as temporary, open(temporary, "wb") as file:
-        # Plain writes: on a full disk they raise an error, where a memory map would end the process.
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for index, frame in enumerate(frames):
-            file.write(frame.data)
-            digest.update(frame.data)
-            show(index + 1)
-    return digest.hexdigest()
+    video = OutputVideo(count=spec.frames, height=spec.height, width=spec.width, fps=fps)
+    with progress.shown("decode", spec.frames, "frames") as show:
+        return write_frames(frames, output, video, progress=show)
 
 
 def _limit_training_threads(threads: int | None, video: Any) -> None:
@@ -591,10 +584,10 @@ def _import_weights(file: Path, model: Any, epoch: int | None, left_out: int, ou
 
 def _import_frames(video: Any, output: Path) -> dict[str, Any]:
     from boostnerv.training.checkpoint import spec_fields
+    from boostnerv.video.images import DEFAULT_FPS
 
     spec = video.spec
-    shape = (spec.frames, spec.height, spec.width, 3)
-    decoded_sha256 = _write_decoded(video.frames(), shape, output)
+    decoded_sha256 = _write_decoded(video.frames(), spec, DEFAULT_FPS, output)
     return {"model": video.architecture.name, "spec": spec_fields(spec), "decoded_sha256": decoded_sha256}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,44 @@ def test_failures_carry_the_reason() -> None:
     graph = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="gray", video_size=(2, 2))
     done = ffmpeg.run(graph.output("pipe:1", format="rawvideo", pix_fmt="rgb24"), b"\0\1\2\3")
     assert len(done.stdout) == 12
+
+
+def grey_input() -> ffmpeg.Graph:
+    return ffmpeg.input_from_pipe(format="rawvideo", pixel_format="gray", video_size=(64, 64))
+
+
+def test_a_running_graph_is_fed_bit_by_bit(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 16 * 50
+    graph = grey_input().output(f"file:{tmp_path / 'out.raw'}", format="rawvideo", pix_fmt="gray")
+    with ffmpeg.running(graph, fed=True) as process:
+        for start in range(0, len(data), 5000):
+            process.feed(data[start : start + 5000])
+        process.finish()
+    assert (tmp_path / "out.raw").read_bytes() == data
+
+
+def test_feeding_an_ffmpeg_that_ended() -> None:
+    def feed(graph: ffmpeg.Graph) -> None:
+        with ffmpeg.running(graph, fed=True) as process:
+            for _ in range(10_000):
+                process.feed(bytes(4096))
+
+    with pytest.raises(ffmpeg.FfmpegError, match="it ended before it had read everything"):
+        feed(grey_input().output("pipe:1", format="null", vframes=1))
+    with pytest.raises(ffmpeg.FfmpegError, match="no-such-format"):
+        feed(grey_input().output("pipe:1", format="no-such-format"))
+
+
+def test_leaving_the_block_stops_a_graph_that_waits_for_input(tmp_path: Path) -> None:
+    graph = grey_input().output(f"file:{tmp_path / 'out.mkv'}")
+    with pytest.raises(KeyError), ffmpeg.running(graph, fed=True) as process:
+        process.feed(bytes(4096 * 40))
+        raise KeyError
+    assert process.popen.returncode is not None
+
+
+def test_a_full_disk_is_not_a_reason_of_ffmpeg() -> None:
+    graph = grey_input().output("file:/dev/full", format="rawvideo").overwrite_output()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        ffmpeg.run(graph, bytes(4096))
+    assert caught.value.errno == errno.ENOSPC
