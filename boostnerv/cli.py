@@ -7,6 +7,7 @@ Exit codes: 0, 1 when a check did not hold, 2 when the user's input is wrong (on
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,6 +120,10 @@ def encode(
     output: Output,
     model: Annotated[Path, typer.Option("--model", help="Fine-tuned checkpoint.")],
     report: Annotated[Path, typer.Option("--report", help="JSON to write.")],
+    entropy_model: Annotated[
+        str | None,
+        typer.Option(help="auto, gaussian, gaussian-channel, laplace, temporal; else as fine-tuned."),
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Code a fine-tuned model into a .bnv file.
@@ -127,24 +132,65 @@ def encode(
     """
     from boostnerv import steps
 
-    _print(steps.encode(frames, model, output, report, threads=threads))
+    _print(steps.encode(frames, model, output, report, threads=threads, entropy_model=entropy_model))
+
+
+@app.command("encode-after-training", rich_help_panel=_STEPS)
+def encode_after_training(
+    frames: Frames,
+    output: Output,
+    model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
+    report: Annotated[Path, typer.Option("--report", help="JSON to write.")],
+    settings: Settings = "{}",
+    threads: Threads = None,
+) -> None:
+    """Code a trained model into a .bnv file by the older pipeline.
+
+    Min-max quantisers and Huffman codes, as HNeRV published.
+    """
+    from boostnerv import steps
+    from boostnerv.config import PostTraining
+
+    job = _settings(PostTraining, settings)
+    _print(steps.encode_after_training(frames, model, job, output, report, threads=threads))
 
 
 @app.command(rich_help_panel=_STEPS)
 def decode(
     file: Annotated[Path, typer.Argument(help="The .bnv file.")],
-    output: Output,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help=".mp4, .mkv, .mov, .y4m, .npy, or a folder for PNG images.")
+    ],
     report: Annotated[Path | None, typer.Option("--report", help="JSON to write.")] = None,
+    frames: Annotated[str | None, typer.Option("--frames", help="Only these, e.g. 10:20 for 10 to 19.")] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Keep every bit in .mp4, .mkv and .mov.")] = False,
+    audio_from: Annotated[
+        Path | None, typer.Option("--audio-from", help="Video whose sound is copied into .mp4, .mkv or .mov.")
+    ] = None,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Larger batches; pixels may differ by a level from the encoder's.")
+    ] = False,
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Decode a .bnv file into RGB frames (.npy).
+    """Decode a .bnv file into a video, images or an array.
 
-    Nothing but the file is needed.
+    Nothing but the file is needed. Frames are the same whatever the number of threads.
     """
     from boostnerv import steps
 
-    _print(steps.decode(file, output, report, device=device, threads=threads))
+    found = steps.decode(
+        file,
+        output,
+        report,
+        device=device,
+        threads=threads,
+        frames=_range(frames),
+        exact=not fast,
+        lossless=lossless,
+        audio_from=audio_from,
+    )
+    _print(found)
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -156,9 +202,9 @@ def evaluate(
     encode_report: Annotated[Path, typer.Option(help="Report of encode.")],
     decode_report: Annotated[Path, typer.Option(help="Report of decode.")],
     train_log: Annotated[Path, typer.Option(help="Log of train.")],
-    finetune_log: Annotated[Path, typer.Option(help="Log of finetune.")],
     identity: Annotated[str, typer.Option(help="experiment, run, codec, size_label, seed as JSON.")],
     frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
+    finetune_log: Annotated[Path | None, typer.Option(help="Log of finetune, where there was one.")] = None,
     threads: Threads = None,
 ) -> None:
     """Measure a decoded file: PSNR, MS-SSIM, bits per pixel.
@@ -172,7 +218,7 @@ def evaluate(
         file,
         decoded,
         (encode_report, decode_report),
-        (train_log, finetune_log),
+        [log for log in (train_log, finetune_log) if log is not None],
         _json(identity, "--identity"),
         output,
         frames_csv,
@@ -437,6 +483,17 @@ def _json(text: str, option: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{option} is not valid JSON ({error}); correct it") from error
+
+
+def _range(text: str | None) -> range | None:
+    from boostnerv.errors import UserError
+
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]*):([0-9]*)", text)
+    if match is None:
+        raise UserError(f"--frames {text} is no range; write it as 10:20, 10: or :20")
+    return range(int(match[1] or 0), int(match[2]) if match[2] else sys.maxsize)
 
 
 def _strides(text: str | None) -> tuple[int, ...] | None:

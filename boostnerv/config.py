@@ -342,6 +342,13 @@ class Finetuning(_Optimisation):
     )
 
 
+class PostTraining(Closed):
+    """The older pipeline of HNeRV: trained weights quantised between their least and largest, Huffman codes."""
+
+    weight_bits: int = Field(default=8, ge=2, le=16, description="Bits of a weight.")
+    embedding_bits: int = Field(default=6, ge=2, le=16, description="Bits of a number in a frame embedding.")
+
+
 class ModelEntry(Closed):
     """A model of an experiment, at one or more sizes."""
 
@@ -365,6 +372,10 @@ class ModelEntry(Closed):
     training: dict[str, Any] = Field(default_factory=dict, description="Keys of training that differ for this model.")
     finetuning: dict[str, Any] = Field(
         default_factory=dict, description="Keys of finetuning that differ for this model."
+    )
+
+    post_training: PostTraining | None = Field(
+        default=None, description="Also code the model as trained by the older pipeline, as a run of its own."
     )
 
     @model_validator(mode="after")
@@ -475,17 +486,21 @@ class Experiment(Closed):
             parts += [f"s{seed}"] if len(self.seeds) > 1 else []
             return "-".join(parts)
 
-        return tuple(
-            Run(
-                name=name(entry, label, training, seed),
-                size_label=label,
-                train=TrainJob(model=self._model(entry, size), training=training, seed=seed),
-                finetune=None if finetuning is None else FinetuneJob(finetuning=finetuning, seed=seed),
-            )
-            for entry, training, finetuning in recipes
-            for label, size in entry.sizes(video)
-            for seed in self.seeds
-        )
+        runs = []
+        for entry, training, finetuning in recipes:
+            for label, size in entry.sizes(video):
+                for seed in self.seeds:
+                    run = Run(
+                        name=name(entry, label, training, seed),
+                        size_label=label,
+                        train=TrainJob(model=self._model(entry, size), training=training, seed=seed),
+                        finetune=None if finetuning is None else FinetuneJob(finetuning=finetuning, seed=seed),
+                    )
+                    runs.append(run)
+                    if entry.post_training is not None:
+                        changes = {"finetune": None, "post_training": entry.post_training, "trained_as": run.name}
+                        runs.append(run.model_copy(update={"name": f"{run.name}-post-training", **changes}))
+        return tuple(runs)
 
     def _recipes(self) -> Iterator[tuple[ModelEntry, Training, Finetuning | None]]:
         for number, entry in enumerate(self.models):
@@ -499,6 +514,8 @@ class Experiment(Closed):
         return ModelSettings(name=entry.name, strides=strides, options=entry.options, **size)
 
     def _finetuning(self, number: int, entry: ModelEntry, training: Training) -> Finetuning | None:
+        if entry.post_training is not None and training.task != "regression":
+            raise ValueError(f"models.{number}.post_training: only regression is coded, not task: {training.task}")
         if self.finetuning is None:
             if entry.finetuning:
                 raise ValueError(
@@ -572,7 +589,21 @@ class Run(Closed):
     name: Slug = Field(description="Folder name.")
     size_label: str = Field(description="Size as the experiment calls it.")
     train: TrainJob = Field(description="Settings of the training step.")
-    finetune: FinetuneJob | None = Field(description="Settings of the fine-tuning step; None where nothing is coded.")
+    finetune: FinetuneJob | None = Field(description="Settings of the fine-tuning step; None where there is none.")
+    post_training: PostTraining | None = Field(
+        default=None, description="Settings of the older pipeline; None where it does not code the model."
+    )
+    trained_as: str = Field(default="", description="The run whose trained model this one codes; empty for its own.")
+
+    @property
+    def coded(self) -> bool:
+        """Whether the run ends in a file."""
+        return self.finetune is not None or self.post_training is not None
+
+    @property
+    def codec(self) -> str:
+        """What stands under codec in tables."""
+        return f"{self.train.model.name}-post-training" if self.post_training else self.train.model.name
 
 
 # --- reading ----------------------------------------------------------------------------------------------------

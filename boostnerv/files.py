@@ -1,7 +1,8 @@
 """Writing and reading files so that a final name always means a finished file.
 
-Every writer goes through `final`: it hands out a temporary name in the same folder and renames on success;
-on any error, a full disk included, the temporary file is removed and nothing appears under the final name.
+Every writer goes through `final`, or `final_folder` for a folder of files: it hands out a temporary name in the same
+folder and renames on success; on any error, a full disk included, what is temporary is removed and nothing appears
+under the final name.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from boostnerv.errors import UserError
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors that a full disk gives."""
 
 
 @contextlib.contextmanager
@@ -27,15 +30,49 @@ def final(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises `UserError` where the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        # Some writers make files that only their owner can read.
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        with _in_sentences(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            # Some writers make files that only their owner can read.
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def final_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, which becomes `path` when the block ends without an error.
+
+    An empty folder of that name is replaced. Raises `UserError` as `final` does.
+    """
+    path = Path(path).absolute()
+    temporary = _temporary(path)
+    try:
+        with _in_sentences(path):
+            # A killed process of this number may have left one.
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+
+
+@contextlib.contextmanager
+def _in_sentences(path: Path) -> Iterator[None]:
+    """Turn what the system says of writing `path` into a `UserError`, where a user can do something about it."""
+    try:
+        yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise UserError(
                 f"no space left on the disk of {path.parent} while writing {path.name}: free some space there "
                 "or choose another output folder, then run the command again"
@@ -43,9 +80,6 @@ def final(path: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
             raise UserError(f"cannot write {path}: {error.strerror}; choose a writable output folder") from error
         raise
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def _umask() -> int:

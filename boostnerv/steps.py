@@ -7,12 +7,13 @@ when they are complete. Heavy packages are imported where they are used, so that
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress, provenance
 from boostnerv.config import (
@@ -31,6 +32,13 @@ from boostnerv.config import (
 )
 from boostnerv.errors import UserError
 
+if TYPE_CHECKING:
+    from boostnerv.codec.bitstream import Segment
+    from boostnerv.config import PostTraining
+    from boostnerv.training.checkpoint import About
+    from boostnerv.video.frames import Frames
+    from boostnerv.video.writing import OutputVideo
+
 # Declared versions: raise one when the output of a step changes for the same input, and everything that
 # depends on it is made again.
 STEP_VERSIONS = MappingProxyType(
@@ -38,9 +46,10 @@ STEP_VERSIONS = MappingProxyType(
         "fetch_source": 1,
         "extract_frames": 1,
         "train": 2,
-        "finetune": 2,
-        "encode": 2,
-        "decode": 1,
+        "finetune": 3,
+        "encode": 3,
+        "encode_after_training": 1,
+        "decode": 2,
         "evaluate": 1,
         "evaluate_model": 1,
         "encode_anchor": 1,
@@ -147,18 +156,21 @@ def finetune(
 
 
 def encode(
-    frames: Path, finetuned: Path, output: Path, report: Path, *, threads: int | None, entropy_model: str = "auto"
+    frames: Path,
+    finetuned: Path,
+    output: Path,
+    report: Path,
+    *,
+    threads: int | None,
+    entropy_model: str | None = None,
 ) -> dict[str, Any]:
     """Code a fine-tuned checkpoint into the file `output`; `report` (JSON) has what the encoder measured.
 
-    The PSNR after quantisation is taken from the file's own codes by the decoder's own functions.
+    `entropy_model` is that of the fine-tuning where it is not given. The PSNR after quantisation is taken from the
+    file's own codes by the decoder's own functions.
     """
-    from boostnerv.codec.bitstream import Bitstream, Video, write
-    from boostnerv.codec.decoder import VideoFile
     from boostnerv.codec.encoder import encode_segment, payload_bytes, snap
-    from boostnerv.evaluation.metrics import psnr_db
     from boostnerv.models.architecture import architecture
-    from boostnerv.models.budget import decoder_parameters
     from boostnerv.training.checkpoint import restore_quantized
     from boostnerv.video.frames import open_frames
 
@@ -166,38 +178,99 @@ def encode(
     started = time.monotonic()
     video = open_frames(frames)
     about, model = restore_quantized(finetuned)
-    if about.frames_sha256 != video.manifest.pixels_sha256:
-        raise UserError(f"checkpoint {finetuned} was trained on other frames than {frames}; give those frames")
-    entry, spec = architecture(about.architecture), about.make_spec()
+    assert about.finetune is not None, "only fine-tuned checkpoints have quantisers"
+    choice = entropy_model or about.finetune.finetuning.entropy_model
     snapped = snap(model)
-    segment = encode_segment(entry, spec, snapped, entropy_model=entropy_model)
-    timestamps_s = video.manifest.timestamps_s
-    header = Video(spec.frames, spec.height, spec.width, about.fps, about.colour, timestamps_s=timestamps_s)
-    data = write(Bitstream(header, (segment,)))
+    segment = encode_segment(architecture(about.architecture), about.make_spec(), snapped, entropy_model=choice)
+    data = _file_of(segment, about, video, (finetuned, frames))
     encode_s = time.monotonic() - started
     files.write_bytes(output, data)
-    written = VideoFile(output)
-    digest, psnr = hashlib.sha256(), []
-    with progress.shown("check the file", spec.frames, "frames") as show:
-        for index, frame in enumerate(written.frames()):
-            digest.update(frame.tobytes())
-            psnr.append(float(psnr_db(video.pixels[index : index + 1], frame[None])[0]))
-            show(index + 1)
     result = {
-        **_rate_parts(written),
+        **_checked_file(output, video),
         "estimated_bytes": snapped.estimated_bits / 8,
-        "psnr_quantized_db": sum(psnr) / len(psnr),
-        "decoded_sha256": digest.hexdigest(),
         "encode_s": encode_s,
-        "params_decoder": decoder_parameters(entry, spec),
-        "params_embedding": spec.embedding_parameters,
         # The settings of imported weights are not known; those of their fine-tuning are.
         "config_sha256": config_hash(about.train or about),
-        "task": "regression",
         **{_payload_column(name): size for name, size in payload_bytes(snapped).items()},
     }
     files.write_json(report, result)
     return result
+
+
+def encode_after_training(
+    frames: Path, trained: Path, job: PostTraining, output: Path, report: Path, *, threads: int | None
+) -> dict[str, Any]:
+    """Code a trained checkpoint by the older pipeline into the file `output`: min–max quantisers, Huffman codes.
+
+    `report` (JSON) has what `encode` reports, and the bits as the published pipeline counts them.
+    """
+    import torch
+
+    from boostnerv.codec.encoder import encode_after_training as encode_with
+    from boostnerv.training import checkpoint
+    from boostnerv.training.tasks import ResidentVideo, all_embeddings
+    from boostnerv.video.frames import open_frames
+
+    _limit_threads(threads)
+    started = time.monotonic()
+    video = open_frames(frames)
+    about, model = checkpoint.restore(trained)
+    if about.kind != "trained":
+        raise UserError(f"checkpoint {trained} is fine-tuned; give the one that `boostnerv train` wrote")
+    segment, published_bits = encode_with(
+        model.architecture,
+        model.spec,
+        dict(model.decoder.named_parameters()),
+        all_embeddings(model, ResidentVideo(video.pixels, torch.device("cpu"))),
+        weight_bits=job.weight_bits,
+        embedding_bits=job.embedding_bits,
+    )
+    data = _file_of(segment, about, video, (trained, frames))
+    encode_s = time.monotonic() - started
+    files.write_bytes(output, data)
+    result = {
+        **_checked_file(output, video),
+        "published_bytes": published_bits / 8,
+        "encode_s": encode_s,
+        "config_sha256": config_hash(about.train or about),
+    }
+    files.write_json(report, result)
+    return result
+
+
+def _file_of(segment: Segment, about: About, video: Frames, given: tuple[Path, Path]) -> bytes:
+    """The bytes of a file of one segment; raises `UserError` where its model is of other frames."""
+    from boostnerv.codec.bitstream import Bitstream, Video, write
+
+    if about.frames_sha256 != video.manifest.pixels_sha256:
+        raise UserError(f"checkpoint {given[0]} was trained on other frames than {given[1]}; give those frames")
+    spec, timestamps_s = segment.spec, video.manifest.timestamps_s
+    header = Video(spec.frames, spec.height, spec.width, about.fps, about.colour, timestamps_s=timestamps_s)
+    return write(Bitstream(header, (segment,)))
+
+
+def _checked_file(output: Path, video: Frames) -> dict[str, Any]:
+    """Sizes of a file's parts, and what it decodes to, as the decoder shows it."""
+    from boostnerv.codec.decoder import VideoFile
+    from boostnerv.evaluation.metrics import psnr_db
+    from boostnerv.models.budget import decoder_parameters
+
+    written = VideoFile(output)
+    digest, psnr = hashlib.sha256(), []
+    with progress.shown("check the file", len(written), "frames") as show:
+        for index, frame in enumerate(written.frames()):
+            digest.update(frame.tobytes())
+            psnr.append(float(psnr_db(video.pixels[index : index + 1], frame[None])[0]))
+            show(index + 1)
+    segments = written.stream.segments
+    return {
+        **_rate_parts(written),
+        "psnr_quantized_db": sum(psnr) / len(psnr),
+        "decoded_sha256": digest.hexdigest(),
+        "params_decoder": sum(decoder_parameters(segment.architecture, segment.spec) for segment in segments),
+        "params_embedding": sum(segment.spec.embedding_parameters for segment in segments),
+        "task": "regression",
+    }
 
 
 def _rate_parts(video: Any) -> dict[str, Any]:
@@ -227,29 +300,64 @@ def _payload_column(name: str) -> str:
     return f"{role}_{model.replace('-', '_')}_bytes"
 
 
-def decode(bitstream: Path, output: Path, report: Path | None, *, device: str, threads: int | None) -> dict[str, Any]:
-    """Decode a ``.bnv`` file, with nothing else at hand, into ``.npy`` uint8 ``[T, H, W, 3]``."""
+def decode(
+    bitstream: Path,
+    output: Path,
+    report: Path | None,
+    *,
+    device: str,
+    threads: int | None,
+    frames: range | None = None,
+    exact: bool = True,
+    lossless: bool = False,
+    audio_from: Path | None = None,
+) -> dict[str, Any]:
+    """Decode a ``.bnv`` file, with nothing else at hand, into what the name of `output` says, e.g. ``.npy``.
+
+    `frames` is a part of the video, whose stop may lie behind the end.
+    """
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.training.run import choose_device
+    from boostnerv.video.writing import OutputVideo, keeps_timestamps
 
     _limit_threads(threads)
     started = time.monotonic()
-    video = VideoFile(bitstream, str(choose_device(device)))
-    shape = (len(video), video.height, video.width, 3)
-    decoded_sha256 = _write_decoded(video.frames(), shape, output)
+    video = VideoFile(bitstream, str(choose_device(device)), exact=exact)
+    wanted = _wanted_frames(frames, len(video), bitstream)
+    if audio_from is not None and wanted.start > 0:
+        raise UserError("--audio-from belongs to whole videos, and --frames leaves out the beginning; give one of both")
+    timestamps_s = video.timestamps_s and [video.timestamps_s[index] for index in wanted]
+    described = OutputVideo(
+        count=len(wanted),
+        height=video.height,
+        width=video.width,
+        fps=video.fps,
+        timestamps_s=tuple(time - timestamps_s[0] for time in timestamps_s) if timestamps_s else None,
+    )
+    if timestamps_s and not keeps_timestamps(output):
+        print(f"{output.name} cannot hold the times of a variable frame rate; write .mp4 or .mkv", file=sys.stderr)
+    decoded_sha256 = _write_decoded(video.frames(wanted), described, output, lossless=lossless, audio_from=audio_from)
     decode_s = time.monotonic() - started
     result = {
         "decoded_sha256": decoded_sha256,
-        "frames": shape[0],
-        "height": shape[1],
-        "width": shape[2],
+        "frames": described.count,
+        "height": described.height,
+        "width": described.width,
         "decode_s": decode_s,
-        "decode_fps": shape[0] / decode_s,
+        "decode_fps": described.count / decode_s,
         "decode_device": device,
+        "exact": exact,
     }
     if report is not None:
         files.write_json(report, result)
     return result
+
+
+def _wanted_frames(frames: range | None, count: int, file: Path) -> range:
+    wanted = range(count) if frames is None else range(frames.start, min(frames.stop, count))
+    if not wanted:
+        raise UserError(f"{file} has frames 0 to {count - 1}, none of which is asked for; correct --frames")
+    return wanted
 
 
 def evaluate(
@@ -266,13 +374,13 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure decoded frames against the source at full resolution; the rate is the size of the file.
 
-    `reports` are those of encode and decode, `logs` those of train and finetune. `identity` names the run
-    (experiment, run, codec, size_label, seed).
+    `reports` are those of encode and decode, `logs` that of train and, where there was one, of finetune. `identity`
+    names the run (experiment, run, codec, size_label, seed).
     """
     import numpy as np
 
+    from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.measure import bits_per_pixel, measure, write_quality
-    from boostnerv.models.architecture import architecture
     from boostnerv.models.budget import kmac_per_pixel
     from boostnerv.training.run import last_record
     from boostnerv.video.frames import open_frames
@@ -281,13 +389,13 @@ def evaluate(
     video = open_frames(frames)
     manifest = video.manifest
     encoding, decoding = (files.read_json(path, "report") for path in reports)
-    training, finetuning = (last_record(path) for path in logs)
+    training, *finetunings = (last_record(path) for path in logs)
     with progress.shown("evaluate", manifest.frames, "frames") as show:
         quality = measure(video.pixels, np.load(decoded, mmap_mode="r"), progress=show)
     file_bytes = bitstream.stat().st_size
     if file_bytes != encoding["file_bytes"]:
         raise UserError(f"{bitstream} has {file_bytes} bytes, its report says {encoding['file_bytes']}; encode again")
-    spec = _spec_of(bitstream)
+    segment = VideoFile(bitstream).stream.segments[0]
     point = {
         **identity,
         "dataset": manifest.dataset,
@@ -302,18 +410,18 @@ def evaluate(
         "keyframes_bytes": 0,
         "psnr_float_db": training["psnr_db"],
         "params_total": encoding["params_decoder"] + encoding["params_embedding"],
-        "kmac_per_pixel": kmac_per_pixel(architecture(identity["codec"]), spec),
+        "kmac_per_pixel": kmac_per_pixel(segment.architecture, segment.spec),
         "train_s": training["wall_s"],
-        "finetune_s": finetuning["wall_s"],
+        "finetune_s": sum(record["wall_s"] for record in finetunings),
         "decode_s": decoding["decode_s"],
         "decode_fps": decoding["decode_fps"],
-        "returns": training["returns"] + finetuning["returns"],
-        "peak_memory_mib": max(training["peak_memory_mib"], finetuning["peak_memory_mib"]),
+        "returns": sum(record["returns"] for record in (training, *finetunings)),
+        "peak_memory_mib": max(record["peak_memory_mib"] for record in (training, *finetunings)),
         "device": training["device"],
         "frames_sha256": manifest.pixels_sha256,
         "version": provenance.package_version(),
         "commit": provenance.commit(),
-        "deterministic": training["deterministic"] and finetuning["deterministic"],
+        "deterministic": all(record["deterministic"] for record in (training, *finetunings)),
         "frames_match_encoder": encoding["decoded_sha256"] == decoding["decoded_sha256"],
         "command": "boostnerv encode",
     }
@@ -570,30 +678,18 @@ def stored_embeddings(task: str, spec: Any) -> int:
     return kept * ((spec.frames + 1) // 2) // spec.frames if task == "interpolation" else kept
 
 
-def _spec_of(bitstream: Path) -> Any:
-    from boostnerv.codec.decoder import VideoFile
-
-    return VideoFile(bitstream).stream.segments[0].spec
-
-
 def _steps(frames: int, recipe: Training | Finetuning) -> int:
     return recipe.epochs * -(-frames // recipe.batch_size)
 
 
-def _write_decoded(frames: Iterable[Any], shape: tuple[int, int, int, int], output: Path) -> str:
-    """Write decoded frames, uint8 ``[H, W, 3]`` each, as one ``.npy`` of `shape`; returns the SHA-256 of the pixels."""
-    import numpy as np
+def _write_decoded(
+    frames: Iterable[Any], video: OutputVideo, output: Path, *, lossless: bool = False, audio_from: Path | None = None
+) -> str:
+    """Write decoded frames as `write_frames` does, with progress; returns the SHA-256 of the pixels."""
+    from boostnerv.video.writing import write_frames
 
-    digest = hashlib.sha256()
-    shown = progress.shown("decode", shape[0], "frames")
-    with shown as show, files.final(output) as temporary, open(temporary, "wb") as file:
-        # Plain writes: on a full disk they raise an error, where a memory map would end the process.
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for index, frame in enumerate(frames):
-            file.write(frame.data)
-            digest.update(frame.data)
-            show(index + 1)
-    return digest.hexdigest()
+    with progress.shown("decode", video.count, "frames") as show:
+        return write_frames(frames, output, video, lossless=lossless, audio_from=audio_from, progress=show)
 
 
 def _limit_training_threads(threads: int | None, video: Any) -> None:
@@ -668,10 +764,12 @@ def _import_weights(file: Path, model: Any, epoch: int | None, left_out: int, ou
 
 def _import_frames(video: Any, output: Path) -> dict[str, Any]:
     from boostnerv.training.checkpoint import spec_fields
+    from boostnerv.video.images import DEFAULT_FPS
+    from boostnerv.video.writing import OutputVideo
 
     spec = video.spec
-    shape = (spec.frames, spec.height, spec.width, 3)
-    decoded_sha256 = _write_decoded(video.frames(), shape, output)
+    described = OutputVideo(spec.frames, spec.height, spec.width, DEFAULT_FPS)
+    decoded_sha256 = _write_decoded(video.frames(), described, output)
     return {"model": video.architecture.name, "spec": spec_fields(spec), "decoded_sha256": decoded_sha256}
 
 

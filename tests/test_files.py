@@ -62,6 +62,43 @@ def test_any_error_leaves_what_was_there(tmp_path: Path, error: BaseException, o
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == ({} if old is None else {"x.bin": old})
 
 
+def test_a_folder_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "x.v2"
+    for _ in range(2):  # as a new folder, and in place of an empty one
+        with files.final_folder(path) as temporary:
+            (temporary / "a").write_text("a")
+            assert temporary.parent == path.parent
+            assert not path.exists() or not any(path.iterdir())
+        assert [entry.name for entry in path.iterdir()] == ["a"]
+        assert list(path.parent.iterdir()) == [path]
+        (path / "a").unlink()
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
+def test_any_error_leaves_no_folder(tmp_path: Path, error: BaseException) -> None:
+    def write(path: Path) -> None:
+        with files.final_folder(path) as temporary:
+            (temporary / "deep").mkdir()
+            (temporary / "deep" / "a").write_text("half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        write(tmp_path / "x")
+    assert caught.value is error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_where_a_file_is_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    for path in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with (
+            pytest.raises(UserError, match=r"cannot write .*: .*; choose a writable output folder"),
+            files.final_folder(path),
+        ):
+            pass
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "old"}
+
+
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
     def write() -> None:
         with files.final(tmp_path / "x.bin") as temporary:

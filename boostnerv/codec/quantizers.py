@@ -80,15 +80,9 @@ class WeightQuantizers(nn.Module):
         """Push steps out of the band around zero, after an update."""
         _keep_away_from_zero(self.steps, self._finest)
 
-    @property
-    def least_scale(self) -> float:
-        """How much finer all steps may be made: not into the band around zero, and not where codes are clamped."""
-        return 1.0 if self._range is not None else float((self._finest / self.steps.detach().abs()).max())
-
-    @torch.no_grad()
-    def scale_steps(self, factor: float) -> None:
-        """Multiply all steps."""
-        self.steps.mul_(factor)
+    def scaled_steps(self, factor: float) -> Tensor:
+        """Steps ``[S]`` times a factor, kept out of the band around zero; never finer where codes are clamped."""
+        return _scaled(self.steps, factor, self._finest, self._range)
 
     def flatten(self, tensors: Iterable[Tensor]) -> Tensor:
         """Concatenate the tensors, in the order of `names`, to ``[P]``."""
@@ -132,15 +126,9 @@ class EmbeddingQuantizer(nn.Module):
         """Push the step out of the band around zero, after an update."""
         _keep_away_from_zero(self.step, self._finest)
 
-    @property
-    def least_scale(self) -> float:
-        """How much finer the step may be made: not into the band around zero, and not where codes are clamped."""
-        return 1.0 if self._range is not None else float(self._finest / self.step.detach().abs())
-
-    @torch.no_grad()
-    def scale_steps(self, factor: float) -> None:
-        """Multiply the step."""
-        self.step.mul_(factor)
+    def scaled_step(self, factor: float) -> Tensor:
+        """The step times a factor, kept out of the band around zero; never finer where codes are clamped."""
+        return _scaled(self.step, factor, self._finest, self._range)
 
     def codes(self, embeddings: Tensor) -> Tensor:
         """Unrounded codes, shape unchanged."""
@@ -173,6 +161,12 @@ def initial_step(tensor: Tensor, bits: int) -> Tensor:
     values = tensor.detach()
     step = (values.max() - values.min()) / (2**bits - 1)
     return torch.maximum(step, values.abs().max() / _LARGEST_INITIAL_CODE).clamp_min(_SMALLEST_STEP)
+
+
+def _scaled(steps: Tensor, factor: float, finest: Tensor, limits: tuple[int, int] | None) -> Tensor:
+    found = steps.detach() * (factor if limits is None else max(factor, 1.0))
+    _keep_away_from_zero(found, finest)
+    return found
 
 
 @torch.no_grad()

@@ -102,6 +102,15 @@ COLUMNS: tuple[Column, ...] = (
     Column("quality", "psnr_hidden_db", "float", "dB", "PSNR of the pixels that were hidden from the model"),
     Column("quality", "psnr_visible_db", "float", "dB", "PSNR of the pixels that were not hidden"),
     Column("provenance", "returns", "int", "", "how often training and fine-tuning went back to a good state"),
+    Column("rate", "entropy_models", "text", "", "entropy models of the file"),
+    Column("rate", "published_bytes", "float", "bytes", "what the older pipeline counts for itself; never the rate"),
+    Column("rate", "weights_gaussian_bytes", "int", "bytes", "all weights under the model gaussian"),
+    Column("rate", "weights_gaussian_channel_bytes", "int", "bytes", "all weights under gaussian-channel"),
+    Column("rate", "weights_laplace_bytes", "int", "bytes", "all weights under laplace"),
+    Column("rate", "embeddings_gaussian_bytes", "int", "bytes", "all embeddings under gaussian"),
+    Column("rate", "embeddings_gaussian_channel_bytes", "int", "bytes", "all embeddings under gaussian-channel"),
+    Column("rate", "embeddings_laplace_bytes", "int", "bytes", "all embeddings under laplace"),
+    Column("rate", "embeddings_temporal_bytes", "int", "bytes", "all embeddings under temporal"),
 )
 
 _BY_NAME = {column.name: column for column in COLUMNS}

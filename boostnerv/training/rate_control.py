@@ -7,15 +7,12 @@ parameter and octave, and keeps what training found out about their proportions.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 
-from boostnerv.codec.encoder import Quantized
-
 TOLERANCE = 0.005  # of the target
 _MOST_TRIALS = 12
-_LARGEST_SCALE = 64.0
+_MOST_OCTAVES = 6.0
 
 
 def correction_due(epoch: int, epochs: int) -> bool:
@@ -24,19 +21,15 @@ def correction_due(epoch: int, epochs: int) -> bool:
     return epoch in (epochs // 2, 3 * epochs // 4, epochs)
 
 
-def step_scale(
-    quantized: Quantized, target_bits: float, file_bits: Callable[[Quantized], int], *, smallest: float, parameters: int
-) -> float:
-    """Factor in [smallest, 64] on all steps with which `file_bits` is at most `target_bits`, and nearest to it.
+def step_scale(file_bits: Callable[[float], int], target_bits: float, parameters: int) -> float:
+    """Factor in [1/64, 64] on all steps whose `file_bits` are at most `target_bits`, and nearest to them.
 
-    Where even the smallest factor leaves the file below the target, it is the one; where the largest leaves it above,
-    that.
+    Where no factor brings the file up to the target the smallest is taken, and where none brings it down the largest.
     """
-    finest, coarsest = math.log2(smallest), math.log2(_LARGEST_SCALE)
     too_fine, fits = -math.inf, math.inf
-    octaves = min(max(0.0, finest), coarsest)
+    octaves = 0.0
     for _ in range(_MOST_TRIALS):
-        excess = file_bits(scaled(quantized, 2.0**octaves)) - target_bits
+        excess = file_bits(2.0**octaves) - target_bits
         if excess <= 0:
             fits = octaves
         else:
@@ -47,17 +40,8 @@ def step_scale(
         aimed = octaves + (excess + TOLERANCE / 2 * target_bits) / parameters
         if not too_fine < aimed < fits:
             aimed = (too_fine + fits) / 2
-        aimed = min(max(aimed, finest), coarsest)
+        aimed = min(max(aimed, -_MOST_OCTAVES), _MOST_OCTAVES)
         if aimed in (too_fine, fits):
             break
         octaves = aimed
-    return float(2.0 ** (fits if fits < math.inf else coarsest))
-
-
-def scaled(quantized: Quantized, factor: float) -> Quantized:
-    """The same tensors with all steps multiplied."""
-    return dataclasses.replace(
-        quantized,
-        steps=[step * factor for step in quantized.steps],
-        embedding_step=quantized.embedding_step * factor,
-    )
+    return float(2.0 ** min(fits, _MOST_OCTAVES))

@@ -6,6 +6,7 @@ Frames live as uint8 ``[T, H, W, 3]`` on the training device; batches leave it a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -254,16 +255,17 @@ class EntropyMinimisation(Objective):
         return corrected
 
     def _meet_target(self) -> None:
-        quantizers = [q for q in (self.weight_quantizers, self.embedding_quantizer) if q is not None]
-        factor = step_scale(
-            self.quantized(),
-            self._settings.target_bits * self._coded_numbers,
-            self._file_bits,
-            smallest=min(1.0, max(quantizer.least_scale for quantizer in quantizers)),
-            parameters=self._coded_numbers,
-        )
-        for quantizer in quantizers:
-            quantizer.scale_steps(factor)
+        quantized, codes = self.quantized(), self.embedding_quantizer
+
+        def file_bits(factor: float) -> int:
+            steps = self.weight_quantizers.scaled_steps(factor).abs().tolist()
+            step = quantized.embedding_step if codes is None else float(codes.scaled_step(factor).abs())
+            return self._file_bits(dataclasses.replace(quantized, steps=steps, embedding_step=step))
+
+        factor = step_scale(file_bits, self._settings.target_bits * self._coded_numbers, self._coded_numbers)
+        self.weight_quantizers.steps.copy_(self.weight_quantizers.scaled_steps(factor))
+        if codes is not None:
+            codes.step.copy_(codes.scaled_step(factor))
 
     def _file_bits(self, quantized: Quantized) -> int:
         """Size of the file that these would make."""
@@ -280,14 +282,9 @@ class EntropyMinimisation(Objective):
             bits["estimated_embedding_bits"] = float(_frame_bits(torch.round(codes), codes).sum())
         return bits
 
-    @torch.no_grad()
     def embeddings(self) -> Tensor | None:
-        """Embeddings of all frames ``[T, e, h, w]``, computed one frame at a time; None without an encoder."""
-        if self.model.encoder is None:
-            return None
-        frames = (self.video.batch(torch.tensor([index], device=self.video.device)) for index in range(len(self.video)))
-        found = [self.model.embed(frame) for frame in frames]
-        return torch.cat([embedding for embedding in found if embedding is not None])
+        """Embeddings of all frames ``[T, e, h, w]``; None without an encoder."""
+        return all_embeddings(self.model, self.video)
 
     @torch.no_grad()
     def quantized(self) -> Quantized:
@@ -349,6 +346,16 @@ def _frame_bits(values: Tensor, codes: Tensor) -> Tensor:
     """Bits of each frame ``[N]``, under the moments of its own unrounded codes."""
     mean, sigma = frame_moments(codes)
     return gaussian_bits(values.flatten(1), mean[:, None], sigma[:, None]).sum(1)
+
+
+@torch.no_grad()
+def all_embeddings(model: VideoModel, video: ResidentVideo) -> Tensor | None:
+    """Embeddings of all frames ``[T, e, h, w]``, computed one frame at a time; None without an encoder."""
+    if model.encoder is None:
+        return None
+    frames = (video.batch(torch.tensor([index], device=video.device)) for index in range(len(video)))
+    found = [model.embed(frame) for frame in frames]
+    return torch.cat([embedding for embedding in found if embedding is not None])
 
 
 class TemporalProcess(nn.Module):

@@ -28,7 +28,7 @@ _PROBED_FRAMES = 16
 
 _STREAM = re.compile(r"^ +Stream #(?P<stream>\d+:\d+).*?: Video: (?P<codec>\w+)(?P<rest>.*)$")
 _USED = re.compile(r"^ +Stream #(?P<stream>\d+:\d+) .*-> showinfo")
-_DURATION = re.compile(r"^ +Duration: (\d+):(\d+):(\d+\.\d+)")
+_DURATION = re.compile(r"^ +Duration: (?:(\d+):(\d+):(\d+\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?")
 _ROTATION = re.compile(r"^ +Display Matrix: rotation of (-?\d+(?:\.\d+)?) degrees")
 _CLOCK = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
 _FRAME = re.compile(
@@ -74,6 +74,7 @@ class _Reading:
     rotations: dict[str, float] = field(default_factory=dict)
     used: str = ""
     duration_s: float | None = None
+    start_s: float = 0.0
     damage: str = ""
 
     def add(self, line: str) -> None:
@@ -117,7 +118,9 @@ class _Reading:
         elif match := _ROTATION.match(text):
             self.rotations[next(reversed(self.streams), "")] = float(match[1])
         elif match := _DURATION.match(text):
-            self.duration_s = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+            if match[1]:
+                self.duration_s = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
+            self.start_s = float(match[4] or 0)
 
     def info(self) -> SourceInfo:
         """All properties; at least one frame must have been read."""
@@ -147,6 +150,14 @@ def probe_clip(path: Path, raw: RawVideo | None = None) -> SourceInfo:
     """Properties of a video file from its first frames; raises `UserError` where it has none."""
     check_raw(path, raw)
     return _read_start(path, raw).info()
+
+
+def start_s(path: Path) -> tuple[float, float]:
+    """When a video file starts, its earliest stream that is, and when its first frame is shown; in seconds of its
+    own clock. Raises `UserError` where it has no video."""
+    reading = _read_start(path, None)
+    first = float((reading.ticks[0] or 0) * reading.time_base)
+    return min(reading.start_s, first), first
 
 
 @dataclass
@@ -317,7 +328,8 @@ def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
     if not path.is_file():
         raise UserError(f"there is no video file {path}; check the path")
     stream = _input(path, raw)["V:0"].filter("showinfo", checksum=0)
-    graph = _output(stream, format="null", vframes=_PROBED_FRAMES)
+    # The clock of the file: ffmpeg's own begins with the streams that are used.
+    graph = _output(stream, format="null", vframes=_PROBED_FRAMES).global_args("-copyts")
     reading = _Reading()
     try:
         with ffmpeg.running(graph, reading.add) as process:

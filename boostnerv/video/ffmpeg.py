@@ -10,18 +10,23 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import ffmpeg
 import imageio_ffmpeg
 
+from boostnerv import files
 from boostnerv.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 Graph = Any  # a node of the ffmpeg-python package, which has no types
 
@@ -130,53 +135,62 @@ class Process:
         assert self.popen.stdout is not None
         return self.popen.stdout
 
-    def feed(self, chunks: Iterable[bytes | memoryview]) -> None:
-        """Write `chunks` to ``pipe:0`` and close it; ends early where ffmpeg gave up, of which `finish` tells."""
+    def feed(self, data: ReadableBuffer) -> None:
+        """Write `data` to ``pipe:0`` of a graph that was started `fed`; raises as `finish` where ffmpeg has ended."""
         assert self.popen.stdin is not None
-        with contextlib.suppress(BrokenPipeError), self.popen.stdin as pipe:
-            for chunk in chunks:
-                pipe.write(chunk)
+        try:
+            self.popen.stdin.write(data)
+        except BrokenPipeError as error:
+            self.finish()
+            raise FfmpegError("it ended before it had read everything") from error
 
     def finish(self) -> None:
-        """Wait for the end; raises `FfmpegError` where ffmpeg failed."""
+        """End the input and wait for the end; raises `FfmpegError` where ffmpeg failed, `OSError` on a full disk."""
+        self._close_input()
         code = self.popen.wait()
         self.reader.join()
         if code != 0:
-            raise FfmpegError(reason(self.log.problems or self.log.lines))
+            raise failure(code, self.log)
+
+    def stop(self) -> None:
+        """End ffmpeg at once where it still runs, and close its pipes."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self._close_input()
+        self.stdout.close()
+        self.popen.wait()
+        self.reader.join()
+        assert self.popen.stderr is not None
+        self.popen.stderr.close()
+
+    def _close_input(self) -> None:
+        # What could not be written any more does not matter: the exit code and the log tell why.
+        if self.popen.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.popen.stdin.close()
 
 
 @contextlib.contextmanager
-def running(
-    graph: Graph, on_line: Callable[[str], None] | None = None, *, from_pipe: bool = False
-) -> Iterator[Process]:
-    """Start `graph`, whose output goes to ``pipe:1``; leaving the block stops what still runs.
+def running(graph: Graph, on_line: Callable[[str], None] | None = None, *, fed: bool = False) -> Iterator[Process]:
+    """Start `graph`, whose output goes to ``pipe:1`` or a file; leaving the block stops what still runs.
 
-    `on_line` gets every line of the log, from another thread. With `from_pipe`, the process waits to be fed.
+    `on_line` gets every line of the log, from another thread. A graph with an input from the pipe is `fed`.
     """
     command = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
-    stdin = subprocess.PIPE if from_pipe else subprocess.DEVNULL
+    stdin = subprocess.PIPE if fed else subprocess.DEVNULL
     popen = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     log = Log()
     reader = threading.Thread(target=_drain, args=(popen.stderr, log, on_line), daemon=True)
     reader.start()
+    process = Process(popen, log, reader)
     try:
-        yield Process(popen, log, reader)
+        yield process
     finally:
-        if popen.poll() is None:
-            popen.kill()
-        assert popen.stdout is not None
-        assert popen.stderr is not None
-        if popen.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                popen.stdin.close()
-        popen.stdout.close()
-        popen.wait()
-        reader.join()
-        popen.stderr.close()
+        process.stop()
 
 
 def run(graph: Graph, stdin: bytes | None = None) -> Finished:
-    """Run `graph` to its end with `stdin` on ``pipe:0``; raises `FfmpegError` where ffmpeg fails."""
+    """Run `graph` to its end with `stdin` on ``pipe:0``; raises as `Process.finish` where ffmpeg fails."""
     command = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
     source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     done = subprocess.run(command, capture_output=True, check=False, **source)
@@ -184,8 +198,18 @@ def run(graph: Graph, stdin: bytes | None = None) -> Finished:
     for line in done.stderr.decode("utf-8", "replace").splitlines():
         log.add(line)
     if done.returncode != 0:
-        raise FfmpegError(reason(log.problems or log.lines))
+        raise failure(done.returncode, log)
     return Finished(done.stdout, log)
+
+
+def failure(code: int, log: Log) -> FfmpegError | OSError:
+    """What to raise for an ffmpeg that ended with exit `code`; an `OSError` where it met a full disk."""
+    if code < 0:
+        return FfmpegError(f"it was ended by {signal.Signals(-code).name}")
+    for number in files.NO_ROOM:
+        if any(os.strerror(number) in line for line in log.problems):
+            return OSError(number, os.strerror(number))
+    return FfmpegError(reason(log.problems or log.lines))
 
 
 def reason(lines: Iterable[str]) -> str:
@@ -207,7 +231,7 @@ def local_input(path: str | os.PathLike[str], **options: Any) -> Graph:
 
 
 def input_from_pipe(**options: Any) -> Graph:
-    """An input that `run` feeds with its `stdin`, or `Process.feed` piece by piece."""
+    """An input that `run` feeds with its `stdin`, or `Process.feed` bit by bit."""
     return ffmpeg.input("pipe:0", **options)
 
 

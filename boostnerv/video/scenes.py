@@ -38,8 +38,9 @@ def scene_cuts(pixels: npt.NDArray[np.uint8], *, progress: Progress = silent) ->
             found.append(int(match[1]))
 
     try:
-        with ffmpeg.running(_graph(height, width), on_line, from_pipe=True) as process:
-            process.feed(_fed(pixels, progress))
+        with ffmpeg.running(_graph(height, width), on_line, fed=True) as process:
+            for frame in _fed(pixels, progress):
+                process.feed(frame)
             process.finish()
     except ffmpeg.FfmpegError as error:
         raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import errno
 from pathlib import Path
 
 import pytest
@@ -70,21 +70,42 @@ def test_failures_carry_the_reason() -> None:
     assert len(done.stdout) == 12
 
 
-def test_a_process_is_fed_piece_by_piece() -> None:
-    source = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="gray", video_size=(2, 2))
-    with ffmpeg.running(source.output("pipe:1", format="rawvideo", pix_fmt="gray"), from_pipe=True) as process:
-        process.feed([b"\0\1", memoryview(b"\2\3"), b"\4\5\6\7"])
-        assert process.stdout.read() == bytes(range(8))
+def grey_input() -> ffmpeg.Graph:
+    return ffmpeg.input_from_pipe(format="rawvideo", pixel_format="gray", video_size=(64, 64))
+
+
+def test_a_running_graph_is_fed_bit_by_bit(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 16 * 50
+    graph = grey_input().output(f"file:{tmp_path / 'out.raw'}", format="rawvideo", pix_fmt="gray")
+    with ffmpeg.running(graph, fed=True) as process:
+        for start in range(0, len(data), 5000):
+            process.feed(data[start : start + 5000])
         process.finish()
-    with ffmpeg.running(source.output("pipe:1", format="null"), from_pipe=True) as process:
-        pass  # left without being fed: it is stopped
-    assert process.popen.returncode
+    assert (tmp_path / "out.raw").read_bytes() == data
 
 
-def test_a_process_that_gave_up_is_not_fed_on() -> None:
-    source = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="gray", video_size=(2, 2))
-    graph = source.output("pipe:1", format="null", vf="no-such-filter")
-    with ffmpeg.running(graph, from_pipe=True) as process:
-        process.feed(itertools.repeat(bytes(4096)))
-        with pytest.raises(ffmpeg.FfmpegError, match="no-such-filter"):
-            process.finish()
+def test_feeding_an_ffmpeg_that_ended() -> None:
+    def feed(graph: ffmpeg.Graph) -> None:
+        with ffmpeg.running(graph, fed=True) as process:
+            for _ in range(10_000):
+                process.feed(bytes(4096))
+
+    with pytest.raises(ffmpeg.FfmpegError, match="it ended before it had read everything"):
+        feed(grey_input().output("pipe:1", format="null", vframes=1))
+    with pytest.raises(ffmpeg.FfmpegError, match="no-such-format"):
+        feed(grey_input().output("pipe:1", format="no-such-format"))
+
+
+def test_leaving_the_block_stops_a_graph_that_waits_for_input(tmp_path: Path) -> None:
+    graph = grey_input().output(f"file:{tmp_path / 'out.mkv'}")
+    with pytest.raises(KeyError), ffmpeg.running(graph, fed=True) as process:
+        process.feed(bytes(4096 * 40))
+        raise KeyError
+    assert process.popen.returncode is not None
+
+
+def test_a_full_disk_is_not_a_reason_of_ffmpeg() -> None:
+    graph = grey_input().output("file:/dev/full", format="rawvideo").overwrite_output()
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        ffmpeg.run(graph, bytes(4096))
+    assert caught.value.errno == errno.ENOSPC

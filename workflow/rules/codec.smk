@@ -24,6 +24,36 @@ rule encode:
         " --report {output.report:q} --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
 
 
+rule encode_after_training:
+    input:
+        frames=FRAMES + ".json",
+        pixels=ancient(FRAMES + ".npy"),
+        model=trained("model.safetensors"),
+    output:
+        video=RUN + "/video.bnv",
+        report=RUN + "/encode.json",
+    log:
+        RUN + "/logs/encode.log",
+    benchmark:
+        RUN + "/logs/encode.benchmark.tsv"
+    wildcard_constraints:
+        run="|".join(map(re.escape, AFTER_TRAINING)) or "no-run",
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: attempt * 2000,
+        runtime=lambda wildcards, attempt: attempt * 30,
+    params:
+        step_version=STEP_VERSIONS["encode_after_training"],
+        settings=lambda wildcards: settings(run_of(wildcards).post_training),
+    shell:
+        "boostnerv encode-after-training --frames {input.frames:q} --model {input.model:q}"
+        " --settings {params.settings:q} --output {output.video:q} --report {output.report:q} --threads {threads}"
+        " 2> >(tee {log:q} >&2) >/dev/null"
+
+
+ruleorder: encode_after_training > encode
+
+
 rule decode:
     input:
         video=RUN + "/video.bnv",

