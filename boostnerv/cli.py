@@ -420,6 +420,56 @@ def compare(
 
 
 @app.command(rich_help_panel=_TOOLS)
+def compress(
+    source: Annotated[Path, typer.Argument(help="Video file or folder of images.")],
+    output: Annotated[Path, typer.Argument(help="The .bnv file to write.")],
+    bpp: Annotated[float | None, typer.Option(help="Wanted bits per pixel, e.g. 0.05.")] = None,
+    size: Annotated[str | None, typer.Option(help="Or the wanted size, e.g. 1.5M or 800k.")] = None,
+    preset: Annotated[str, typer.Option(help="fast, balanced or best: how long it may train.")] = "balanced",
+    model: Annotated[str, typer.Option("--model", help="Name of the model.")] = "hnerv-boost",
+    gop: Annotated[int, typer.Option(min=1, help="Most frames of one model; longer videos become segments.")] = 600,
+    cut_scenes: Annotated[bool, typer.Option(help="Begin a segment at scene cuts.")] = True,
+    prepare: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE of preparation (see config/README.md); repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
+    work: Annotated[Path | None, typer.Option(help="Folder for unfinished work; beside the output by default.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep that folder: checkpoints, logs and frames.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compress a video into a .bnv file of a wanted size.
+
+    Trains a network on the video, codes it, decodes the file in a fresh process and says what came out.
+
+    Run again after an interruption, it goes on where it was. Sound is not stored: `decode --audio-from` adds it back.
+    """
+    from boostnerv import compression, progress, steps
+
+    steps.limit_threads(threads)
+    request = compression.Request(
+        bpp=bpp,
+        size_bytes=None if size is None else compression.parse_size(size),
+        preset=preset,
+        model=model,
+        gop=gop,
+        cut_scenes=cut_scenes,
+        preparation=compression.parse_preparation(prepare or []),
+        seed=seed,
+        device=device,
+    )
+    folder = work or output.with_name(f"{output.name}.work")
+    found = compression.compress(source, output, request, folder, progress.shown)
+    if not keep:
+        compression.forget(folder)
+    if as_json:
+        _print(found)
+    else:
+        typer.echo(compression.result_text(found))
+
+
+@app.command(rich_help_panel=_TOOLS)
 def info(
     file: Annotated[Path, typer.Argument(help="The .bnv file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -542,7 +542,7 @@ class Experiment(Closed):
         """The data set of this experiment; own videos become a data set called ``own``."""
         if self.dataset:
             return load_dataset(self.dataset, folder)
-        return DatasetSpec(name="own", title="own videos", videos=tuple(map(_own_video, self.own_videos)))
+        return DatasetSpec(name="own", title="own videos", videos=tuple(map(own_video, self.own_videos)))
 
     def video_specs(self, folder: Path | None = None) -> tuple[VideoSpec, ...]:
         """The videos of this experiment; raises `UserError` for one that is unknown or named twice."""
@@ -736,7 +736,8 @@ def _merged(base: Closed, changes: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _own_video(video: OwnVideo) -> VideoSpec:
+def own_video(video: OwnVideo) -> VideoSpec:
+    """A video by its path as one of a data set, under its name or one made from the path."""
     # The path's hash keeps two files of one name apart.
     stem = re.sub(r"[^a-z0-9._-]+", "-", Path(video.path).stem.lower()).strip("-._") or "video"
     name = video.name or f"{stem}-{hashlib.sha256(video.path.encode()).hexdigest()[:6]}"
@@ -749,8 +750,8 @@ def _own_video(video: OwnVideo) -> VideoSpec:
 def keys_page() -> str:
     """The text of `config/README.md`: every key of an experiment and of a data set, from the classes above."""
     settings: list[type[Closed]] = [
-        Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, LearningRate, Anchor,
-        DatasetSpec, VideoSpec, PathSource, WheelSource, LocalSource,
+        Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, PostTraining, LearningRate,
+        Anchor, DatasetSpec, VideoSpec, PathSource, WheelSource, LocalSource,
     ]  # fmt: skip
     lines = [
         "# Every key of an experiment and of a data set",

@@ -174,7 +174,7 @@ def encode(
     from boostnerv.training.checkpoint import restore_quantized
     from boostnerv.video.frames import open_frames
 
-    _limit_threads(threads)
+    limit_threads(threads)
     started = time.monotonic()
     video = open_frames(frames)
     about, model = restore_quantized(finetuned)
@@ -211,7 +211,7 @@ def encode_after_training(
     from boostnerv.training.tasks import ResidentVideo, all_embeddings
     from boostnerv.video.frames import open_frames
 
-    _limit_threads(threads)
+    limit_threads(threads)
     started = time.monotonic()
     video = open_frames(frames)
     about, model = checkpoint.restore(trained)
@@ -320,7 +320,7 @@ def decode(
     from boostnerv.training.run import choose_device
     from boostnerv.video.writing import OutputVideo, keeps_timestamps
 
-    _limit_threads(threads)
+    limit_threads(threads)
     started = time.monotonic()
     video = VideoFile(bitstream, str(choose_device(device)), exact=exact)
     wanted = _wanted_frames(frames, len(video), bitstream)
@@ -385,7 +385,7 @@ def evaluate(
     from boostnerv.training.run import last_record
     from boostnerv.video.frames import open_frames
 
-    _limit_threads(threads)
+    limit_threads(threads)
     video = open_frames(frames)
     manifest = video.manifest
     encoding, decoding = (files.read_json(path, "report") for path in reports)
@@ -452,7 +452,7 @@ def evaluate_model(
     from boostnerv.video.frames import open_frames
     from boostnerv.video.masks import hidden_pixels
 
-    _limit_threads(threads)
+    limit_threads(threads)
     video, training = open_frames(frames), last_record(log)
     manifest = video.manifest
     about, trained = checkpoint.restore(model)
@@ -512,7 +512,7 @@ def encode_anchor(
     from boostnerv.evaluation.anchors import write_anchor
     from boostnerv.video.frames import open_frames
 
-    _limit_threads(threads)
+    limit_threads(threads)
     video = open_frames(frames)
     manifest = video.manifest
     with progress.shown(f"{anchor.codec} {quality}", None, "frames") as show:
@@ -576,7 +576,7 @@ def compare(
     if output is not None:
         _check_suffix(output, comparison.OUTPUT_SUFFIXES, f"{output} is a table")
     plots = None if figure is None else _plots_for(figure)
-    _limit_threads(threads)
+    limit_threads(threads)
     where = str(choose_device(device))
     names = comparison.short_names(tests)
     video = comparison.open_video(reference, where)
@@ -696,10 +696,11 @@ def _limit_training_threads(threads: int | None, video: Any) -> None:
     """Threads of a training that may have `threads`: two small trainings side by side finish as soon as one after
     the other on two threads, and threads that wait for each other suffer on a busy machine."""
     small = video.manifest.height * video.manifest.width < _SMALL_FRAME_PIXELS
-    _limit_threads(1 if small and threads is not None else threads)
+    limit_threads(1 if small and threads is not None else threads)
 
 
-def _limit_threads(threads: int | None) -> None:
+def limit_threads(threads: int | None) -> None:
+    """Use no more CPU threads than these in this process."""
     if threads is not None:
         import torch
 
@@ -724,7 +725,7 @@ def import_checkpoint(
     from boostnerv.interop.arguments import Arguments
     from boostnerv.interop.files import CompressedVideo, read_file
 
-    _limit_threads(threads)
+    limit_threads(threads)
     flags = Arguments(
         model=model,
         strides=strides,

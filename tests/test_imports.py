@@ -29,6 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "training": (*BASE, "config", "video", "models", "codec"),
     "evaluation": (*BASE, "config", "video", "models", "codec"),
     "report": (*BASE, "config", "evaluation"),
+    "compression": (*BASE, "config", "video", "models", "codec", "training", "evaluation"),
     "inspection": (*BASE, "config", "video", "models", "codec", "evaluation"),
 }
 ABOVE = {"steps", "cli", "__main__", "__init__"}  # they may import everything below

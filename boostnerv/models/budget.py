@@ -17,6 +17,7 @@ from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Architecture, Spec, StackBudget, architecture, tensor_shapes
 
 _WIDEST = 1 << 14
+_FIRST_ROWS = 9
 
 
 def resolve(
@@ -43,6 +44,23 @@ def resolve(
             f"{total_parameters(entry, narrow) / 1e6:.3g} M; choose a larger size"
         )
     return dataclasses.replace(narrow, fc_dim=fc_dim, frames=frames)
+
+
+def natural_strides(height: int, width: int) -> tuple[int, ...]:
+    """Strides for a frame size: a first map of about nine rows, as in the papers, and as little padding as can be.
+
+    ``(5, 2, 2, 2, 2)`` for 720×1280 and ``(5, 3, 2, 2, 2)`` for 1080×1920, the papers' own.
+    """
+    heads = [(5,), (5, 3), (4,), (4, 3), (3,), (3, 3), (2,)]
+    choices = [head + (2,) * twos for head in heads for twos in range(8)]
+
+    def cost(strides: tuple[int, ...]) -> float:
+        step = math.prod(strides)
+        rows, columns = -(-height // step), -(-width // step)
+        padding = rows * columns * step**2 / (height * width) - 1
+        return abs(math.log2(min(rows, columns) / _FIRST_ROWS)) + 4 * padding
+
+    return min(choices, key=cost)
 
 
 def published_width(stack: StackBudget, modelsize_m: float) -> int:

@@ -63,16 +63,31 @@ class Frames:
     pixels: Pixels
     path: Path
 
+    def part(self, frames: range) -> Frames:
+        """Consecutive frames of it, as a video of their own."""
+        pixels = self.pixels[frames.start : frames.stop]
+        timestamps_s = self.manifest.timestamps_s and self.manifest.timestamps_s[frames.start : frames.stop]
+        changes = {
+            "frames": len(frames),
+            "timestamps_s": tuple(time - timestamps_s[0] for time in timestamps_s) if timestamps_s else None,
+            "pixels_sha256": _pixels_sha256(pixels),
+        }
+        return Frames(self.manifest.model_copy(update=changes), pixels, self.path)
+
     def verify(self) -> None:
         """Hash all pixels again; raises `UserError` where they are not those of the manifest."""
-        digest = hashlib.sha256()
-        for frame in self.pixels:
-            digest.update(np.ascontiguousarray(frame).data)
-        if digest.hexdigest() != self.manifest.pixels_sha256:
+        if _pixels_sha256(self.pixels) != self.manifest.pixels_sha256:
             raise UserError(
                 f"the pixels of {self.path} are not those that its manifest describes; delete both and run "
                 "their step again"
             )
+
+
+def _pixels_sha256(pixels: Pixels) -> str:
+    digest = hashlib.sha256()
+    for frame in pixels:
+        digest.update(np.ascontiguousarray(frame).data)
+    return digest.hexdigest()
 
 
 def manifest_path(payload: Path) -> Path:
