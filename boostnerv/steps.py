@@ -54,7 +54,7 @@ STEP_VERSIONS = MappingProxyType(
         "evaluate_model": 1,
         "encode_anchor": 1,
         "collect": 1,
-        "tabulate": 3,
+        "tabulate": 4,
         "plot": 2,
     }
 )

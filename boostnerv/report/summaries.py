@@ -31,6 +31,14 @@ MEASURED = (
     "ms_ssim_unseen",
     "psnr_hidden_db",
     "psnr_visible_db",
+    "published_bytes",
+    "weights_gaussian_bytes",
+    "weights_gaussian_channel_bytes",
+    "weights_laplace_bytes",
+    "embeddings_gaussian_bytes",
+    "embeddings_gaussian_channel_bytes",
+    "embeddings_laplace_bytes",
+    "embeddings_temporal_bytes",
 )
 """Columns that are averaged."""
 

@@ -65,7 +65,7 @@ def _section(group: Sequence[Summary]) -> str:
     lines = [f"## {group[0].video}", "", _sentence(group), ""]
     lines += ["| " + " | ".join(headings) + " |", "|---|---" + "|--:" * (len(headings) - 2) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, *_gains(group)]) + "\n"
+    return "\n".join([*lines, *_gains(group), *_entropy_models(group), *_older_pipeline(group)]) + "\n"
 
 
 _BOOST = "-boost"
@@ -101,6 +101,47 @@ def _gains(group: Sequence[Summary]) -> list[str]:
     for row, (base, boosted) in enumerate(pairs):
         cells = " | ".join(column[row] for column in shown.values())
         lines.append(f"| {boosted.curve} | {base.curve} | {boosted.size_label} | {cells} |")
+    return lines
+
+
+_ENTROPY_MODELS = ("gaussian", "gaussian-channel", "laplace", "temporal")
+
+
+def _entropy_models(group: Sequence[Summary]) -> list[str]:
+    """What each entropy model makes of the same codes, against the published one; nothing where nothing was coded."""
+    coded = [summary for summary in group if summary.mean["weights_gaussian_bytes"] is not None]
+    if not coded:
+        return []
+    columns = [
+        f"{part}_{model.replace('-', '_')}_bytes" for part in ("weights", "embeddings") for model in _ENTROPY_MODELS
+    ]
+    shown = [name for name in columns if name in MEASURED and any(row.mean[name] is not None for row in coded)]
+    headings = [name.removesuffix("_bytes").replace("_", " ", 1).replace("_", "-") for name in shown]
+    lines = ["", "Bytes of the same codes under each entropy model; files take what is smallest, tensor by tensor:", ""]
+    lines += [f"| codec | size | {' | '.join(headings)} |", "|---|---" + "|--:" * len(shown) + "|"]
+    for summary in coded:
+        cells = " | ".join(_against_gaussian(summary, name) for name in shown)
+        lines.append(f"| {summary.curve} | {summary.size_label} | {cells} |")
+    return lines
+
+
+def _against_gaussian(summary: Summary, name: str) -> str:
+    size, base = summary.mean[name], summary.mean[f"{name.partition('_')[0]}_gaussian_bytes"]
+    if size is None or base is None:
+        return _NONE
+    return f"{size:,.0f}" if name.endswith("_gaussian_bytes") else f"{size:,.0f} ({size / base - 1:+.1%})"
+
+
+def _older_pipeline(group: Sequence[Summary]) -> list[str]:
+    """The older pipeline's own count beside its files; nothing where it coded nothing."""
+    rows = [summary for summary in group if summary.mean["published_bytes"] is not None]
+    if not rows:
+        return []
+    lines = ["", "The older pipeline counts its bits without the table of its Huffman code:", ""]
+    lines += ["| codec | size | counted (bytes) | file (bytes) |", "|---|---|--:|--:|"]
+    for row in rows:
+        cells = (_number(row, name, ",.0f", spread=False) for name in ("published_bytes", "file_bytes"))
+        lines.append(f"| {row.curve} | {row.size_label} | {' | '.join(cells)} |")
     return lines
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 TOLERANCE = 0.005  # of the target
-_MOST_TRIALS = 12
+_MOST_TRIALS = 16
 _MOST_OCTAVES = 6.0
 
 
@@ -26,22 +26,28 @@ def step_scale(file_bits: Callable[[float], int], target_bits: float, parameters
 
     Where no factor brings the file up to the target the smallest is taken, and where none brings it down the largest.
     """
-    too_fine, fits = -math.inf, math.inf
-    octaves = 0.0
+    margin = TOLERANCE / 2 * target_bits
+    low, high = -_MOST_OCTAVES, _MOST_OCTAVES
+    over: float | None = None  # excess at `low`
+    under: float | None = None  # excess at `high`
+    octaves = move = 0.0
     for _ in range(_MOST_TRIALS):
         excess = file_bits(2.0**octaves) - target_bits
         if excess <= 0:
-            fits = octaves
+            high, under = octaves, excess
         else:
-            too_fine = octaves
+            low, over = octaves, excess
         if -TOLERANCE * target_bits <= excess <= 0:
             break
-        # A step twice as wide takes a bit from every code, or less: then the next trial goes on from there.
-        aimed = octaves + (excess + TOLERANCE / 2 * target_bits) / parameters
-        if not too_fine < aimed < fits:
-            aimed = (too_fine + fits) / 2
-        aimed = min(max(aimed, -_MOST_OCTAVES), _MOST_OCTAVES)
-        if aimed in (too_fine, fits):
+        if over is None or under is None:
+            # A step twice as wide takes a bit from every code; where it takes less, the next move is longer.
+            wanted = (excess + margin) / parameters
+            move = math.copysign(max(abs(wanted), 2 * abs(move)), wanted)
+            aimed = min(max(octaves + move, -_MOST_OCTAVES), _MOST_OCTAVES)
+        else:
+            share = (over + margin) / (over - under)
+            aimed = low + min(max(share, 0.1), 0.9) * (high - low)
+        if aimed == octaves:
             break
         octaves = aimed
-    return float(2.0 ** min(fits, _MOST_OCTAVES))
+    return float(2.0**high)

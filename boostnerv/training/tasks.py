@@ -380,7 +380,7 @@ class TemporalProcess(nn.Module):
         found = temporal_process(torch.round(codes).to(torch.int32).cpu().numpy(), DEFAULT_GROUP)
         for name, values in zip(("mean", "first_sigma", "slope", "later_sigma"), found, strict=True):
             buffer: Tensor = getattr(self, name)
-            buffer.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+            buffer.copy_(torch.from_numpy(np.array(values)))
 
     def bits(self, indices: Tensor, values: Tensor, before: Tensor) -> Tensor:
         """Bits ``[N]`` of the codes of frames, given the rounded ones of the frames before; all ``[N, e, h, w]``."""
