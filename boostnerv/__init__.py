@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 __all__ = ["open"]
 
 
-def open(path: str | Path, device: str = "cpu") -> VideoFile:
-    """Open a ``.bnv`` file: ``boostnerv.open("x.bnv")[k]`` is frame k as uint8 RGB ``[H, W, 3]``."""
+def open(path: str | Path, device: str = "cpu", *, exact: bool = True) -> VideoFile:
+    """Open a ``.bnv`` file: ``boostnerv.open("x.bnv")[k]`` is frame k as uint8 RGB ``[H, W, 3]``.
+
+    `exact` frames are those of the encoder's machine whatever is asked for; others are computed in larger batches.
+    """
     from boostnerv.codec.decoder import VideoFile
 
-    return VideoFile(path, device)
+    return VideoFile(path, device, exact=exact)
