@@ -24,7 +24,7 @@ from boostnerv.config import Finetuning, Training
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
 from boostnerv.training.losses import frame_losses, psnr_db
-from boostnerv.training.rate_control import correction_due, step_scale
+from boostnerv.training.rate_control import coarsening_due, measurement_due, step_scale
 from boostnerv.video.masks import hidden_pixels
 
 
@@ -201,6 +201,7 @@ class EntropyMinimisation(Objective):
     """
 
     pays_with_quality = True
+    target_rate: Tensor
 
     def __init__(self, model: VideoModel, video: ResidentVideo, settings: Finetuning) -> None:
         super().__init__(model, video)
@@ -218,7 +219,8 @@ class EntropyMinimisation(Objective):
         if self.embedding_quantizer is not None and settings.embedding_rate == "temporal":
             self.process = TemporalProcess(self._all_embedding_codes())
         self._coded_numbers = int(self.weight_quantizers.counts.sum()) + model.spec.embedding_parameters
-        self._target_rate = settings.target_bits * self._coded_numbers / (model.spec.height * model.spec.width)
+        target_rate = settings.target_bits * self._coded_numbers / (model.spec.height * model.spec.width)
+        self.register_buffer("target_rate", torch.tensor(target_rate))
 
     def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
         frames = self.video.batch(indices)
@@ -229,10 +231,11 @@ class EntropyMinimisation(Objective):
         bits = self._weight_bits(add_noise(codes, noise), codes)
         if embedding_codes is not None:
             noisy = add_noise(embedding_codes, noise)
-            bits = bits + len(self.video) * self._embedding_bits(indices, noisy, embedding_codes).mean()
+            before = None if self.process is None else self._embedding_codes(self._frames_before(indices))
+            bits = bits + len(self.video) * self._embedding_bits(indices, noisy, embedding_codes, before).mean()
         rate = bits / (self.model.spec.height * self.model.spec.width)
         # Compared on the device: the host never waits for the rate.
-        active = (rate > self._target_rate).to(rate.dtype)
+        active = (rate > self.target_rate).to(rate.dtype)
         return distortion + self._settings.lambda_rate * active * rate, prediction
 
     @torch.no_grad()
@@ -247,22 +250,35 @@ class EntropyMinimisation(Objective):
 
     @torch.no_grad()
     def after_epoch(self, epoch: int, epochs: int) -> bool:
-        corrected = self._settings.rate_control == "target" and correction_due(epoch, epochs)
-        if corrected:
-            self._meet_target()
+        changed = self._control_rate(epoch, epochs) if self._settings.rate_control == "target" else False
         if self.process is not None:
             self.process.fit(self._all_embedding_codes())
-        return corrected
+        return changed
 
-    def _meet_target(self) -> None:
-        quantized, codes = self.quantized(), self.embedding_quantizer
+    def _control_rate(self, epoch: int, epochs: int) -> bool:
+        """Compare the real file with the target; whether steps were changed."""
+        ends, coarsens = epoch == epochs, coarsening_due(epoch, epochs)
+        if not (ends or coarsens or measurement_due(epoch, epochs)):
+            return False
+        quantized, target_bits = self.quantized(), self._settings.target_bits * self._coded_numbers
+        file_bits = self._file_bits(quantized)
+        if ends or (coarsens and file_bits > target_bits):
+            self._meet_target(quantized, target_bits)
+            return True
+        # The rate of the loss is an estimate of its own kind: it counts where the file is too large.
+        pixels = self.model.spec.height * self.model.spec.width
+        self.target_rate.fill_(sum(self.summary().values()) / file_bits * target_bits / pixels)
+        return False
+
+    def _meet_target(self, quantized: Quantized, target_bits: float) -> None:
+        codes = self.embedding_quantizer
 
         def file_bits(factor: float) -> int:
             steps = self.weight_quantizers.scaled_steps(factor).abs().tolist()
             step = quantized.embedding_step if codes is None else float(codes.scaled_step(factor).abs())
             return self._file_bits(dataclasses.replace(quantized, steps=steps, embedding_step=step))
 
-        factor = step_scale(file_bits, self._settings.target_bits * self._coded_numbers, self._coded_numbers)
+        factor = step_scale(file_bits, target_bits, self._coded_numbers)
         self.weight_quantizers.steps.copy_(self.weight_quantizers.scaled_steps(factor))
         if codes is not None:
             codes.step.copy_(codes.scaled_step(factor))
@@ -279,7 +295,11 @@ class EntropyMinimisation(Objective):
         bits = {"estimated_weights_bits": float(self._weight_bits(torch.round(codes), codes))}
         if self.embedding_quantizer is not None:
             codes = self._all_embedding_codes()
-            bits["estimated_embedding_bits"] = float(_frame_bits(torch.round(codes), codes).sum())
+            frames = torch.arange(len(codes), device=codes.device)
+            before = torch.round(torch.cat([codes[:1], codes[:-1]]))
+            bits["estimated_embedding_bits"] = float(
+                self._embedding_bits(frames, torch.round(codes), codes, before).sum()
+            )
         return bits
 
     def embeddings(self) -> Tensor | None:
@@ -329,13 +349,14 @@ class EntropyMinimisation(Objective):
         mean, sigma = segment_moments(codes, segment, self.weight_quantizers.counts)
         return gaussian_bits(values, mean[segment], sigma[segment]).sum()
 
-    def _embedding_bits(self, indices: Tensor, values: Tensor, codes: Tensor) -> Tensor:
-        """Bits of each frame's embedding ``[N]``."""
-        if self.process is None:
+    def _embedding_bits(self, indices: Tensor, values: Tensor, codes: Tensor, before: Tensor | None) -> Tensor:
+        """Bits of each frame's embedding ``[N]``; `before` are the codes of the frames before, where they tell."""
+        if self.process is None or before is None:
             return _frame_bits(values, codes)
-        before = self._embedding_codes(self.video.batch((indices - 1).clamp_min(0)))
-        assert before is not None
         return self.process.bits(indices, values, round_straight_through(before))
+
+    def _frames_before(self, indices: Tensor) -> Tensor:
+        return self.video.batch((indices - 1).clamp_min(0))
 
     def _all_embedding_codes(self) -> Tensor:
         assert self.embedding_quantizer is not None

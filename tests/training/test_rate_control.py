@@ -17,7 +17,7 @@ from boostnerv.codec.entropy_models import BY_NAME
 from boostnerv.codec.payloads import DEFAULT_GROUP
 from boostnerv.codec.symbols import SymbolWriter
 from boostnerv.config import Finetuning
-from boostnerv.training.rate_control import TOLERANCE, correction_due, step_scale
+from boostnerv.training.rate_control import TOLERANCE, coarsening_due, measurement_due, step_scale
 from boostnerv.training.tasks import EntropyMinimisation, ResidentVideo, TemporalProcess
 from tests.models.tiny import NAMES, tiny_model
 
@@ -45,9 +45,11 @@ def test_a_rate_that_cannot_be_reached_ends_at_the_nearest() -> None:
     assert step_scale(lambda factor: 500, 600, PARAMETERS) == 1 / 64
 
 
-def test_steps_are_corrected_while_training_can_still_make_up_for_it() -> None:
-    assert [epoch for epoch in range(1, 101) if correction_due(epoch, 100)] == [50, 75, 100]
-    assert [epoch for epoch in range(1, 2) if correction_due(epoch, 1)] == [1]
+def test_when_the_file_is_measured_and_mended() -> None:
+    assert [epoch for epoch in range(1, 101) if coarsening_due(epoch, 100)] == [50, 75]
+    assert [epoch for epoch in range(1, 101) if measurement_due(epoch, 100)] == list(range(10, 101, 10))
+    assert [epoch for epoch in range(1, 13) if measurement_due(epoch, 12)] == [2, 4, 6, 8, 10, 12]
+    assert measurement_due(1, 1)
 
 
 def objective(name: str, **settings: Any) -> EntropyMinimisation:
@@ -71,6 +73,23 @@ def test_the_file_has_the_bits_that_were_asked_for(name: str, target_bits: float
     assert found.after_epoch(10, 10)
     assert file_bits(found) == pytest.approx(target_bits * numbers, rel=0.03)
     assert file_bits(found) <= target_bits * numbers
+
+
+def test_half_way_steps_are_made_coarser_and_never_finer() -> None:
+    for target_bits, mended in ((5.0, True), (12.0, False)):
+        found = objective("hnerv-boost", target_bits=target_bits)
+        before = found.weight_quantizers.steps.detach().clone()
+        assert found.after_epoch(5, 10) is mended
+        assert (found.weight_quantizers.steps > before).all() if mended else found.weight_quantizers.steps.equal(before)
+
+
+def test_the_rate_counts_where_the_real_file_is_too_large() -> None:
+    found = objective("hnerv-boost", target_bits=6.0, lambda_rate=1.0)
+    estimated_bits = sum(found.summary().values())
+    before = float(found.target_rate)
+    assert not found.after_epoch(1, 10)
+    assert float(found.target_rate) == pytest.approx(before * estimated_bits / file_bits(found), rel=1e-5)
+    assert "target_rate" in found.state_dict()
 
 
 def test_the_published_way_leaves_the_steps_alone() -> None:
