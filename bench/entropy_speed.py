@@ -278,6 +278,7 @@ def table(rows: Iterable[Measured]) -> list[str]:
 
 
 def main() -> None:
+    """Measure everything and print it."""
     parser = argparse.ArgumentParser(prog="python -m bench.entropy_speed", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--repeats", type=int, default=7, help="rounds that count")

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from boostnerv.errors import BitstreamError
 
 _Piece = tuple[NDArray[np.int32], Any, tuple[NDArray[np.float64], ...]]
+CONSTRICTION = "0.5.0"  # its models are a part of the format
 PRECISION = 24  # bits: the probabilities of a model are whole numbers that add up to 2^PRECISION
 
 
