@@ -53,6 +53,7 @@ format: setup  ## put style right
 
 docs: setup  ## pages made from the code
 	$(VENV)/bin/python -m boostnerv.config
+	$(VENV)/bin/python -m boostnerv.codec.format_page
 
 wheel-check: setup  ## a wheel in a clean environment decodes a file
 	tests/wheel-check.sh '$(TORCH)'

@@ -12,7 +12,7 @@ payload: a section cannot be damaged, left out, or taken from another file witho
     5 embeddings   the coded embeddings of the frames, for models that have them
 
 Nothing is executed or unpickled, and every length is compared with the bytes at hand before memory is taken. Version 1
-is frozen: what comes later comes as sections of new numbers, which this reader refuses.
+is frozen: what comes later comes under new numbers, of sections or of what fields name, which this reader refuses.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ TICKS_PER_SECOND = 90_000
 
 LARGEST_FRAME_COUNT = 1 << 24
 LARGEST_SIDE = 1 << 15
-_LARGEST_WIDTH = 1 << 14
-_LARGEST_STRIDES = 16
+LARGEST_WIDTH = 1 << 14
+LARGEST_STRIDES = 16
 _SECTION_HEAD = struct.Struct("<BII")
 
 
@@ -391,7 +391,7 @@ def check_spec(spec: Spec) -> None:
     for field in spec_fields(type(spec)):
         value = getattr(spec, field.name)
         numbers = value if isinstance(value, tuple) else (value,)
-        if not all(0 < number <= _LARGEST_WIDTH for number in numbers) or len(numbers) > _LARGEST_STRIDES:
+        if not all(0 < number <= LARGEST_WIDTH for number in numbers) or len(numbers) > LARGEST_STRIDES:
             raise UserError(f"{field.name} = {value}")
     if max(spec.padded) > 2 * LARGEST_SIDE:
         raise UserError(f"strides = {spec.strides}")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import constriction
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostnerv.codec.grids import COARSE_SIGMA_GRID, LARGEST_CODE, SIGMA_GRID, SmallFloat
-from boostnerv.codec.symbols import SymbolReader, SymbolWriter
+from boostnerv.codec.symbols import SymbolReader, SymbolWriter, tabulated
 from boostnerv.errors import BitstreamError
 
 Codes = NDArray[np.int32]
@@ -36,14 +37,17 @@ Distribution = Literal["gaussian", "laplace"]
 
 LARGEST_REACH = 255  # codes lie within this many scales of their location
 _SPARE_REACH = 1  # rounding a location to its grid moves it by less than a scale
-_ORIGIN_RANGE = 1 << 21
-_MEAN_BITS: dict[Role, int] = {"weights": 12, "embeddings": 8}
-_UNITS_PER_SIGMA = 16  # locations of tensors and frames: sixteenths of the scale
-_UNITS_PER_SIGMA_OF_CHANNEL = 4  # fewer codes, fewer digits
-_UNITS_PER_CODE = 4  # locations of positions: quarters of a code
-_SLOPE_UNITS = 16  # slopes are sixteenths in [−1, 1]
+ORIGIN_RANGE = 1 << 21
+MEAN_BITS: dict[Role, int] = {"weights": 12, "embeddings": 8}
+UNITS_PER_SIGMA = 16  # locations of tensors and frames: sixteenths of the scale
+UNITS_PER_SIGMA_OF_CHANNEL = 4  # fewer codes, fewer digits
+UNITS_PER_CODE = 4  # locations of positions: quarters of a code
+SLOPE_UNITS = 16  # slopes are sixteenths in [−1, 1]
 _BY_POSITION, _BY_CHANNEL = (0,), (0, 2, 3)  # axes of embeddings that share a value
 _LARGEST_INDEX = (1 << 15) - 1
+INDEX_RANGE = 1 << 16  # indices lie in [−2^15, 2^15)
+CENTRE_UNITS = 256  # the mean of indices is told in parts of their range
+_CODES_PER_TABLE_ENTRY = 64
 
 
 class Parameters(Protocol):
@@ -116,11 +120,11 @@ class Independent:
 
     def read(self, reader: SymbolReader, shape: tuple[int, ...], role: Role) -> Parameters:
         units = self._units(shape, role)
-        origin = 0 if role == "weights" else reader.integer(_ORIGIN_RANGE) - _ORIGIN_RANGE // 2
+        origin = 0 if role == "weights" else reader.integer(ORIGIN_RANGE) - ORIGIN_RANGE // 2
         if self.by_channel:
             scale_index, mean_index = _read_indices(reader, units), _read_indices(reader, units)
         else:
-            scale_index, mean_index = _read_fixed(reader, units, _MEAN_BITS[role])
+            scale_index, mean_index = _read_fixed(reader, units, MEAN_BITS[role])
         return IndependentParameters(self, role, np.clip(scale_index, 0, SIGMA_GRID.levels - 1), mean_index, origin)
 
     def _units(self, shape: tuple[int, ...], role: Role) -> tuple[int, ...]:
@@ -130,8 +134,8 @@ class Independent:
 
     def _snapped(self, mean: Floats, scale: Floats, farthest: Floats, origin: int, role: Role) -> IndependentParameters:
         """Grid values; the scale grows where the grid could not hold the location or a code far from it."""
-        units = _UNITS_PER_SIGMA_OF_CHANNEL if self.by_channel else _UNITS_PER_SIGMA
-        largest = _LARGEST_INDEX if self.by_channel else (1 << (_MEAN_BITS[role] - 1)) - 1
+        units = UNITS_PER_SIGMA_OF_CHANNEL if self.by_channel else UNITS_PER_SIGMA
+        largest = _LARGEST_INDEX if self.by_channel else (1 << (MEAN_BITS[role] - 1)) - 1
         needed = np.maximum(np.abs(mean - origin) * units / (largest - 0.5), farthest / (LARGEST_REACH - _SPARE_REACH))
         scale_index = np.maximum(SIGMA_GRID.encode(scale), SIGMA_GRID.encode(needed, at_least=True))
         grid_scale = SIGMA_GRID.decode(scale_index)
@@ -159,17 +163,17 @@ class IndependentParameters:
     @property
     def mean(self) -> Floats:
         """Locations in codes."""
-        units = _UNITS_PER_SIGMA_OF_CHANNEL if self.model.by_channel else _UNITS_PER_SIGMA
+        units = UNITS_PER_SIGMA_OF_CHANNEL if self.model.by_channel else UNITS_PER_SIGMA
         return self.origin + self.mean_index * (self.scale / units)
 
     def write(self, writer: SymbolWriter) -> None:
         if self.role == "embeddings":
-            writer.integers(self.origin + _ORIGIN_RANGE // 2, _ORIGIN_RANGE)
+            writer.integers(self.origin + ORIGIN_RANGE // 2, ORIGIN_RANGE)
         if self.model.by_channel:
             _write_indices(writer, self.scale_index)
             _write_indices(writer, self.mean_index)
         else:
-            _write_fixed(writer, self.scale_index, self.mean_index, _MEAN_BITS[self.role])
+            _write_fixed(writer, self.scale_index, self.mean_index, MEAN_BITS[self.role])
 
     def encode(self, writer: SymbolWriter, codes: Codes, first: int, reach: int) -> None:
         mean, scale = self._of(first, len(codes))
@@ -191,13 +195,14 @@ class IndependentParameters:
         return self.mean[part], self.scale[part]
 
 
-def _pieces(mean: Floats, scale: Floats, shape: tuple[int, ...]) -> Iterator[tuple[Any, Floats, Floats]]:
+def _pieces(
+    mean: Floats, scale: Floats, shape: tuple[int, ...]
+) -> Iterator[tuple[slice, float | Floats, float | Floats]]:
     """Runs of codes with one location and scale each where there are few, else all codes at once."""
     if len(mean) == mean.size:
         # One distribution for many codes is built once instead of once a code.
-        for index in range(len(mean)):
-            part = slice(None) if len(mean) == 1 else slice(index, index + 1)
-            yield part, mean[index], scale[index]
+        for index, (location, spread) in enumerate(zip(mean.ravel().tolist(), scale.ravel().tolist(), strict=True)):
+            yield slice(None) if len(mean) == 1 else slice(index, index + 1), location, spread
     else:
         yield slice(None), np.broadcast_to(mean, shape), np.broadcast_to(scale, shape)
 
@@ -219,7 +224,7 @@ class Temporal:
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
         units = (_BY_CHANNEL, _BY_POSITION)
-        return [_fit_temporal(codes, group, first, later) for first in units for later in units]
+        return [fitted for first in units for fitted in _fit_temporal(codes, group, first, units)]
 
     def read(self, reader: SymbolReader, shape: tuple[int, ...], role: Role) -> Parameters:
         by_position = reader.integer(2), reader.integer(2)
@@ -229,7 +234,7 @@ class Temporal:
         return TemporalParameters(
             mean_index=_read_indices(reader, first),
             first_index=np.clip(_read_indices(reader, first), 0, levels),
-            slope_index=np.clip(_read_indices(reader, later), -_SLOPE_UNITS, _SLOPE_UNITS),
+            slope_index=np.clip(_read_indices(reader, later), -SLOPE_UNITS, SLOPE_UNITS),
             later_index=np.clip(_read_indices(reader, later), 0, levels),
         )
 
@@ -253,51 +258,71 @@ class TemporalParameters:
 
     def encode(self, writer: SymbolWriter, codes: Codes, first: int, reach: int) -> None:
         for index in range(len(codes)):
-            mean, sigma = self.expected(codes[index - 1 : index])
-            shape = codes[index : index + 1].shape
-            mean, sigma = np.broadcast_to(mean, shape), np.broadcast_to(sigma, shape)
-            _encode(writer, "gaussian", codes[index : index + 1], mean, sigma, reach)
+            one = codes[index : index + 1]
+            mean, sigma = self._expected(codes[index - 1 : index], one.shape)
+            _encode(writer, "gaussian", one, mean, sigma, reach)
 
     def decode(self, reader: SymbolReader, shape: tuple[int, ...], first: int, reach: int) -> Codes:
         codes = np.empty(shape, dtype=np.int32)
         one = (1, *shape[1:])
         for index in range(shape[0]):
-            mean, sigma = self.expected(codes[index - 1 : index])
-            mean, sigma = np.broadcast_to(mean, one), np.broadcast_to(sigma, one)
+            mean, sigma = self._expected(codes[index - 1 : index], one)
             codes[index : index + 1] = _decode(reader, "gaussian", one, mean, sigma, reach)
         return codes
 
-    def expected(self, before: Codes) -> tuple[Floats, Floats]:
-        """Location and scale of a frame's codes, given those of the frame before ``[1, e, h, w]``, or ``[0, …]``."""
-        mean = self.mean_index / _UNITS_PER_CODE
+    def _expected(self, before: Codes, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+        """Location and scale of a frame's codes `shape`, given those of the frame before ``[1, e, h, w]`` or none."""
         if len(before) == 0:
-            return mean, COARSE_SIGMA_GRID.decode(self.first_index)
-        slope = self.slope_index / _SLOPE_UNITS
-        return mean + slope * (before - mean), COARSE_SIGMA_GRID.decode(self.later_index)
+            return np.broadcast_to(self._mean, shape), np.broadcast_to(self._first_sigma, shape)
+        return self._mean + self._slope * (before - self._mean), np.broadcast_to(self._later_sigma, shape)
+
+    @property
+    def values(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """μ, σ₀, a and σ₁ off their grids."""
+        return self._mean, self._first_sigma, self._slope, self._later_sigma
+
+    @cached_property
+    def _mean(self) -> Floats:
+        return self.mean_index / UNITS_PER_CODE
+
+    @cached_property
+    def _slope(self) -> Floats:
+        return self.slope_index / SLOPE_UNITS
+
+    @cached_property
+    def _first_sigma(self) -> Floats:
+        return COARSE_SIGMA_GRID.decode(self.first_index)
+
+    @cached_property
+    def _later_sigma(self) -> Floats:
+        return COARSE_SIGMA_GRID.decode(self.later_index)
 
 
-def temporal_process(codes: Codes, group: int) -> tuple[Floats, Floats, Floats, Floats]:
+def temporal_process(codes: Codes, group: int) -> tuple[Floats, ...]:
     """μ, σ₀, a and σ₁ of embedding codes ``[T, e, h, w]``, each ``[1, e, h, w]``: what training holds of the model."""
-    found = _fit_temporal(codes, group, _BY_CHANNEL, _BY_POSITION)
-    mean, first = found.expected(codes[:0])
-    slope, later = found.slope_index / _SLOPE_UNITS, COARSE_SIGMA_GRID.decode(found.later_index)
-    shape = codes[:1].shape
-    return tuple(np.broadcast_to(values, shape) for values in (mean, first, slope, later))  # type: ignore[return-value]
+    (found,) = _fit_temporal(codes, group, _BY_CHANNEL, [_BY_POSITION])
+    return tuple(np.broadcast_to(values, codes[:1].shape) for values in found.values)
 
 
-def _fit_temporal(codes: Codes, group: int, first: tuple[int, ...], later: tuple[int, ...]) -> TemporalParameters:
-    """Moments over the given axes of all codes, and least squares of each code on the one before in its group."""
-    mean_index = _clipped(codes.mean(axis=first, keepdims=True) * _UNITS_PER_CODE)
-    around = codes - mean_index / _UNITS_PER_CODE
+def _fit_temporal(
+    codes: Codes, group: int, first: tuple[int, ...], laters: Sequence[tuple[int, ...]]
+) -> Iterator[TemporalParameters]:
+    """Moments over the axes `first` of all codes, and for each of `laters` the least squares over these axes of each
+    code on the one before in its group.
+    """
+    mean_index = _clipped(codes.mean(axis=first, keepdims=True) * UNITS_PER_CODE)
+    around = codes - mean_index / UNITS_PER_CODE
     starts = np.arange(len(codes)) % group == 0
     first_index, first_reach = _spread(around, around[starts], first)
     before, after = around[np.flatnonzero(~starts) - 1], around[~starts]
-    power = np.square(before).sum(axis=later, keepdims=True)
-    slope = (before * after).sum(axis=later, keepdims=True) / np.maximum(power, 1e-9)
-    slope_index = np.clip(np.rint(slope * _SLOPE_UNITS), -_SLOPE_UNITS, _SLOPE_UNITS).astype(np.int64)
-    left = after - slope_index / _SLOPE_UNITS * before
-    later_index, later_reach = _spread(left, left, later)
-    return TemporalParameters(mean_index, first_index, slope_index, later_index, max(first_reach, later_reach))
+    powers, products = np.square(before), before * after
+    for later in laters:
+        power, product = (values.sum(axis=later, keepdims=True) for values in (powers, products))
+        slope = product / np.maximum(power, 1e-9)
+        slope_index = np.clip(np.rint(slope * SLOPE_UNITS), -SLOPE_UNITS, SLOPE_UNITS).astype(np.int64)
+        left = after - slope_index / SLOPE_UNITS * before
+        later_index, later_reach = _spread(left, left, later)
+        yield TemporalParameters(mean_index, first_index, slope_index, later_index, max(first_reach, later_reach))
 
 
 def _spread(values: Floats, coded: Floats, axes: tuple[int, ...]) -> tuple[Indices, int]:
@@ -306,7 +331,7 @@ def _spread(values: Floats, coded: Floats, axes: tuple[int, ...]) -> tuple[Indic
         shape = tuple(1 if axis in axes else count for axis, count in enumerate(values.shape))
         return np.zeros(shape, dtype=np.int64), 1
     deviation = np.sqrt(np.square(values).mean(axis=axes, keepdims=True))
-    farthest = np.abs(coded).max(axis=axes, keepdims=True)
+    farthest = np.maximum(coded.max(axis=axes, keepdims=True), -coded.min(axis=axes, keepdims=True))
     index = _at_least(COARSE_SIGMA_GRID, deviation, farthest / (LARGEST_REACH - _SPARE_REACH))
     return index, _reach(farthest, COARSE_SIGMA_GRID.decode(index))
 
@@ -332,38 +357,58 @@ def models_of(role: Role) -> tuple[EntropyModel, ...]:
 
 
 def _encode(
-    writer: SymbolWriter, distribution: Distribution, codes: Codes, mean: Floats, scale: Floats, reach: int
+    writer: SymbolWriter,
+    distribution: Distribution,
+    codes: Codes,
+    mean: float | Floats,
+    scale: float | Floats,
+    reach: int,
 ) -> None:
-    model, parameters = _coder_model(distribution, mean, scale, reach)
-    writer.coded(codes.reshape(-1), model, *parameters)
+    low, high = support(mean, scale, reach)
+    model, parameters = _coder_model(distribution, mean, scale, low, high)
+    if _table_pays(codes.size, mean, low, high):
+        writer.coded(codes.reshape(-1) - low, tabulated(model, low, high))
+    else:
+        writer.coded(codes.reshape(-1), model, *parameters)
 
 
 def _decode(
     reader: SymbolReader,
     distribution: Distribution,
     shape: tuple[int, ...],
-    mean: Floats,
-    scale: Floats,
+    mean: float | Floats,
+    scale: float | Floats,
     reach: int,
 ) -> Codes:
-    model, parameters = _coder_model(distribution, mean, scale, reach)
-    return reader.coded(math.prod(shape), model, *parameters).reshape(shape)
+    count = math.prod(shape)
+    low, high = support(mean, scale, reach)
+    model, parameters = _coder_model(distribution, mean, scale, low, high)
+    if _table_pays(count, mean, low, high):
+        return reader.coded(count, tabulated(model, low, high)).reshape(shape) + np.int32(low)
+    return reader.coded(count, model, *parameters).reshape(shape)
 
 
-def _coder_model(distribution: Distribution, mean: Floats, scale: Floats, reach: int) -> tuple[Any, tuple[Any, ...]]:
+def _coder_model(
+    distribution: Distribution, mean: float | Floats, scale: float | Floats, low: int, high: int
+) -> tuple[Any, tuple[Any, ...]]:
     """Constriction's model of codes with one location and scale, or its family and those of each code."""
     kinds = constriction.stream.model
     family = kinds.QuantizedGaussian if distribution == "gaussian" else kinds.QuantizedLaplace
-    low, high = support(mean, scale, reach)
-    if mean.size == 1:
-        return family(low, high, float(mean.item()), float(scale.item())), ()
-    return family(low, high), (np.ascontiguousarray(mean).reshape(-1), np.ascontiguousarray(scale).reshape(-1))
+    if isinstance(mean, float):
+        return family(low, high, mean, scale), ()
+    return family(low, high), tuple(np.ascontiguousarray(values).reshape(-1) for values in (mean, scale))
 
 
-def support(mean: Floats, scale: Floats, reach: int) -> tuple[int, int]:
+def _table_pays(count: int, mean: float | Floats, low: int, high: int) -> bool:
+    """Whether a table is the faster way to code so many codes; what is coded is the same."""
+    return isinstance(mean, float) and count > _CODES_PER_TABLE_ENTRY * (high - low + 1)
+
+
+def support(mean: float | Floats, scale: float | Floats, reach: int) -> tuple[int, int]:
     """Least and largest code, inclusive; always at least two, as the coder wants."""
-    low = max(float((mean - reach * scale).min()), -LARGEST_CODE)
-    high = min(float((mean + reach * scale).max()), LARGEST_CODE)
+    lows, highs = mean - reach * scale, mean + reach * scale
+    low = max(float(lows if isinstance(lows, float) else lows.min()), -LARGEST_CODE)
+    high = min(float(highs if isinstance(highs, float) else highs.max()), LARGEST_CODE)
     if low > high:
         raise BitstreamError("a mean code beyond the largest one cannot be; the file is damaged, get it again")
     return math.floor(low), math.ceil(high) + 1
@@ -400,24 +445,26 @@ def _write_indices(writer: SymbolWriter, values: Indices) -> None:
     """Indices in [−2^15, 2^15) under a Gaussian over their range: least, range, mean and deviation come first."""
     flat = values.reshape(-1)
     low, span = int(flat.min()), int(flat.max() - flat.min())
-    writer.integers([low + (1 << 15), span], 1 << 16)
+    writer.integers([low + INDEX_RANGE // 2, span], INDEX_RANGE)
     if span:
-        centre = int(np.clip(round(float(flat.mean() - low) / span * 256), 0, 255))
+        centre = int(np.clip(round(float(flat.mean() - low) / span * CENTRE_UNITS), 0, CENTRE_UNITS - 1))
         sigma_index = int(SIGMA_GRID.encode(np.array(flat.std())))
-        writer.integers([centre, sigma_index], 256)
+        writer.integers(centre, CENTRE_UNITS)
+        writer.integers(sigma_index, SIGMA_GRID.levels)
         writer.coded(flat.astype(np.int32), _index_model(low, span, centre, sigma_index))
 
 
 def _read_indices(reader: SymbolReader, units: tuple[int, ...]) -> Indices:
-    low, span = reader.integers(2, 1 << 16).tolist()
-    low -= 1 << 15
+    low, span = reader.integers(2, INDEX_RANGE).tolist()
+    low -= INDEX_RANGE // 2
     if span == 0:
         return np.full(units, low, dtype=np.int64)
-    centre, sigma_index = reader.integers(2, 256).tolist()
+    centre = reader.integer(CENTRE_UNITS)
+    sigma_index = reader.integer(SIGMA_GRID.levels)
     model = _index_model(low, span, centre, sigma_index)
     return reader.coded(math.prod(units), model).astype(np.int64).reshape(units)
 
 
 def _index_model(low: int, span: int, centre: int, sigma_index: int) -> Any:
     sigma = float(SIGMA_GRID.decode(np.array(sigma_index)))
-    return constriction.stream.model.QuantizedGaussian(low, low + span, low + span * (centre / 256), sigma)
+    return constriction.stream.model.QuantizedGaussian(low, low + span, low + span * (centre / CENTRE_UNITS), sigma)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ class SmallFloat:
     def levels(self) -> int:
         return 1 << (self.exponent_bits + self.mantissa_bits)
 
+    @cached_property
+    def _values(self) -> NDArray[np.float64]:
+        return self.decode(np.arange(self.levels))
+
     def decode(self, index: NDArray[np.integer]) -> NDArray[np.float64]:
         """Values of indices in [0, levels − 1]."""
         exponent, mantissa = np.divmod(np.asarray(index, dtype=np.int64), 1 << self.mantissa_bits)
@@ -32,7 +37,7 @@ class SmallFloat:
 
     def encode(self, value: NDArray[np.floating], *, at_least: bool = False) -> NDArray[np.int64]:
         """Index of the nearest value (or, with `at_least`, the nearest that is not below); ends are sticky."""
-        table = self.decode(np.arange(self.levels))
+        table = self._values
         value = np.clip(np.asarray(value, dtype=np.float64), table[0], table[-1])
         above = np.searchsorted(table, value)
         if at_least:

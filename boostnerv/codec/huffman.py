@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from boostnerv.errors import BitstreamError
 
-_LARGEST_LENGTH = 32
+LARGEST_LENGTH = 32
 _LARGEST_SYMBOL = 0xFFFF
 _HEAD = struct.Struct("<H")
 # Codes are written, and bytes read, in blocks of this many: memory does not grow with the length of their words.
@@ -38,15 +38,15 @@ class _Table:
     @staticmethod
     def of(lengths: NDArray[np.integer]) -> _Table:
         """The canonical code of word lengths by symbol ``[L]``; lengths that no code has are refused."""
-        if lengths.max() > _LARGEST_LENGTH:
+        if lengths.max() > LARGEST_LENGTH:
             raise BitstreamError(
                 f"a Huffman code word of {lengths.max()} bits cannot be; the file is damaged, get it again"
             )
         symbols = np.flatnonzero(lengths)
         symbols = symbols[np.argsort(lengths[symbols], kind="stable")]
-        widths = np.int64(1) << (_LARGEST_LENGTH - lengths[symbols].astype(np.int64))
+        widths = np.int64(1) << (LARGEST_LENGTH - lengths[symbols].astype(np.int64))
         alone = len(symbols) == 1 and lengths[symbols[0]] == 1
-        if widths.sum() != 1 << _LARGEST_LENGTH and not alone:
+        if widths.sum() != 1 << LARGEST_LENGTH and not alone:
             raise BitstreamError("the Huffman word lengths make no complete code; the file is damaged, get it again")
         return _Table(symbols.astype(np.int32), lengths[symbols].astype(np.int64), np.cumsum(widths) - widths)
 
@@ -66,7 +66,7 @@ def code_lengths(frequencies: NDArray[np.integer]) -> NDArray[np.uint8]:
         dict(zip(symbols.tolist(), frequencies[symbols].tolist(), strict=True)), eof=int(symbols[0])
     )
     bits = [length for _, (length, _) in sorted(codec.get_code_table().items())]
-    if max(bits) > _LARGEST_LENGTH:
+    if max(bits) > LARGEST_LENGTH:
         return code_lengths((frequencies + 1) // 2)
     lengths[symbols] = np.maximum(bits, 1)
     return lengths
@@ -120,7 +120,7 @@ def _write_words(codes: NDArray[np.int32], table: _Table) -> bytes:
     longest = int(table.lengths.max())
     digits = np.zeros((int(codes.max()) + 1, longest), dtype=np.uint8)
     within = np.zeros(digits.shape, dtype=np.bool_)
-    digits[table.symbols] = (table.words[:, None] >> (_LARGEST_LENGTH - 1 - np.arange(longest))) & 1
+    digits[table.symbols] = (table.words[:, None] >> (LARGEST_LENGTH - 1 - np.arange(longest))) & 1
     within[table.symbols] = np.arange(longest) < table.lengths[:, None]
     packed = []
     rest = np.zeros(0, dtype=np.uint8)

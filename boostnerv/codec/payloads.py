@@ -28,12 +28,12 @@ from boostnerv.errors import BitstreamError, UserError, nearest
 
 AUTO = "auto"
 DEFAULT_GROUP = 16
-_ANY_MODEL = 0
-_MODEL_NUMBERS = 16
-_REACHES = 256
+ANY_MODEL = 0
+MODEL_NUMBERS = 16
+REACHES = 256
 # A stream that claims more codes than this a byte is not one that an encoder writes.
-_MOST_CODES_PER_BYTE = 256
-_SMALL = 64  # bytes that a payload may be short by
+MOST_CODES_PER_BYTE = 256
+SPARE_BYTES = 64  # bytes that a payload may be short by
 
 EMBEDDINGS_FIELDS = (
     Field("step", "H", "δ on its grid"),
@@ -124,8 +124,8 @@ def write_weights(codes: Sequence[Codes], step_index: Indices, choice: str = AUT
     allowed = {model.name: model for model in models_of("weights")}
     if choice != AUTO:
         model = allowed.get(choice, BY_NAME["gaussian"])
-        return _write_weights(codes, step_index, [_cheapest(tensor, [model]) for tensor in codes])
-    fitted = [[_cheapest(tensor, [model]) for model in allowed.values()] for tensor in codes]
+        return _write_weights(codes, step_index, [_fitted(tensor, model) for tensor in codes])
+    fitted = [[_fitted(tensor, model) for model in allowed.values()] for tensor in codes]
     layouts = [[found[number] for found in fitted] for number in range(len(allowed))]
     layouts.append([min(found, key=_bits) for found in fitted])
     return min((_write_weights(codes, step_index, layout) for layout in layouts), key=len)
@@ -133,26 +133,29 @@ def write_weights(codes: Sequence[Codes], step_index: Indices, choice: str = AUT
 
 @dataclass(frozen=True)
 class _Choice:
-    """A model with fitted parameters, and what codes cost under it."""
+    """A model with parameters fitted to a tensor."""
 
     model: EntropyModel
     parameters: Parameters
-    bits: int
+    codes: Codes
+
+    @cached_property
+    def bits(self) -> int:
+        """What the tensor and the parameters cost."""
+        writer = SymbolWriter()
+        self.parameters.write(writer)
+        self.parameters.encode(writer, self.codes, 0, self.parameters.reach)
+        return writer.bits()
 
 
 def _bits(choice: _Choice) -> int:
     return choice.bits
 
 
-def _cheapest(tensor: Codes, models: Sequence[EntropyModel]) -> _Choice:
-    choices = []
-    for model in models:
-        for parameters in model.candidates(tensor, "weights", 1):
-            writer = SymbolWriter()
-            parameters.write(writer)
-            parameters.encode(writer, tensor, 0, parameters.reach)
-            choices.append(_Choice(model, parameters, writer.bits()))
-    return min(choices, key=_bits)
+def _fitted(tensor: Codes, model: EntropyModel) -> _Choice:
+    """A model with those of its parameters that cost least."""
+    choices = [_Choice(model, parameters, tensor) for parameters in model.candidates(tensor, "weights", 1)]
+    return choices[0] if len(choices) == 1 else min(choices, key=_bits)
 
 
 def _write_weights(codes: Sequence[Codes], step_index: Indices, layout: Sequence[_Choice]) -> bytes:
@@ -160,12 +163,12 @@ def _write_weights(codes: Sequence[Codes], step_index: Indices, layout: Sequence
     mixed = len(numbers) > 1
     reach = max(choice.parameters.reach for choice in layout)
     writer = SymbolWriter()
-    writer.integers(reach, _REACHES)
-    writer.integers(_ANY_MODEL if mixed else numbers.pop(), _MODEL_NUMBERS)
+    writer.integers(reach, REACHES)
+    writer.integers(ANY_MODEL if mixed else numbers.pop(), MODEL_NUMBERS)
     for tensor, step, choice in zip(codes, step_index, layout, strict=True):
         writer.integers(step, STEP_GRID.levels)
         if mixed:
-            writer.integers(choice.model.wire_id, _MODEL_NUMBERS)
+            writer.integers(choice.model.wire_id, MODEL_NUMBERS)
         choice.parameters.write(writer)
         choice.parameters.encode(writer, tensor, 0, reach)
     return writer.finish()
@@ -175,12 +178,12 @@ def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
     """Inverse of `write_weights` for tensors of these shapes; raises `BitstreamError`."""
     check_count(sum(map(math.prod, shapes)), len(data))
     reader = SymbolReader(data)
-    reach = reader.integer(_REACHES)
-    common = reader.integer(_MODEL_NUMBERS)
+    reach = reader.integer(REACHES)
+    common = reader.integer(MODEL_NUMBERS)
     codes, steps, models, code_bits = [], [], [], 0
     for shape in shapes:
         steps.append(reader.integer(STEP_GRID.levels))
-        number = reader.integer(_MODEL_NUMBERS) if common == _ANY_MODEL else common
+        number = reader.integer(MODEL_NUMBERS) if common == ANY_MODEL else common
         model = _model(number)
         if "weights" not in model.roles:
             raise BitstreamError(f"entropy model {model.name} is not one of weights; the file is damaged, get it again")
@@ -313,5 +316,5 @@ def _model(number: int) -> EntropyModel:
 
 def check_count(codes: int, size: int) -> None:
     """Raise `BitstreamError` for more codes than an encoder puts into `size` bytes."""
-    if codes > _MOST_CODES_PER_BYTE * (size + _SMALL):
+    if codes > MOST_CODES_PER_BYTE * (size + SPARE_BYTES):
         raise BitstreamError(f"it claims {codes} codes in {size} bytes; the file is damaged, get it again")

@@ -22,8 +22,8 @@ from boostnerv.codec.min_max import MinMax, dequantize, side_dtype, side_shape
 from boostnerv.errors import BitstreamError
 
 NAME = "huffman"
-_WHOLE = -1
-_MOST_BITS = 16
+WHOLE = -1
+MOST_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class PostTrainingEmbeddings:
 def encode_tensors(quantized: Sequence[MinMax], bits: int) -> bytes:
     """Code tensors of at most `bits` (1 to 16) bits."""
     codes = _all_codes(quantized)
-    if not 1 <= bits <= _MOST_BITS or codes.max(initial=0) >> bits:
+    if not 1 <= bits <= MOST_BITS or codes.max(initial=0) >> bits:
         raise ValueError(f"{bits} bits are none, or too few for these codes")
     return bytes([bits]) + b"".join(_write_side(tensor) for tensor in quantized) + huffman.encode(codes)
 
 
 def decode_tensors(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.float32]]:
     """The values of `encode_tensors` in the given shapes; raises `BitstreamError` for damaged data."""
-    if not data or not 1 <= data[0] <= _MOST_BITS:
+    if not data or not 1 <= data[0] <= MOST_BITS:
         raise BitstreamError(
             "the number of bits a weight is missing or not possible; the file is damaged, get it again"
         )
@@ -109,7 +109,7 @@ def _all_codes(quantized: Sequence[MinMax]) -> NDArray[np.int32]:
 
 def _write_side(tensor: MinMax) -> bytes:
     dtype = side_dtype(tensor.axis)
-    axis = _WHOLE if tensor.axis is None else tensor.axis
+    axis = WHOLE if tensor.axis is None else tensor.axis
     return struct.pack("<b", axis) + tensor.minimum.astype(dtype).tobytes() + tensor.scale.astype(dtype).tobytes()
 
 
@@ -117,10 +117,10 @@ def _read_side(
     data: bytes, position: int, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating], int]:
     """Minimum and scale of a tensor, and where the next one begins."""
-    number = struct.unpack_from("<b", data, position)[0] if position < len(data) else _WHOLE
-    if not _WHOLE <= number < len(shape):
+    number = struct.unpack_from("<b", data, position)[0] if position < len(data) else WHOLE
+    if not WHOLE <= number < len(shape):
         raise BitstreamError(f"a tensor of {len(shape)} axes has no axis {number}; the file is damaged, get it again")
-    axis = None if number == _WHOLE else number
+    axis = None if number == WHOLE else number
     dtype, side = side_dtype(axis), side_shape(shape, axis)
     count = math.prod(side)
     end = position + 1 + 2 * count * dtype.itemsize

@@ -16,6 +16,24 @@ from numpy.typing import ArrayLike, NDArray
 from boostnerv.errors import BitstreamError
 
 _Piece = tuple[NDArray[np.int32], Any, tuple[NDArray[np.float64], ...]]
+CONSTRICTION = "0.5.0"  # its models are a part of the format
+PRECISION = 24  # bits: the probabilities of a model are whole numbers that add up to 2^PRECISION
+
+
+def tabulated(model: Any, low: int, high: int) -> Any:
+    """The model of ``symbol − low`` that divides 2^24 exactly as `model` does among symbols in [low, high].
+
+    To make it costs a few microseconds a symbol; to code with it is several times as fast as with a formula.
+    """
+    starts = np.empty(high - low + 2)
+    for index, symbol in enumerate(np.arange(low, high + 1, dtype=np.int32)):
+        # Onto an empty stack a symbol goes as the number at which its interval begins.
+        coder = constriction.stream.stack.AnsCoder()
+        coder.encode_reverse(int(symbol), model)
+        starts[index] = coder.get_compressed().sum()
+    starts[-1] = 1 << PRECISION
+    # One is given to every symbol; the rest is divided, and is what is divided.
+    return constriction.stream.model.Categorical(np.diff(starts) - 1, perfect=False, lazy=False)
 
 
 class SymbolWriter:

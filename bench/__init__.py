@@ -1,0 +1,1 @@
+"""How fast this code is. One command a question; README.md beside it has the answers."""

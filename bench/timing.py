@@ -1,0 +1,61 @@
+"""Times of things that are compared: repeats take turns, so that a busy machine is busy for all of them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from boostnerv import provenance
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median of a measured number, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Spread:
+        """Of one value or more."""
+        if len(values) == 1:
+            return Spread(values[0], values[0], values[0])
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return Spread(median, low, high)
+
+    def text(self, form: str) -> str:
+        """``median (low–high)`` in a format such as ``.2f``."""
+        return f"{self.median:{form}} ({self.low:{form}}–{self.high:{form}})"
+
+
+def interleaved(actions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each action in each of `repeats` rounds, after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for counted in (False, *[True] * repeats):
+        for name, action in actions.items():
+            begin = time.perf_counter()
+            action()
+            if counted:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> Spread:
+    """How many times as long `above` took as `below`, round by round."""
+    return Spread.of([one / other for one, other in zip(above, below, strict=True)])
+
+
+def machine(*packages: str) -> dict[str, str]:
+    """What the figures depend on: processor, its load, and versions of Python, this code and `packages`."""
+    return {
+        "processor": f"{provenance.processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "python": platform.python_version(),
+        "boostnerv": provenance.commit(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }

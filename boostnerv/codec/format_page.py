@@ -1,0 +1,407 @@
+"""The text of ``docs/format.md``: the file format for those who write a decoder of their own, from the code's tables.
+
+``python -m boostnerv.codec.format_page`` writes the page; a test says when it is stale.
+"""
+
+from __future__ import annotations
+
+import struct
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from boostnerv.codec import bitstream, entropy_models, huffman, payloads, post_training, version0
+from boostnerv.codec.bitstream import Field
+from boostnerv.codec.entropy_models import MEAN_BITS, UNITS_PER_SIGMA, UNITS_PER_SIGMA_OF_CHANNEL
+from boostnerv.codec.grids import (
+    COARSE_SIGMA_GRID,
+    LARGEST_CODE,
+    OFFSET_UNITS_PER_STEP,
+    SIGMA_GRID,
+    STEP_GRID,
+    SmallFloat,
+)
+from boostnerv.codec.symbols import CONSTRICTION, PRECISION
+from boostnerv.files import write_text
+from boostnerv.models.architecture import Architecture, architectures_by_wire_id
+
+_PAGE = Path("docs/format.md")
+_TYPES = {"B": "u8", "H": "u16", "I": "u32", "i": "i32", "d": "f64"}
+_SPEC_TYPES = {"int": "u32", "float": "f64", "tuple[int, ...]": "list"}
+_GRIDS = {"step": STEP_GRID, "sigma": SIGMA_GRID, "coarse sigma": COARSE_SIGMA_GRID}
+# What shares a distribution, and what shares its range.
+_UNITS = {
+    ("gaussian", "weights"): ("Gaussian", "the tensor", "the tensor"),
+    ("gaussian", "embeddings"): ("Gaussian", "the frame", "the frame"),
+    ("gaussian-channel", "weights"): ("Gaussian", "the index of the first axis", "the index of the first axis"),
+    ("gaussian-channel", "embeddings"): ("Gaussian", "the channel, e", "the group of frames"),
+    ("laplace", "weights"): ("Laplace", "the tensor", "the tensor"),
+    ("laplace", "embeddings"): ("Laplace", "the frame", "the frame"),
+    ("temporal", "embeddings"): ("Gaussian", "the code", "the frame"),
+}
+_SECTION_MEANINGS = {
+    bitstream.VIDEO: ("file, first", "what belongs to the whole video"),
+    bitstream.TIMESTAMPS: ("file, second, or nowhere", "when each frame is shown, where the rate varies"),
+    bitstream.MODEL: ("each segment, first", "the architecture and its spec"),
+    bitstream.WEIGHTS: ("each segment, second", "the coded tensors of the decoder"),
+    bitstream.EMBEDDINGS: ("each segment, third", "the coded embeddings, if the architecture has them"),
+}
+
+
+def format_page() -> str:
+    """The whole page, as Markdown."""
+    parts = (_beginning, _container, _video, _model, _stream, _weights, _entropy_models, _embeddings, _older, _frames)
+    blocks = "\n\n".join(part().strip() for part in (*parts, _limits, _versions)).split("\n\n")
+    return "\n\n".join(map(_wrapped, blocks)) + "\n"
+
+
+def _wrapped(block: str) -> str:
+    """A paragraph in full lines; headings, tables and code as they are."""
+    if block.startswith(("#", "|", "    ")):
+        return block
+    return textwrap.fill(block, 120, break_long_words=False, break_on_hyphens=False)
+
+
+# --- the parts of the page, in order -----------------------------------------------------------------------
+
+
+def _beginning() -> str:
+    return f"""
+# The file format `.bnv`, version {bitstream.VERSION}
+
+Generated from `boostnerv/codec` by `make docs`; a test keeps it in step. This page says what every byte of a file is,
+for those who write a decoder of their own. What the networks compute is said by their code in
+[boostnerv/models](../boostnerv/models).
+
+A video of T frames of H×W pixels is one or more **segments**, runs of frames with a network of their own. A network
+is an **architecture** with the numbers that define it, its **spec**; its **tensors** are the weights. Some
+architectures also have an **embedding** `[e, h, w]` for each frame. Tensors and embeddings are stored as **codes**,
+whole numbers in ±{_power(LARGEST_CODE)} that a quantiser turns into float32.
+
+All numbers are little-endian: u8, u16, u32 unsigned, i8, i32 two's complement, f16, f32, f64 IEEE 754. A **list** is a
+u8 count and as many u16. Arrays are in C order, the last index fastest. In formulas numbers are reals, or doubles,
+which makes no difference unless it is said.
+"""
+
+
+def _container() -> str:
+    head = (
+        (0, "u8", "number of the section"),
+        (1, "u32", "length of its payload in bytes"),
+        (5, "u32", "CRC-32"),
+        (9, "", "payload"),
+    )
+    rows = [(number, f"`{name}`", *_SECTION_MEANINGS[number]) for number, name in sorted(bitstream.SECTIONS.items())]
+    return f"""
+## Container
+
+A file is the three bytes `{bitstream.MAGIC.decode()}`, the version as u8 ({bitstream.VERSION}), and sections up to its
+end:
+
+{_table(("offset", "type", "what"), head)}
+
+The CRC-32 is that of zlib and PNG, taken over every byte of the file before the section, then the first five bytes of
+the section, then its payload. The bytes before include the CRCs of earlier sections.
+
+{_table(("number", "section", "where", "what"), rows)}
+"""
+
+
+def _video() -> str:
+    return f"""
+## Section video
+
+{_fields(bitstream.VIDEO_FIELDS)}
+
+Colour profiles: {_numbered(bitstream.COLOURS)}. The profile says how the source became RGB; what is decoded is RGB.
+
+## Section timestamps
+
+T − 1 numbers: how many ticks of 1/{bitstream.TICKS_PER_SECOND} s each frame but the first is shown after the one
+before. A number is written in groups of seven bits, the lowest first, one to a byte; the top bit of a byte says that
+another follows, and six bytes are the most. The first frame is shown at 0. Without this section
+frame k is shown at k / fps.
+"""
+
+
+def _model() -> str:
+    entries = sorted(architectures_by_wire_id().items())
+    with_embeddings = " and ".join(f"`{entry.name}`" for _, entry in entries if entry.encoder is not None)
+    rows = [(number, _source(entry), _spec(entry)) for number, entry in entries]
+    return f"""
+## Section model
+
+{_fields(bitstream.MODEL_FIELDS)}
+
+Behind these stands the spec of the architecture, its fields in this order without gaps:
+
+{_table(("number", "architecture", "spec"), rows)}
+
+A spec also has T (`frames` of the segment), H and W. The tensors and their shapes follow from it, in the order in which
+the architecture's modules register them, depth first; `boostnerv info --json FILE` lists them. {with_embeddings} have
+embeddings `[e, h, w]`: e is `embedding_width`, h and w are H and W divided by the product of the strides and rounded
+up.
+
+Quantisers: {_numbered(bitstream.QUANTIZERS)}. For `uniform` the sections `weights` and `embeddings` hold what the next
+four headings say; for `min-max`, what stands under *Older pipeline*.
+"""
+
+
+def _stream() -> str:
+    total = f"2^{PRECISION}"
+    return f"""
+## Streams and grids
+
+A stream is a stack of u32 words under an asymmetric numeral system, `AnsCoder` of
+[constriction](https://bamler-lab.github.io/constriction/) {CONSTRICTION}: words of 32 bits, a state x of 64, and
+probabilities in parts of {total}. A model gives symbol s the interval [start(s), start(s + 1)) of [0, {total}).
+
+    begin    x = 0; twice, if there are words left: x = x·2^32 + last word, which is taken away
+    symbol   q = x mod {total}; s is the symbol whose interval holds q
+             x = floor(x / {total})·(start(s + 1) − start(s)) + q − start(s)
+             if x < 2^32 and there are words left: x = x·2^32 + last word, which is taken away
+    end      no words are left and x = 0
+
+The last word of a stream is never 0; a stream may have no words. Three kinds of models occur:
+
+| model | symbols | start(k) |
+|---|---|---|
+| Uniform(n) | 0 … n − 1 | k·floor({total} / n) |
+| Gaussian(low, high, m, s) | low … high | 0 for low, else floor(f·F(k − ½)) + k − low |
+| Laplace(low, high, m, s) | low … high | 0 for low, else floor(f·F(k − ½)) + k − low |
+
+The interval of the last symbol ends at {total}. f is {total} − 1 − (high − low), and in doubles
+
+    Gaussian   F(x) = ½·(1 + erf((x − m) / (s·√2)))
+    Laplace    F(x) = ½·exp((x − m) / s) for x ≤ m, else 1 − ½·exp((m − x) / s)
+
+These are constriction's `Uniform`, `QuantizedGaussian` and `QuantizedLaplace`. Another erf or exp, whose results differ
+in the last digit, gives another start for less than one symbol in 10^8; such a symbol would spoil the rest of its
+stream.
+
+The range of codes about locations m and scales s follows from the **reach** R, a number that the file stores:
+
+    low  = floor(max(least of m − R·s, −{_power(LARGEST_CODE)}))
+    high = ceil(min(largest of m + R·s, {_power(LARGEST_CODE)})) + 1
+
+Positive numbers are stored as indices of grids: index i of a grid with numbers M and B is
+
+    (1 + (i mod 2^M) / 2^M)·2^(floor(i / 2^M) − B)
+
+{_table(("grid", "indices", "M", "B", "from", "to"), [_grid(name, grid) for name, grid in _GRIDS.items()])}
+"""
+
+
+def _weights() -> str:
+    return f"""
+## Section weights
+
+One stream, for all tensors in their order. Symbols are Uniform unless it is said otherwise:
+
+    R                                               Uniform({payloads.REACHES})
+    number of the entropy model of all tensors,
+    or {payloads.ANY_MODEL}: each tensor has its own                   Uniform({payloads.MODEL_NUMBERS})
+    for each tensor
+        index of δ on the step grid                 Uniform({STEP_GRID.levels})
+        if the number was {payloads.ANY_MODEL}: that of its model      Uniform({payloads.MODEL_NUMBERS})
+        parameters of the model                     next heading
+        codes                                       next heading
+
+The value of a code is δ·code: one product of float32 numbers.
+"""
+
+
+def _entropy_models() -> str:
+    index, centre = entropy_models.INDEX_RANGE, entropy_models.CENTRE_UNITS
+    rows = [
+        (model.wire_id, f"`{model.name}`", role, *_UNITS[model.name, role])
+        for model in entropy_models.MODELS
+        for role in model.roles
+    ]
+    return f"""
+## Entropy models
+
+{_table(("number", "model", "codes", "distribution", "m and s are those of", "low and high are those of"), rows)}
+
+Codes stand in C order, each under the distribution with its m and s; the range is that of all m and s of what the last
+column names. Every m and s is exact in doubles. Parameters come first:
+
+**`gaussian` and `laplace`, parameters of weights.** i, the index of s on the sigma grid, Uniform({SIGMA_GRID.levels});
+j + {1 << (MEAN_BITS["weights"] - 1)}, Uniform({1 << MEAN_BITS["weights"]}). Then m = j·s/{UNITS_PER_SIGMA}.
+
+**`gaussian` and `laplace`, parameters of embeddings.** o + {_power(entropy_models.ORIGIN_RANGE // 2)},
+Uniform({_power(entropy_models.ORIGIN_RANGE)}); then i of all T frames, Uniform({SIGMA_GRID.levels}) each; then
+j + {1 << (MEAN_BITS["embeddings"] - 1)} of all frames, Uniform({1 << MEAN_BITS["embeddings"]}) each. Then
+m = o + j·s/{UNITS_PER_SIGMA}.
+
+**`gaussian-channel`.** For embeddings o as above, for weights o = 0; then the i of all channels as an index list, and
+the j of all channels as another. Then m = o + j·s/{UNITS_PER_SIGMA_OF_CHANNEL}.
+
+**`temporal`.** Two symbols, Uniform(2) each: whether μ and σ₀, and whether a and σ₁, are given for each position
+`[e, h, w]` (1) or for each channel `[e]` (0). Then four index lists: μ in parts of 1/{entropy_models.UNITS_PER_CODE},
+σ₀ on the coarse sigma grid, a in parts of 1/{entropy_models.SLOPE_UNITS}, σ₁ on the coarse sigma grid. In the first
+frame of a group m = μ, s = σ₀; in each later one m = μ + a·(c − μ), s = σ₁, where c is the code at the same place of
+the frame before.
+
+**An index list** of n whole numbers:
+
+    low + {index // 2}                                     Uniform({index})
+    span                                            Uniform({index})
+    if span = 0, all numbers are low; else
+        c                                           Uniform({centre})
+        index of s on the sigma grid                Uniform({SIGMA_GRID.levels})
+        n numbers                                   Gaussian(low, low + span, low + span·c/{centre}, s)
+
+Indices beyond the ends of their grid, and a beyond ±1, are taken for these ends.
+"""
+
+
+def _embeddings() -> str:
+    return f"""
+## Section embeddings
+
+{_fields(payloads.EMBEDDINGS_FIELDS)}
+
+Then, for each group of N frames (the last may have fewer), the length of its stream in words, u32; then the stream of
+the parameters; then the groups' streams one after another. Each stream is decoded on its own: a frame needs the
+parameters and its group.
+
+δ is on the step grid and β = offset·(δ/{OFFSET_UNITS_PER_STEP}), rounded to float32. The value of a code is δ·code + β:
+a product of float32 numbers, rounded, then a sum, rounded.
+"""
+
+
+def _older() -> str:
+    rows = (
+        ("u8", f"b, bits of a code, 1 to {post_training.MOST_BITS}"),
+        ("", "for each tensor:"),
+        ("i8", f"axis, or −{-post_training.WHOLE} for the whole tensor"),
+        ("f32, or f16 for an axis", "minima, in the shape of the tensor with one entry along the axis; or one for all"),
+        ("the same", "scales, as many"),
+        ("", "for all tensors together:"),
+        ("u16", "L, the largest symbol"),
+        ("u8 each", "length in bits of the code words of symbols 0 … L, 0 for one that does not occur"),
+        ("bits", "code words, the highest bit of a byte first, filled up to a byte with zeros"),
+    )
+    return f"""
+## Older pipeline
+
+Both sections hold tensors in their order; `embeddings` holds one, `[T, e, h, w]`.
+
+{_table(("type", "what"), rows)}
+
+The words are canonical: sorted by length, then by symbol, the first is 0 and each other is the one before plus one,
+with zeros appended up to its length. They are at most {huffman.LARGEST_LENGTH} bits long and the code is complete; a
+single symbol has the word 0 of one bit. A code is a symbol below 2^b. Its value is minimum + scale·code: a product of
+float32 numbers, rounded, then a sum, rounded.
+"""
+
+
+def _frames() -> str:
+    return """
+## From tensors to frames
+
+The network is called with t = (k + 1)/T, rounded to float32, for frame k = 0 … T − 1 of its segment of T frames, and
+with the frame's embedding. It makes RGB of H'×W', H and W rounded up to multiples of the product of the strides; rows
+below and columns to the right are cut off. A pixel is 255 times the value in float32, rounded to the nearest whole
+number (halves to the even one) and kept within 0 and 255.
+
+Codes, δ, β and values are the same everywhere, to the bit. What the network makes of them depends on the order in which
+floats are added. The exact decoder computes the frames 0 … B − 1 of a segment together, then the next B and so on (the
+last may be fewer), where B is `batch` of section video, each batch on one thread: on one machine with one version of
+PyTorch its pixels depend neither on which frames are wanted nor on the number of threads. Other processors, GPUs, other
+versions, and batches of another size may give pixels that differ by a level.
+"""
+
+
+def _limits() -> str:
+    side = bitstream.LARGEST_SIDE
+    rows = (
+        ("frames", f"1 to {_power(bitstream.LARGEST_FRAME_COUNT)}; the segments' add up to the video's"),
+        ("height, width", f"1 to {_power(side)}; rounded up to the strides, up to {_power(2 * side)}"),
+        ("segments", "1 to frames, as many as there are"),
+        ("fps", "above 0, under 10^6"),
+        ("batch, group", "1 to 255"),
+        (
+            "a number of a spec",
+            f"above 0, up to {_power(bitstream.LARGEST_WIDTH)}; odd where its name begins `kernel_`",
+        ),
+        ("a list of a spec", f"1 to {bitstream.LARGEST_STRIDES} numbers"),
+        ("codes", f"up to {payloads.MOST_CODES_PER_BYTE} for each byte of the section and {payloads.SPARE_BYTES} more"),
+    )
+    return f"""
+## What a file may hold
+
+{_table(("what", "values"), rows)}
+
+A reader refuses anything else, and wrong CRCs, sections in another order or of unknown numbers, unknown numbers of
+architectures, quantisers, colour profiles and entropy models, and payloads that are longer or shorter than what they
+say. Lengths are compared with the bytes at hand before memory is taken.
+"""
+
+
+def _versions() -> str:
+    return f"""
+## Versions
+
+Version {bitstream.VERSION} is frozen: files that it allows today are read by every later release, and mean the same.
+What comes later comes as sections of new numbers, or as new numbers of architectures, quantisers and entropy models,
+which older readers refuse; a number is never given twice. The version of constriction belongs to the format: its models
+are a part of it.
+
+Files of version {version0.VERSION}, written before the format was frozen, are read and no longer written;
+[version0.py](../boostnerv/codec/version0.py) describes them.
+"""
+
+
+# --- tables and numbers ------------------------------------------------------------------------------------
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = (f"| {' | '.join(map(str, line))} |" for line in (heads, *rows))
+    head, *body = (line.replace("|  |", "| |") for line in lines)
+    return "\n".join([head, "|" + "---|" * len(heads), *body])
+
+
+def _fields(fields: Sequence[Field]) -> str:
+    rows, offset = [], 0
+    for field in fields:
+        rows.append((offset, _TYPES[field.code], f"`{field.name}`", field.meaning))
+        offset += struct.calcsize(field.code)
+    return _table(("offset", "type", "field", "meaning"), rows)
+
+
+def _spec(entry: Architecture) -> str:
+    return ", ".join(f"`{field.name}` {_SPEC_TYPES[str(field.type)]}" for field in bitstream.spec_fields(entry.spec))
+
+
+def _source(entry: Architecture) -> str:
+    path = entry.spec.__module__.replace(".", "/")
+    return f"[`{entry.name}`](../{path}.py)"
+
+
+def _grid(name: str, grid: SmallFloat) -> tuple[object, ...]:
+    least, largest = grid.decode(np.array([0, grid.levels - 1]))
+    return name, f"0 … {grid.levels - 1}", grid.mantissa_bits, grid.bias, f"{least:.3g}", f"{largest:.3g}"
+
+
+def _numbered(names: dict[int, str]) -> str:
+    return ", ".join(f"{number} `{name}`" for number, name in sorted(names.items()))
+
+
+def _power(number: int) -> str:
+    """A power of two as it is written: ``2^19``."""
+    exponent = number.bit_length() - 1
+    assert number == 1 << exponent
+    return f"2^{exponent}"
+
+
+def main() -> None:
+    """Write the page into the checkout that is the current folder."""
+    write_text(_PAGE, format_page())
+
+
+if __name__ == "__main__":
+    main()
