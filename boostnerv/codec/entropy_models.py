@@ -311,7 +311,7 @@ def _fit_temporal(
     code on the one before in its group.
     """
     mean_index = _clipped(codes.mean(axis=first, keepdims=True) * UNITS_PER_CODE)
-    around = codes - mean_index / UNITS_PER_CODE
+    around = codes.astype(np.float32) - (mean_index / UNITS_PER_CODE).astype(np.float32)
     starts = np.arange(len(codes)) % group == 0
     first_index, first_reach = _spread(around, around[starts], first)
     before, after = around[np.flatnonzero(~starts) - 1], around[~starts]
@@ -320,17 +320,17 @@ def _fit_temporal(
         power, product = (values.sum(axis=later, keepdims=True) for values in (powers, products))
         slope = product / np.maximum(power, 1e-9)
         slope_index = np.clip(np.rint(slope * SLOPE_UNITS), -SLOPE_UNITS, SLOPE_UNITS).astype(np.int64)
-        left = after - slope_index / SLOPE_UNITS * before
+        left = after - (slope_index / SLOPE_UNITS).astype(np.float32) * before
         later_index, later_reach = _spread(left, left, later)
         yield TemporalParameters(mean_index, first_index, slope_index, later_index, max(first_reach, later_reach))
 
 
-def _spread(values: Floats, coded: Floats, axes: tuple[int, ...]) -> tuple[Indices, int]:
+def _spread(values: NDArray[np.float32], coded: NDArray[np.float32], axes: tuple[int, ...]) -> tuple[Indices, int]:
     """Deviation of values about zero on the coarse grid, large enough for the `coded` ones; and their reach."""
     if len(values) == 0:
         shape = tuple(1 if axis in axes else count for axis, count in enumerate(values.shape))
         return np.zeros(shape, dtype=np.int64), 1
-    deviation = np.sqrt(np.square(values).mean(axis=axes, keepdims=True))
+    deviation = np.sqrt(np.square(values).mean(axis=axes, keepdims=True, dtype=np.float64))
     farthest = np.maximum(coded.max(axis=axes, keepdims=True), -coded.min(axis=axes, keepdims=True))
     index = _at_least(COARSE_SIGMA_GRID, deviation, farthest / (LARGEST_REACH - _SPARE_REACH))
     return index, _reach(farthest, COARSE_SIGMA_GRID.decode(index))
