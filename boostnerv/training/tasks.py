@@ -24,7 +24,7 @@ from boostnerv.config import Finetuning, Training
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
 from boostnerv.training.losses import frame_losses, psnr_db
-from boostnerv.training.rate_control import coarsening_due, measurement_due, step_scale
+from boostnerv.training.rate_control import measurement_due, step_scale, wanted_bits
 from boostnerv.video.masks import hidden_pixels
 
 
@@ -257,20 +257,20 @@ class EntropyMinimisation(Objective):
 
     def _control_rate(self, epoch: int, epochs: int) -> bool:
         """Compare the real file with the target; whether steps were changed."""
-        ends, coarsens = epoch == epochs, coarsening_due(epoch, epochs)
-        if not (ends or coarsens or measurement_due(epoch, epochs)):
+        if not measurement_due(epoch, epochs):
             return False
         quantized, target_bits = self.quantized(), self._settings.target_bits * self._coded_numbers
         file_bits = self._file_bits(quantized)
-        if ends or (coarsens and file_bits > target_bits):
-            self._meet_target(quantized, target_bits)
-            return True
-        # The rate of the loss is an estimate of its own kind: it counts where the file is too large.
+        # The rate of the loss is an estimate of its own kind: it counts where the real file is too large.
         pixels = self.model.spec.height * self.model.spec.width
         self.target_rate.fill_(sum(self.summary().values()) / file_bits * target_bits / pixels)
-        return False
+        wanted = wanted_bits(file_bits, target_bits, epoch, epochs)
+        if wanted is None:
+            return False
+        self._scale_steps(quantized, wanted)
+        return True
 
-    def _meet_target(self, quantized: Quantized, target_bits: float) -> None:
+    def _scale_steps(self, quantized: Quantized, target_bits: float) -> None:
         codes = self.embedding_quantizer
 
         def file_bits(factor: float) -> int:
