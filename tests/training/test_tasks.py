@@ -282,7 +282,7 @@ def test_noise_is_uniform_around_zero_and_repeatable() -> None:
 def test_what_fine_tuning_shows_is_what_the_file_decodes_to(name: str, tmp_path: Any) -> None:
     objective = small_cem(name)
     model = objective.model
-    data = encode(model.architecture, model.spec, objective.quantized(), fps=25.0, colour="ffmpeg-default").data
+    data = encode(model.architecture, model.spec, objective.quantized(), fps=25.0, colour="ffmpeg-default")
     (tmp_path / "x.bnv").write_bytes(data)
     decoded = torch.from_numpy(np.stack(list(VideoFile(tmp_path / "x.bnv").frames()))) / 255
     shown = objective.reconstruct(torch.arange(3)).permute(0, 2, 3, 1)
