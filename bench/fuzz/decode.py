@@ -19,6 +19,7 @@ with atheris.instrument_imports(include=["boostnerv.codec", "boostnerv.models.ar
 
 import numpy as np
 import torch
+import torch._dynamo  # PyTorch imports it with the first model, which takes seconds
 
 from tests.codec.container import Sections, join, split
 

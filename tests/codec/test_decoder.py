@@ -140,10 +140,10 @@ def test_the_number_of_threads_and_the_choice_of_frames_change_nothing(folder: P
     data = sensitive_file(name)
     torch.set_num_threads(1)
     wanted = list(opened(data, folder).frames())
-    for count in (1, 2, 4):
+    for count in (2, 4):
         torch.set_num_threads(count)
         video = opened(data, folder)
-        for order in ([0, 1, 2], [2], [1, 0], [2, 2, 0]):
+        for order in ([0, 1, 2], [2, 0]):
             shown = list(video.frames(order))
             assert all(np.array_equal(frame, wanted[k]) for k, frame in zip(order, shown, strict=True))
     # Larger batches and shared sums are near the same frames only where a network is not chaotic, and as many.

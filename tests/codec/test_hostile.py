@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from boostnerv.codec import bitstream
 from boostnerv.codec.bitstream import Bitstream
 from boostnerv.codec.decoder import VideoFile
+from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.errors import BitstreamError
-from boostnerv.models.architecture import architecture
-from tests.codec.container import Sections, join, split
-from tests.codec.tiny import opened, small_file
+from boostnerv.models.architecture import architecture, tensor_shapes
+from tests.codec.container import VIDEO, Sections, join, split
+from tests.codec.tiny import file_of, opened, small_file
 from tests.golden.streams import FILES as KINDS
 from tests.golden.streams import FOLDER
 from tests.models.tiny import NAMES
@@ -138,10 +141,8 @@ def _mutate(draw: st.DrawFn, sections: Sections) -> None:
         sections[index] = number, bytes(changed)
     elif how == "resize":
         change = draw(st.sampled_from([-40, -8, -4, -1, 1, 4, 8, 40]))
-        sections[index] = (
-            number,
-            payload[:change] if change < 0 else payload + draw(st.binary(min_size=1, max_size=change)),
-        )
+        more = draw(st.binary(min_size=1, max_size=max(change, 1)))
+        sections[index] = number, payload[:change] if change < 0 else payload + more
     elif how == "foreign":
         other = split(FILES[draw(st.sampled_from(list(FILES)))])
         sections[index] = draw(st.sampled_from(other))
@@ -194,7 +195,7 @@ def specs(draw: st.DrawFn) -> bytes:
     size = {"frames": frames, "height": draw(SIDES), "width": draw(SIDES)}
     video = dataclasses.replace(stream.video, batch=draw(st.sampled_from([1, 255])), **size)
     spec = dataclasses.replace(segment.spec, **size, **changes)
-    return join(split(_unchecked(Bitstream(video, (dataclasses.replace(segment, spec=spec),)))))
+    return _unchecked(Bitstream(video, (dataclasses.replace(segment, spec=spec),)))
 
 
 def _unchecked(stream: Bitstream) -> bytes:
@@ -207,9 +208,18 @@ def _unchecked(stream: Bitstream) -> bytes:
     return bitstream.join(sections)
 
 
-@settings(FEW, max_examples=150)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@settings(FEW, max_examples=50)
 @given(data=specs())
 def test_specs_out_of_proportion_are_refused_or_decode(folder: Path, data: bytes) -> None:
+    decode(data, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@settings(MANY, max_examples=1000)
+@given(data=specs())
+def test_many_specs_out_of_proportion_are_refused_or_decode(folder: Path, data: bytes) -> None:
     decode(data, folder)
 
 
@@ -257,9 +267,8 @@ def test_a_small_file_takes_no_gigabyte(tmp_path: Path) -> None:
     for path, (name, changes) in zip(paths, LIMITS, strict=True):
         path.write_bytes(zeros(name, changes))
         assert path.stat().st_size < 2048
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, paths)], capture_output=True, text=True, timeout=500
-    )
+    command = [sys.executable, "-c", PROGRAM, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     outcomes = [line.split()[0] for line in done.stdout.splitlines()]
     assert len(outcomes) == len(LIMITS)
@@ -268,14 +277,8 @@ def test_a_small_file_takes_no_gigabyte(tmp_path: Path) -> None:
 
 def zeros(name: str, changes: dict[str, object]) -> bytes:
     """A file of weights that are all zero, which cost nothing however many they are."""
-    from boostnerv.codec.encoder import Quantized, encode_segment, snap
-    from boostnerv.models.architecture import tensor_shapes
-    from tests.codec.tiny import file_of
-
     entry = architecture(name)
     spec = dataclasses.replace(bitstream.read(small_file(name)).segments[0].spec, **changes)
-    import torch
-
     weights = {key: torch.zeros(shape) for key, shape in tensor_shapes(entry, spec).items()}
     shape = spec.embedding_shape
     embeddings = torch.zeros(spec.frames, *shape) if shape else None
@@ -286,17 +289,10 @@ def zeros(name: str, changes: dict[str, object]) -> bytes:
 @pytest.mark.parametrize("count", [1, 100, 5000])
 def test_many_segments_take_only_what_is_asked_for(tmp_path: Path, count: int) -> None:
     sections = split(small_file("nerv"))
-    fields = list(np.frombuffer(sections[0][1], "<u4")[:1])
-    head = bytearray(sections[0][1])
-    head[:4] = int(fields[0] * count).to_bytes(4, "little")
-    head[18:22] = count.to_bytes(4, "little")
-    data = join_many([(1, bytes(head)), *itertools.chain(*itertools.repeat(sections[1:], count))])
-    (tmp_path / "x.bnv").write_bytes(data)
+    frames, height, width, fps, colour, batch, _ = struct.unpack("<IHHdBBI", sections[0][1])
+    head = struct.pack("<IHHdBBI", frames * count, height, width, fps, colour, batch, count)
+    segments = itertools.chain(*itertools.repeat(sections[1:], count))
+    (tmp_path / "x.bnv").write_bytes(bitstream.join([(VIDEO, head), *segments]))
     video = VideoFile(tmp_path / "x.bnv")
-    assert len(video) == 3 * count
+    assert len(video) == frames * count
     assert np.array_equal(video[-1], video[2])
-
-
-def join_many(sections: Sections) -> bytes:
-    """`join`, in time that grows with the file only; the format's own writer."""
-    return bitstream.join(sections)

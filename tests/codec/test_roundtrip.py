@@ -79,7 +79,7 @@ def measured(model: VideoModel, snapped: Snapped) -> Iterator[NDArray[np.uint8]]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
     strides=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
@@ -124,7 +124,7 @@ def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(draw=st.data(), entropy_model=st.sampled_from(["auto", *BY_NAME]), group=st.sampled_from([1, 2, 16, 255]))
 def test_any_weights(folder: Path, name: str, draw: st.DataObject, entropy_model: str, group: int) -> None:
     model = tiny_model(name)
