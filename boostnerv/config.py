@@ -64,7 +64,7 @@ def _inside_folder(candidates: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ModelName = Annotated[str, AfterValidator(_known_model)]
-Strides = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_positive)]
+Strides = Annotated[tuple[int, ...], Field(min_length=1, max_length=8), AfterValidator(_positive)]
 
 
 class Closed(BaseModel):

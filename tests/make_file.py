@@ -22,7 +22,7 @@ def main(file: Path, frames: Path) -> None:
     with torch.no_grad():
         embeddings = model.embed(pictures)
     quantized = Quantized.after_training(dict(model.decoder.named_parameters()), embeddings, bits=6)
-    file.write_bytes(encode(model.architecture, spec, quantized, fps=25.0, colour="ffmpeg-default").data)
+    file.write_bytes(encode(model.architecture, spec, quantized, fps=25.0, colour="ffmpeg-default"))
     np.save(frames, np.stack(list(VideoFile(file).frames())))
 
 

@@ -58,4 +58,5 @@ def test_a_model_added_as_described_goes_through_the_whole_chain(checkout: Path)
     run(checkout, "boostnerv", "check", "config/toy.yaml")
     run(checkout, "snakemake", "--profile", "profiles/local", "--configfile", "config/toy.yaml")
     shown = run(checkout, "boostnerv", "info", "results/toy/bunny/toy-net-0.05M/video.bnv")
-    assert "toy-net, 4 frames of 60×80" in shown
+    assert "4 frames of 60×80" in shown
+    assert "4 frames, toy-net" in shown

@@ -135,7 +135,7 @@ def test_a_disk_that_fills_up_keeps_the_old_file(tmp_path: Path) -> None:
 def test_decoding_onto_a_disk_that_fills_up(tmp_path: Path) -> None:
     # In a process of its own: a write into a memory map of a full disk ends the process.
     stream = tmp_path / "x.bnv"
-    stream.write_bytes(encoded(tiny_model("nerv-boost", frames=20, height=60, width=60)).data)
+    stream.write_bytes(encoded(tiny_model("nerv-boost", frames=20, height=60, width=60)))
     with small_disk(tmp_path / "disk") as disk:
         arguments = [sys.executable, "-m", "boostnerv", "decode", str(stream), "-o", str(disk / "x.npy")]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)

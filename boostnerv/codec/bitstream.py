@@ -40,7 +40,7 @@ TICKS_PER_SECOND = 90_000
 LARGEST_FRAME_COUNT = 1 << 24
 LARGEST_SIDE = 1 << 15
 LARGEST_WIDTH = 1 << 14
-LARGEST_STRIDES = 16
+LARGEST_STRIDES = 8
 _SECTION_HEAD = struct.Struct("<BII")
 
 
@@ -145,6 +145,20 @@ def _check_fits(stream: Bitstream) -> None:
             f"a video of {video.frames} frames of {video.height}×{video.width} does not fit the format, which ends at "
             f"{LARGEST_FRAME_COUNT} frames and sides of {LARGEST_SIDE}; cut or scale it"
         )
+    if video.timestamps_s is not None and not _rises(video.timestamps_s, video.frames):
+        raise UserError(
+            f"the timestamps of the {video.frames} frames do not fit the format: there must be one a frame that is "
+            "never before the last one; convert the video to a constant rate"
+        )
+    for segment in stream.segments:
+        try:
+            check_spec(segment.spec)
+        except UserError as error:
+            raise UserError(f"the model ({error}) does not fit the format; choose fewer or smaller ones") from error
+
+
+def _rises(timestamps_s: Sequence[float], frames: int) -> bool:
+    return len(timestamps_s) == frames and all(before <= after for before, after in itertools.pairwise(timestamps_s))
 
 
 def _pack(fields: Sequence[Field], values: dict[str, Any]) -> bytes:

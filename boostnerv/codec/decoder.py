@@ -32,12 +32,14 @@ from boostnerv.models.architecture import (
     tensor_shapes,
     to_channels_last,
 )
-from boostnerv.models.budget import largest_step_bytes
+from boostnerv.models.budget import decoding_work
 
 FAST_BATCH = 8
-# What the network may take at most: this much, and this much more for every byte of the file.
-_ANY_FILE_BYTES = 768 << 20
-_WORK_BYTES_PER_FILE_BYTE = 20_000
+# What any file may take, and how much more for every byte of it: memory of the largest operation, of all batches that
+# are computed side by side; bytes that a frame's operations move; and its multiply–accumulates (a byte and pixel).
+_ANY_STEP_BYTES, _STEP_BYTES_PER_BYTE = 384 << 20, 64_000
+_ANY_MOVED_BYTES, _MOVED_BYTES_PER_BYTE = 1 << 30, 1 << 19
+_ANY_MACS, _MACS_PER_BYTE_AND_PIXEL = 3_000_000_000, 2
 
 
 class VideoFile:
@@ -108,7 +110,8 @@ class VideoFile:
         if self._opened is None or self._opened[0] != number:
             self._opened = None
             segment = self.stream.segments[number]
-            self._opened = (number, SegmentDecoder(segment, self.device, self.file_bytes, str(self.path)))
+            decoder = SegmentDecoder(segment, self.device, self.file_bytes, self._batch, str(self.path))
+            self._opened = (number, decoder)
         return self._opened[1]
 
     def render(self, key: tuple[int, int], indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
@@ -125,6 +128,8 @@ class VideoFile:
 
     def _located(self, indices: Sequence[int] | range) -> Iterator[tuple[int, tuple[int, int]]]:
         for index in indices:
+            if not 0 <= index < len(self):
+                raise IndexError(f"frame {index} of a video of {len(self)} frames")
             number = int(np.searchsorted(self.starts, index, side="right")) - 1
             yield index, (number, (index - self.starts[number]) // self._batch)
 
@@ -136,9 +141,11 @@ def _batch_key(located: tuple[int, tuple[int, int]]) -> tuple[int, int]:
 def _side_by_side(video: VideoFile, runs: Iterator[tuple[tuple[int, int], list[int]]]) -> Iterator[NDArray[np.uint8]]:
     """Batches on threads of their own, a few ahead of what is taken, in order.
 
-    Sums of floats depend on how many threads share them: here none is shared.
+    Sums of floats depend on how many threads share them: here none is shared. Threads that are idle because memory is
+    short stay idle.
     """
     threads = torch.get_num_threads()
+    side_by_side = 1
 
     def compute(key: tuple[int, int], run: list[int]) -> list[NDArray[np.uint8]]:
         # The number of a thread's own threads is its own; asking first keeps that of the caller as it is.
@@ -148,33 +155,35 @@ def _side_by_side(video: VideoFile, runs: Iterator[tuple[tuple[int, int], list[i
 
     waiting: deque[Future[list[NDArray[np.uint8]]]] = deque()
     current = -1
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for key, run in runs:
-                if key[0] != current:
-                    # The network of a segment is built once, here, when no thread uses the one before.
-                    while waiting:
-                        yield from waiting.popleft().result()
-                    video.segment(key[0]).prepare()
-                    current = key[0]
-                waiting.append(pool.submit(compute, key, run))
-                if len(waiting) > threads:
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for key, run in runs:
+            if key[0] != current:
+                # The network of a segment is built once, here, when no thread uses the one before.
+                while waiting:
                     yield from waiting.popleft().result()
-            while waiting:
+                segment = video.segment(key[0])
+                segment.prepare()
+                current = key[0]
+                side_by_side = min(threads, segment.most_side_by_side)
+            while len(waiting) >= side_by_side:
                 yield from waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-    torch.set_num_threads(threads)
+            waiting.append(pool.submit(compute, key, run))
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        # Threads that begin later ask for the number that was set last, by whichever thread.
+        torch.set_num_threads(threads)
 
 
 class SegmentDecoder:
     """A segment of a file: codes, network and embeddings, each decoded when it is first needed."""
 
-    def __init__(self, segment: Segment, device: torch.device, file_bytes: int, name: str) -> None:
+    def __init__(self, segment: Segment, device: torch.device, file_bytes: int, batch: int, name: str) -> None:
         self.architecture, self.spec, self.quantizer = segment.architecture, segment.spec, segment.quantizer
         self._segment, self._device, self._name = segment, device, name
-        self._file_bytes = file_bytes
+        self._file_bytes, self._batch = file_bytes, min(batch, segment.spec.frames)
         self._group: tuple[int, Tensor] | None = None
 
     def prepare(self) -> None:
@@ -217,7 +226,7 @@ class SegmentDecoder:
     def network(self) -> nn.Module:
         """The network with its decoded weights."""
         weights = self.weights
-        self._check_work()
+        _ = self.most_side_by_side
         return build_decoder(self.architecture, self.spec, weights.values(), self._device)
 
     @torch.inference_mode()
@@ -245,15 +254,31 @@ class SegmentDecoder:
             self._group = kept
         return kept[1]
 
-    def _check_work(self) -> None:
-        """Raise `BitstreamError` where a frame needs memory out of all proportion to the file."""
-        allowed = _ANY_FILE_BYTES + _WORK_BYTES_PER_FILE_BYTE * self._file_bytes
-        needed = largest_step_bytes(self.architecture, self.spec)
+    @cached_property
+    def most_side_by_side(self) -> int:
+        """Batches that may be computed at once; raises `BitstreamError` where one is out of all proportion to the file.
+
+        Memory is that of all batches, time that of a frame.
+        """
+        try:
+            work = decoding_work(self.architecture, self.spec)
+        except (ArithmeticError, RuntimeError) as error:
+            raise self._damaged("model", "it describes no possible model; the file is damaged, get it again") from error
+        size, pixels = self._file_bytes, self.spec.height * self.spec.width
+        batch_bytes = self._batch * work.largest_step_bytes
+        allowed_bytes = _ANY_STEP_BYTES + _STEP_BYTES_PER_BYTE * size
+        self._check_work(batch_bytes >> 20, allowed_bytes >> 20, "MiB at once")
+        self._check_work(work.moved_bytes >> 20, (_ANY_MOVED_BYTES + _MOVED_BYTES_PER_BYTE * size) >> 20, "MiB a frame")
+        allowed_macs = _ANY_MACS + _MACS_PER_BYTE_AND_PIXEL * pixels * size
+        self._check_work(work.macs // 1_000_000, allowed_macs // 1_000_000, "million multiplications a frame")
+        return max(allowed_bytes // batch_bytes, 1)
+
+    def _check_work(self, needed: int, allowed: int, what: str) -> None:
         if needed > allowed:
             raise self._damaged(
                 "model",
-                f"a frame of it needs {needed >> 20} MiB, and a file of {self._file_bytes} bytes may use "
-                f"{allowed >> 20} MiB; the file is damaged, get it again",
+                f"it needs {needed} {what}, and a file of {self._file_bytes} bytes may use {allowed}; "
+                "the file is damaged, get it again",
             )
 
     def _damaged(self, section: str, reason: str) -> BitstreamError:

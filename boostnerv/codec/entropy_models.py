@@ -48,6 +48,7 @@ _LARGEST_INDEX = (1 << 15) - 1
 INDEX_RANGE = 1 << 16  # indices lie in [−2^15, 2^15)
 CENTRE_UNITS = 256  # the mean of indices is told in parts of their range
 _CODES_PER_TABLE_ENTRY = 64
+_SPARE_BITS = 64  # what the coder's state may hold, and more
 
 
 class Parameters(Protocol):
@@ -436,6 +437,9 @@ def _write_fixed(writer: SymbolWriter, scale_index: Indices, mean_index: Indices
 
 def _read_fixed(reader: SymbolReader, units: tuple[int, ...], mean_bits: int) -> tuple[Indices, Indices]:
     count = math.prod(units)
+    # Locations are never the least number, so that all of them cost their bits.
+    if count * (8 + mean_bits) > reader.bits_left() + _SPARE_BITS:
+        raise BitstreamError("the parameters of an entropy model end too early; the file is damaged, get it again")
     scale_index = reader.integers(count, SIGMA_GRID.levels)
     mean_index = reader.integers(count, 1 << mean_bits) - (1 << (mean_bits - 1))
     return scale_index.reshape(units), mean_index.reshape(units)

@@ -329,7 +329,14 @@ def _limits() -> str:
             f"above 0, up to {_power(bitstream.LARGEST_WIDTH)}; odd where its name begins `kernel_`",
         ),
         ("a list of a spec", f"1 to {bitstream.LARGEST_STRIDES} numbers"),
-        ("codes", f"up to {payloads.MOST_CODES_PER_BYTE} for each byte of the section and {payloads.SPARE_BYTES} more"),
+        (
+            "codes",
+            f"up to {payloads.CODES_PER_BYTE} for each byte of the section and {_power(payloads.ANY_CODES)} more",
+        ),
+        (
+            "channels",
+            f"first axes of all tensors: up to {payloads.CHANNELS_PER_BYTE} a byte and {_power(payloads.ANY_CHANNELS)}",
+        ),
     )
     return f"""
 ## What a file may hold
@@ -338,7 +345,8 @@ def _limits() -> str:
 
 A reader refuses anything else, and wrong CRCs, sections in another order or of unknown numbers, unknown numbers of
 architectures, quantisers, colour profiles and entropy models, and payloads that are longer or shorter than what they
-say. Lengths are compared with the bytes at hand before memory is taken.
+say. Lengths are compared with the bytes at hand before memory is taken. Ours also refuses files whose frames would take
+memory or time out of all proportion to their size.
 """
 
 

@@ -31,9 +31,10 @@ DEFAULT_GROUP = 16
 ANY_MODEL = 0
 MODEL_NUMBERS = 16
 REACHES = 256
-# A stream that claims more codes than this a byte is not one that an encoder writes.
-MOST_CODES_PER_BYTE = 256
-SPARE_BYTES = 64  # bytes that a payload may be short by
+# Equal codes cost next to nothing, so that any payload may have many; beyond that, codes and the tensors' channels,
+# which may have distributions of their own, come with bytes.
+ANY_CODES, CODES_PER_BYTE = 1 << 21, 256
+ANY_CHANNELS, CHANNELS_PER_BYTE = 1 << 14, 16
 
 EMBEDDINGS_FIELDS = (
     Field("step", "H", "δ on its grid"),
@@ -176,7 +177,7 @@ def _write_weights(codes: Sequence[Codes], step_index: Indices, layout: Sequence
 
 def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
     """Inverse of `write_weights` for tensors of these shapes; raises `BitstreamError`."""
-    check_count(sum(map(math.prod, shapes)), len(data))
+    check_shapes(shapes, len(data))
     reader = SymbolReader(data)
     reach = reader.integer(REACHES)
     common = reader.integer(MODEL_NUMBERS)
@@ -240,7 +241,7 @@ class Embeddings:
         self.model = _model(number)
         if "embeddings" not in self.model.roles or self.group == 0 or self.step_index >= STEP_GRID.levels:
             raise BitstreamError("its quantiser or model is not possible; the file is damaged, get it again")
-        check_count(math.prod(shape), len(data))
+        check_shapes([(1, min(self.group, shape[0]), *shape[1:])], len(data))
         self._bounds = self._find_bounds(words)
 
     def _find_bounds(self, parameter_words: int) -> list[int]:
@@ -314,7 +315,10 @@ def _model(number: int) -> EntropyModel:
     return BY_WIRE_ID[number]
 
 
-def check_count(codes: int, size: int) -> None:
-    """Raise `BitstreamError` for more codes than an encoder puts into `size` bytes."""
-    if codes > MOST_CODES_PER_BYTE * (size + SPARE_BYTES):
-        raise BitstreamError(f"it claims {codes} codes in {size} bytes; the file is damaged, get it again")
+def check_shapes(shapes: Sequence[tuple[int, ...]], size: int) -> None:
+    """Raise `BitstreamError` for tensors of more codes or channels ``[out, …]`` than `size` bytes are worth."""
+    codes, channels = sum(map(math.prod, shapes)), sum(shape[0] for shape in shapes)
+    if codes > ANY_CODES + CODES_PER_BYTE * size or channels > ANY_CHANNELS + CHANNELS_PER_BYTE * size:
+        raise BitstreamError(
+            f"it claims {codes} codes in {channels} channels in {size} bytes; the file is damaged, get it again"
+        )

@@ -89,7 +89,7 @@ def _split(data: bytes) -> dict[int, bytes]:
 def _recoded(segment: bitstream.Segment, sections: dict[int, bytes], reaches: list[int]) -> bitstream.Segment:
     spec = segment.spec
     try:
-        shapes = list(tensor_shapes(segment.architecture, spec).values())
+        shapes = [tuple(shape) for shape in tensor_shapes(segment.architecture, spec).values()]
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         raise _damaged("the header describes no possible model") from error
     embeds = spec.embedding_shape is not None
@@ -100,9 +100,10 @@ def _recoded(segment: bitstream.Segment, sections: dict[int, bytes], reaches: li
     mean = words & ((1 << _MEAN_BITS) - 1)
     mean -= (mean >> (_MEAN_BITS - 1)) << _MEAN_BITS
     sigma = SIGMA_GRID.decode((words >> 12) & (SIGMA_GRID.levels - 1))
+    payloads.check_shapes(shapes, len(sections[3]))
     counts = [math.prod(shape) for shape in shapes]
     flat = _decode(sections[3], counts, mean * sigma / _UNITS_PER_SIGMA, sigma, reaches[0])
-    codes = [part.reshape(tuple(shape)) for part, shape in zip(flat, shapes, strict=True)]
+    codes = [part.reshape(shape) for part, shape in zip(flat, shapes, strict=True)]
     weights = payloads.write_weights(codes, words >> 20, "gaussian")
     embeddings = b""
     if spec.embedding_shape is not None:
@@ -118,6 +119,7 @@ def _recoded_embeddings(side: bytes, data: bytes, shape: tuple[int, ...], reach:
         raise _damaged("the embedding quantiser is not possible")
     sigma = SIGMA_GRID.decode(np.frombuffer(side[10 : 10 + shape[0]], dtype=np.uint8))
     mean = origin + np.frombuffer(side[10 + shape[0] :], dtype=np.int8) * (sigma / _UNITS_PER_SIGMA)
+    payloads.check_shapes([shape], len(data))
     codes = _decode(data, [math.prod(shape[1:])] * shape[0], mean, sigma, reach)
     return payloads.write_embeddings(
         np.stack(codes).reshape(shape), step_index, offset_index, payloads.DEFAULT_GROUP, "gaussian"
@@ -127,7 +129,6 @@ def _recoded_embeddings(side: bytes, data: bytes, shape: tuple[int, ...], reach:
 def _decode(
     data: bytes, counts: list[int], mean: NDArray[np.float64], sigma: NDArray[np.float64], reach: int
 ) -> list[Codes]:
-    payloads.check_count(sum(counts), len(data))
     reader = SymbolReader(data)
     codes = []
     for count, location, scale in zip(counts, mean, sigma, strict=True):

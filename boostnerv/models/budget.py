@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,7 +54,7 @@ def natural_strides(height: int, width: int) -> tuple[int, ...]:
     ``(5, 2, 2, 2, 2)`` for 720×1280 and ``(5, 3, 2, 2, 2)`` for 1080×1920, the papers' own.
     """
     heads = [(5,), (5, 3), (4,), (4, 3), (3,), (3, 3), (2,)]
-    choices = [head + (2,) * twos for head in heads for twos in range(8)]
+    choices = [head + (2,) * twos for head in heads for twos in range(7)]
 
     def cost(strides: tuple[int, ...]) -> float:
         step = math.prod(strides)
@@ -140,30 +142,54 @@ def _make_spec(entry: Architecture, settings: ModelSettings, frames: int, height
     return entry.spec(**fixed, **options)
 
 
-class _LargestStep(TorchDispatchMode):
-    """Watches what each operation reads and writes; tensors may be on the meta device."""
+@dataclass(frozen=True)
+class Work:
+    """What decoding one frame takes: bytes that its largest operation reads and writes, bytes that all of them do,
+    and multiply–accumulates."""
+
+    largest_step_bytes: int
+    moved_bytes: int
+    macs: int
+
+
+class _Watch(TorchDispatchMode):
+    """Watches what each operation reads, writes and multiplies; tensors may be on the meta device."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.step_bytes = 0
+        self.work = Work(0, 0, 0)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         values = tree_leaves((args, kwargs, result))
         taken = sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
-        self.step_bytes = max(self.step_bytes, taken)
+        self.work = Work(
+            max(self.work.largest_step_bytes, taken),
+            self.work.moved_bytes + taken,
+            self.work.macs + _macs(func.overloadpacket, args, result),
+        )
         return result
 
 
+def _macs(operation: Any, args: Any, result: Any) -> int:
+    if operation in (torch.ops.aten.conv2d, torch.ops.aten.linear):
+        weight: Tensor = args[1]
+        return result.numel() * weight[0].numel()
+    if operation == torch.ops.aten.scaled_dot_product_attention:
+        query, key, _ = args
+        return 2 * query.numel() * key.shape[-2]
+    return 0
+
+
 @cache
-def largest_step_bytes(entry: Architecture, spec: Spec) -> int:
-    """Bytes that the largest operation of decoding one frame reads and writes; nothing is allocated."""
+def decoding_work(entry: Architecture, spec: Spec) -> Work:
+    """Work of decoding one frame; nothing is allocated."""
     with torch.device("meta"):
         decoder = entry.decoder(spec)
         embedding = torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
-        with _LargestStep() as watched, torch.inference_mode():
+        with _Watch() as watched, torch.inference_mode():
             decoder(torch.empty(1), embedding)
-    return watched.step_bytes
+    return watched.work
 
 
 @cache

@@ -5,25 +5,32 @@ from __future__ import annotations
 import struct
 import zlib
 
-Sections = dict[int, bytes]
+VIDEO, TIMESTAMPS, MODEL, WEIGHTS, EMBEDDINGS = 1, 2, 3, 4, 5
+Sections = list[tuple[int, bytes]]
 
 
-def join(sections: Sections, *, magic: bytes = b"BNV", version: int = 0) -> bytes:
+def join(sections: Sections, *, magic: bytes = b"BNV", version: int = 1) -> bytes:
     """Bytes of a file with these sections in this order; CRCs are right whatever they hold."""
     data = magic + bytes([version])
-    for number, payload in sections.items():
+    for number, payload in sections:
         head = struct.pack("<BI", number, len(payload))
-        data += head + struct.pack("<I", zlib.crc32(head + payload)) + payload
+        data += head + struct.pack("<I", _checksum(data, head, payload)) + payload
     return data
 
 
 def split(data: bytes) -> Sections:
     """Sections of a good file, their CRCs checked."""
-    assert data[:4] == b"BNV\0"
-    sections, rest = {}, data[4:]
-    while rest:
-        number, length, crc = struct.unpack("<BII", rest[:9])
-        payload, rest = rest[9 : 9 + length], rest[9 + length :]
-        assert zlib.crc32(struct.pack("<BI", number, length) + payload) == crc
-        sections[number] = payload
+    sections, position = [], 4
+    while position < len(data):
+        number, length, crc = struct.unpack_from("<BII", data, position)
+        payload = data[position + 9 : position + 9 + length]
+        assert len(payload) == length
+        assert crc == _checksum(data[:position], data[position : position + 5], payload)
+        sections.append((number, payload))
+        position += 9 + length
     return sections
+
+
+def _checksum(before: bytes, head: bytes, payload: bytes) -> int:
+    """Of everything so far; in version 0 of the section alone."""
+    return zlib.crc32((before if before[3] else b"") + head + payload)

@@ -20,6 +20,8 @@ LARGEST = torch.finfo(torch.float32).max
 @pytest.mark.parametrize(("name", "bits"), GOLDEN_BITS.items())
 def test_tensors_are_quantised_as_in_the_original(golden: Golden, name: str, bits: int) -> None:
     recorded = {key.partition(".")[2]: value for key, value in golden.tensors("ptq").items() if key.startswith(name)}
+    if not recorded:
+        pytest.skip(f"tensor {name} is in the full golden set only")
     found = quantize(recorded["input"], bits)
     assert found.axis is None
     assert (found.minimum, found.scale) == (recorded["min"].numpy(), recorded["scale"].numpy())

@@ -14,14 +14,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import boostnerv
-from boostnerv.codec.decoder import VideoFile, build_decoder, dequantize_embeddings, render, to_uint8
-from boostnerv.codec.encoder import Encoded, Quantized
-from boostnerv.config import ModelSettings
+from boostnerv.codec.bitstream import read
+from boostnerv.codec.decoder import VideoFile, build_decoder, render, to_uint8
+from boostnerv.codec.encoder import Quantized, Snapped, encode, encode_segment, payload_bytes, snap
+from boostnerv.codec.entropy_models import BY_NAME
+from boostnerv.codec.grids import offset_value, step_values
+from boostnerv.codec.min_max import quantize
+from boostnerv.codec.payloads import Embeddings, Weights, dequantize
 from boostnerv.errors import UserError
-from boostnerv.models.architecture import VideoModel, architecture, build_model, frame_time
-from boostnerv.models.budget import resolve
-from tests.codec.tiny import encoded, opened, quantized
+from boostnerv.models.architecture import VideoModel, architecture, frame_time
+from tests.codec.tiny import encoded, file_of, noise_embeddings, older_segment, opened, quantized, segment_of
 from tests.models.tiny import NAMES, tiny_model
 
 LARGEST = 1 << 19  # quantiser steps; beyond them an encoder refuses
@@ -32,31 +34,52 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("files")
 
 
-def check(model: VideoModel, result: Encoded, folder: Path) -> VideoFile:
+def check(model: VideoModel, values: Quantized, folder: Path, **choices: object) -> VideoFile:
     """The file holds the encoder's codes, and decodes to the frames of a decoder with just those."""
-    video = opened(result.data, folder)
-    assert video.spec == model.spec
+    snapped = snap(values)
+    video = opened(file_of([encode_segment(model.architecture, model.spec, snapped, **choices)]), folder)
     assert (len(video), video.fps) == (model.spec.frames, 25.0)
-    assert sum(video.section_bytes.values()) == video.file_bytes == len(result.data)
-    for ours, theirs in ((video.weight_codes, result.weight_codes), (video.embedding_codes, result.embedding_codes)):
-        assert [codes.tolist() for codes in ours] == [codes.tolist() for codes in theirs]
+    assert sum(video.section_bytes.values()) == video.file_bytes
+    segment = video.segment(0)
+    assert segment.spec == model.spec
+    assert isinstance(segment.weights, Weights)
+    assert segment.weights.step_index.tolist() == snapped.step_index.tolist()
+    assert_equal(segment.weights.codes, snapped.weight_codes)
+    if snapped.embedding_codes is not None:
+        assert isinstance(segment.embeddings, Embeddings)
+        assert_equal([np.concatenate(groups(segment.embeddings))], [snapped.embedding_codes])
     frames = list(video.frames())
     assert all(f.shape == (model.spec.height, model.spec.width, 3) and f.dtype == np.uint8 for f in frames)
-    stream = video.stream
-    decoder = build_decoder(
-        model.architecture, model.spec, result.weight_codes, stream.weight_side.steps, torch.device("cpu")
-    )
-    embeddings = None
-    if stream.embedding_side is not None:
-        values = dequantize_embeddings(np.stack(result.embedding_codes), stream.embedding_side)
-        embeddings = torch.from_numpy(values).view(-1, *model.spec.embedding_shape)
-    measured = render(decoder, model.spec, embeddings, range(len(video)))
-    assert all(np.array_equal(a, b) for a, b in zip(frames, measured, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(frames, measured(model, snapped), strict=True))
     return video
 
 
+def assert_equal(ours: list[NDArray[np.int32]], theirs: list[NDArray[np.int32]]) -> None:
+    assert len(ours) == len(theirs)
+    assert all(np.array_equal(a, b) and a.dtype == np.int32 for a, b in zip(ours, theirs, strict=True))
+
+
+def groups(embeddings: Embeddings) -> list[NDArray[np.int32]]:
+    return [embeddings.codes(number) for number in range(embeddings.groups)]
+
+
+def measured(model: VideoModel, snapped: Snapped) -> Iterator[NDArray[np.uint8]]:
+    """Frames of a network with these codes, one at a time."""
+    values = (codes * step for codes, step in zip(snapped.weight_codes, step_values(snapped.step_index), strict=True))
+    values = (tensor.astype(np.float32) for tensor in values)
+    decoder = build_decoder(model.architecture, model.spec, values, torch.device("cpu"))
+    embeddings = None
+    if snapped.embedding_codes is not None:
+        step = np.float32(step_values(np.array(snapped.embedding_step_index)))
+        offset = offset_value(snapped.embedding_offset_index, step)
+        embeddings = torch.from_numpy(dequantize(snapped.embedding_codes, step, offset))
+    for k in range(model.spec.frames):
+        one = None if embeddings is None else embeddings[k : k + 1]
+        yield render(decoder, model.spec, range(k, k + 1), one)[0]
+
+
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(
     size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
     strides=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
@@ -70,7 +93,7 @@ def test_any_model(
     folder: Path, name: str, size: tuple[int, int], strides: tuple[int, ...], frames: int, bits: int, seed: int
 ) -> None:
     model = tiny_model(name, seed=seed, height=size[0], width=size[1], strides=strides, frames=frames)
-    check(model, encoded(model, quantized(model, bits=bits)), folder)
+    check(model, quantized(model, bits=bits), folder)
 
 
 def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
@@ -101,25 +124,97 @@ def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=25)
-@given(draw=st.data())
-def test_any_weights(folder: Path, name: str, draw: st.DataObject) -> None:
+@settings(max_examples=15)
+@given(draw=st.data(), entropy_model=st.sampled_from(["auto", *BY_NAME]), group=st.sampled_from([1, 2, 16, 255]))
+def test_any_weights(folder: Path, name: str, draw: st.DataObject, entropy_model: str, group: int) -> None:
     model = tiny_model(name)
-    check(model, encoded(model, filled(model, draw)), folder)
+    check(model, filled(model, draw), folder, entropy_model=entropy_model, group=group)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_values_lie_within_half_a_step(folder: Path, name: str) -> None:
     model = tiny_model(name)
     values = quantized(model, bits=8)
-    video = opened(encoded(model, values).data, folder)
-    for (key, decoded), step in zip(video.decoder.named_parameters(), video.stream.weight_side.steps, strict=True):
-        assert (decoded - values.weights[key]).abs().max() <= 0.5001 * step, key
-    for given_step, step in zip(values.steps, video.stream.weight_side.steps, strict=True):
+    segment = opened(encoded(model, values), folder).segment(0)
+    assert isinstance(segment.weights, Weights)
+    for decoded, (key, tensor), step in zip(
+        segment.weights.values(), values.weights.items(), segment.weights.steps, strict=True
+    ):
+        assert (torch.from_numpy(decoded) - tensor).abs().max() <= 0.5001 * step, key
+    for given_step, step in zip(values.steps, segment.weights.steps, strict=True):
         assert step == pytest.approx(given_step, rel=1 / 128)
     if values.embeddings is not None:
-        assert video.stream.embedding_side is not None
-        assert (video.embeddings - values.embeddings).abs().max() <= 0.5001 * video.stream.embedding_side.step
+        assert isinstance(segment.embeddings, Embeddings)
+        decoded = torch.from_numpy(segment.embeddings.values(0))
+        assert (decoded - values.embeddings).abs().max() <= 0.5001 * segment.embeddings.step
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_call_makes_the_same_file(name: str) -> None:
+    model = tiny_model(name)
+    data = encode(model.architecture, model.spec, quantized(model), fps=25.0, colour="ffmpeg-default")
+    assert data == encoded(model)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_each_entropy_model_makes_of_the_codes(name: str) -> None:
+    model = tiny_model(name, frames=9, fc_dim=9)
+    snapped = snap(quantized(model))
+    sizes = payload_bytes(snapped, group=4)
+    for entropy_model in ("auto", *BY_NAME):
+        segment = encode_segment(model.architecture, model.spec, snapped, entropy_model=entropy_model, group=4)
+        for section, payload in (("weights", segment.weights), ("embeddings", segment.embeddings)):
+            found = {key: size for key, size in sizes.items() if key.startswith(section)}
+            if found and entropy_model == "auto":
+                assert len(payload) <= min(found.values())
+            elif found:
+                # A model that cannot code weights leaves them to the published one.
+                assert len(payload) == found.get(f"{section}:{entropy_model}", sizes["weights:gaussian"])
+
+
+# --- several segments -----------------------------------------------------------------------------------------
+
+
+def test_segments_have_models_of_their_own(folder: Path) -> None:
+    models = [tiny_model(name, frames=frames) for frames, name in enumerate(NAMES, 1)]
+    alone = [frame for model in models for frame in opened(encoded(model), folder).frames()]
+    video = opened(file_of([segment_of(model) for model in models]), folder)
+    assert video.starts == [0, 1, 3, 6, 10, 15, 21]
+    assert len(video) == len(alone) == 21
+    assert_frames(list(video.frames()), alone)
+    order = [20, 0, 5, 6, 9, 10, 9, 2, 20]
+    assert_frames(list(video.frames(order)), [alone[k] for k in order])
+    assert_frames([video[k] for k in range(21)], alone)
+
+
+def assert_frames(ours: list[NDArray[np.uint8]], theirs: list[NDArray[np.uint8]]) -> None:
+    assert len(ours) == len(theirs)
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_quantisers_of_segments_differ(folder: Path) -> None:
+    model = tiny_model("hnerv-boost")
+    video = opened(file_of([segment_of(model), older_segment(model)]), folder)
+    assert [segment.quantizer for segment in read(video.path.read_bytes()).segments] == ["uniform", "min-max"]
+    assert_frames(list(video.frames(range(3))), list(opened(file_of([segment_of(model)]), folder).frames()))
+
+
+# --- the older pipeline -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_min_max_values_and_huffman_codes_come_back(folder: Path, name: str) -> None:
+    model = tiny_model(name, frames=5)
+    video = opened(file_of([older_segment(model)]), folder)
+    segment = video.segment(0)
+    wanted = [quantize(tensor, 8).dequantize() for tensor in model.decoder.parameters()]
+    found = [torch.from_numpy(values) for values in segment.weights.values()]
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    decoder = build_decoder(model.architecture, model.spec, segment.weights.values(), torch.device("cpu"))
+    embeddings = noise_embeddings(model)
+    for k, frame in enumerate(video.frames()):
+        one = None if embeddings is None else quantize(embeddings, 6).dequantize()[k : k + 1]
+        assert np.array_equal(frame, render(decoder, model.spec, range(k, k + 1), one)[0])
 
 
 # --- what is refused ----------------------------------------------------------------------------------------
@@ -150,6 +245,11 @@ def test_weights_that_are_not_finite_are_refused_with_their_own_quantisers() -> 
         encoded(model, quantized(model))
 
 
+def test_an_unknown_entropy_model_is_refused() -> None:
+    with pytest.raises(UserError, match="unknown entropy model 'gausian': did you mean 'gaussian'"):
+        segment_of(tiny_model("nerv"), entropy_model="gausian")
+
+
 def test_too_many_steps_are_refused() -> None:
     model = tiny_model("nerv-boost")
     values = quantized(model)
@@ -164,70 +264,9 @@ def test_a_model_with_equal_weights_is_coded_with_its_own_quantisers(folder: Pat
     with torch.no_grad():
         for number, parameter in enumerate(model.decoder.parameters()):
             parameter.fill_((number % 5 - 2) * 0.3)
-    video = check(model, encoded(model, quantized(model, bits=8)), folder)
-    for decoded, original in zip(video.decoder.parameters(), model.decoder.parameters(), strict=True):
+    video = check(model, quantized(model, bits=8), folder)
+    for decoded, original in zip(video.segment(0).network.parameters(), model.decoder.parameters(), strict=True):
         torch.testing.assert_close(decoded, original, rtol=0.01, atol=0)
-
-
-# --- an opened file -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=NAMES)
-def video(request: pytest.FixtureRequest, folder: Path) -> VideoFile:
-    return opened(encoded(tiny_model(request.param, frames=5, height=9, width=11)).data, folder)
-
-
-def test_any_frame_alone_and_in_any_order(video: VideoFile) -> None:
-    frames = list(video.frames())
-    assert len(frames) == len(video) == 5
-    assert len({frame.tobytes() for frame in frames}) == 5
-    for k in range(5):
-        assert np.array_equal(video[k], frames[k])
-        assert np.array_equal(video[k - 5], frames[k])
-    order = [3, 0, 0, 4]
-    assert all(np.array_equal(f, frames[k]) for k, f in zip(order, video.frames(order), strict=True))
-    assert list(video.frames([])) == []
-
-
-@pytest.mark.parametrize("index", [5, -6, 1 << 40])
-def test_a_frame_that_is_not_there(video: VideoFile, index: int) -> None:
-    with pytest.raises(IndexError, match=f"frame {index} of a video of 5 frames"):
-        video[index]
-
-
-def test_a_file_is_a_sequence(video: VideoFile) -> None:
-    assert len([frame for frame in video]) == 5  # noqa: C416  (what is tested is the loop)
-
-
-def test_open_is_the_door(video: VideoFile) -> None:
-    assert np.array_equal(boostnerv.open(video.path)[2], video[2])
-
-
-def test_rounding_to_levels() -> None:
-    levels = torch.tensor([0.0, 0.49 / 255, 0.51 / 255, 254.51 / 255, 1.0])
-    assert to_uint8(levels.view(1, 1, 1, 5).expand(1, 3, 1, 5))[0, 0, :, 0].tolist() == [0, 0, 1, 255, 255]
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    yield
-    torch.set_num_threads(1)
-
-
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize("name", NAMES)
-def test_the_number_of_threads_changes_a_pixel_by_one_level_at_most(folder: Path, name: str) -> None:
-    spec = resolve(ModelSettings(name=name, strides=(5, 2, 2), total_m=0.6), 2, 180, 320)
-    model = build_model(name, spec, 1)
-    video = opened(encoded(model, quantized(model, bits=8)).data, folder)
-    frames = []
-    for threads in (1, 2, 4):
-        torch.set_num_threads(threads)
-        frames.append(np.stack(list(video.frames())).astype(int))
-    # Sums of floats are split differently; what is on the edge of two levels may fall to the other side.
-    for other in frames[1:]:
-        assert np.abs(other - frames[0]).max() <= 1
-        assert (other != frames[0]).mean() < 1e-4
 
 
 # --- the counter video: frame k shows k ----------------------------------------------------------------------
@@ -270,7 +309,7 @@ def test_frames_of_an_embedding_model_are_in_order(folder: Path) -> None:
     embeddings[:, 0] = torch.from_numpy(values).float()[:, None, None]
     steps = [1.0] * sum(1 for _ in model.decoder.parameters())
     stored = quantized(model, steps=steps, embeddings=embeddings, embedding_step=1e-4, embedding_offset=0.0)
-    video = opened(encoded(model, stored).data, folder)
+    video = opened(encoded(model, stored), folder)
     for k, frame in enumerate(video.frames()):
         assert (frame == wanted[k]).all(), k
     assert [int(video[k][3, 4, 1]) for k in (39, 0, 17)] == [168, 90, 124]
@@ -283,7 +322,7 @@ def test_frames_of_an_index_model_are_in_order(folder: Path) -> None:
         model.decoder.stem[0].weight[0, 2] = 1  # the first cosine: cos(π·t), falling over the video
         model.decoder.stem[2].weight[: math.prod(model.spec.grid), 0] = 1
     steps = [1.0] * sum(1 for _ in model.decoder.parameters())
-    video = opened(encoded(model, quantized(model, steps=steps)).data, folder)
+    video = opened(encoded(model, quantized(model, steps=steps)), folder)
     t = (np.arange(41) + 1) / 41
     wanted = grey(sines(np.cos(np.pi * t), 4))
     assert len(set(wanted)) > 30
@@ -303,7 +342,7 @@ def test_fine_codes_decode_to_what_the_network_shows(folder: Path, name: str) ->
         shown = to_uint8(model(frame_time(torch.arange(3), 3), pictures))
         embeddings = model.embed(pictures)
     stored = Quantized.after_training(dict(model.decoder.named_parameters()), embeddings, bits=16)
-    decoded = np.stack(list(opened(encoded(model, stored).data, folder).frames()))
+    decoded = np.stack(list(opened(encoded(model, stored), folder).frames()))
     assert np.abs(decoded.astype(int) - shown).max() <= 1
 
 

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from boostnerv.codec.bitstream import VERSION, read
 from boostnerv.codec.decoder import VideoFile
-from tests.golden.streams import FOLDER, made, paths
-from tests.models.tiny import NAMES
+from boostnerv.codec.entropy_models import BY_NAME
+from boostnerv.models.architecture import architectures_by_wire_id
+from tests.golden.streams import CODES, FILES, FOLDER, digest, paths
 
-FILES = sorted(FOLDER.glob("*.bnv"))
+OLD = sorted(FOLDER.glob("*.bnv"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
-def test_old_files_decode_to_their_frames(file: Path) -> None:
+@pytest.mark.parametrize("file", OLD, ids=[file.stem for file in OLD])
+def test_old_files_decode_to_their_codes_and_frames(file: Path) -> None:
+    video = VideoFile(file)
+    assert digest(video) == json.loads(CODES.read_text(encoding="utf-8"))[file.name]
     recorded = np.load(file.with_suffix(".npy"))
-    decoded = np.stack(list(VideoFile(file).frames()))
+    decoded = np.stack(list(video.frames()))
     assert decoded.shape == recorded.shape
     # Codes are exact everywhere; pixels of two machines may differ by a level.
     assert np.abs(decoded.astype(int) - recorded).max() <= 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FILES)
 def test_the_encoder_still_writes_these_bytes(name: str) -> None:
     file, _ = paths(name)
-    assert made(name) == file.read_bytes(), "the format changed: raise its version, then tests.golden.streams"
+    assert FILES[name]() == file.read_bytes(), "the format changed: raise its version, then tests.golden.streams"
+
+
+def test_every_kind_of_file_is_here() -> None:
+    assert {file.name.partition("-")[0] for file in OLD} == {f"v{version}" for version in range(VERSION + 1)}
+    streams = {name: read(paths(name)[0].read_bytes()) for name in FILES}
+    architectures = {stream.segments[0].architecture.name for stream in streams.values()}
+    assert architectures == {entry.name for entry in architectures_by_wire_id().values()}
+    assert {f"hnerv-boost-{name}" for name in BY_NAME} <= set(FILES)
+    assert streams["min-max"].segments[0].quantizer == "min-max"
+    several = streams["segments"]
+    assert len(several.segments) == several.video.batch == 2
+    assert several.video.timestamps_s is not None
+
+
+def test_golden_files_stay_small() -> None:
+    folder = FOLDER.parent
+    assert sum(path.stat().st_size for path in folder.rglob("*") if "__pycache__" not in path.parts) < 5_000_000

@@ -1,36 +1,75 @@
 """Small ``.bnv`` files of every version of the format: ``python -m tests.golden.streams`` writes those of this one.
 
-Weights come from integer arithmetic, so that nothing but the format decides the bytes.
+Weights come from integer arithmetic, so that nothing but the format decides the bytes. Beside each file lie its frames
+(``.npy``), and ``codes.json`` has a digest of what each file's entropy coder gives back.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from boostnerv.codec.bitstream import VERSION
-from boostnerv.codec.decoder import VideoFile
-from boostnerv.codec.encoder import Quantized, encode
-from boostnerv.models.architecture import architecture
+from boostnerv.codec.bitstream import VERSION, Segment
+from boostnerv.codec.decoder import SegmentDecoder, VideoFile
+from boostnerv.codec.encoder import Quantized, encode_after_training, encode_segment, snap
+from boostnerv.codec.entropy_models import BY_NAME
+from boostnerv.codec.payloads import AUTO, Embeddings, Weights
+from boostnerv.models.architecture import Architecture, Spec, architecture
+from tests.codec.tiny import file_of
 from tests.models.tiny import NAMES, tiny_spec
 
 FOLDER = Path(__file__).parent / "streams"
-_SIZE = {"frames": 4, "height": 15, "width": 22, "strides": (3, 2), "fc_dim": 4}
+CODES = FOLDER / "codes.json"
+_FRAMES = 5
+_GROUP = 2
 _STEP = 2.0**-7
 
 
-def made(name: str) -> bytes:
-    """A file of the model `name`, the same on every machine."""
-    entry, spec = architecture(name), tiny_spec(name, **_SIZE)
+def one_segment(name: str, entropy_model: str = AUTO) -> bytes:
+    """A file of one segment of the model `name`, the same on every machine."""
+    return file_of([_segment(name, entropy_model)])
+
+
+def older_pipeline() -> bytes:
+    """A file of min–max quantisers and Huffman codes."""
+    entry, spec, values = _trained("hnerv")
+    segment, _ = encode_after_training(entry, spec, values.weights, values.embeddings)
+    return file_of([segment])
+
+
+def several_segments() -> bytes:
+    """Two segments of models of their own, frames two at a time, shown at times of their own."""
+    first, second = _segment("hnerv-boost", AUTO), _segment("nerv", AUTO, frames=3)
+    return file_of([first, second], batch=2, timestamps_s=(0.0, 0.04, 0.05, 0.125, 0.125, 0.5, 2.0, 2.5))
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    **{name: lambda name=name: one_segment(name) for name in NAMES},
+    **{f"hnerv-boost-{name}": lambda name=name: one_segment("hnerv-boost", name) for name in BY_NAME},
+    "segments": several_segments,
+    "min-max": older_pipeline,
+}
+
+
+def _segment(name: str, entropy_model: str, frames: int = _FRAMES) -> Segment:
+    entry, spec, values = _trained(name, frames)
+    return encode_segment(entry, spec, snap(values), entropy_model=entropy_model, group=_GROUP)
+
+
+def _trained(name: str, frames: int = _FRAMES) -> tuple[Architecture, Spec, Quantized]:
+    entry = architecture(name)
+    spec = tiny_spec(name, frames=frames, height=9, width=14, strides=(3, 2), fc_dim=4)
     weights = {
         key: _noise(tensor.shape, salt) for salt, (key, tensor) in enumerate(entry.decoder(spec).named_parameters())
     }
     shape = spec.embedding_shape
     embeddings = _noise(torch.Size((spec.frames, *shape)), 1000) * 4 if shape else None
-    values = Quantized(weights, [_STEP] * len(weights), embeddings, _STEP, -0.25)
-    return encode(entry, spec, values, fps=25.0, colour="ffmpeg-default").data
+    return entry, spec, Quantized(weights, [_STEP] * len(weights), embeddings, _STEP, -0.25)
 
 
 def _noise(shape: torch.Size, salt: int) -> torch.Tensor:
@@ -40,6 +79,25 @@ def _noise(shape: torch.Size, salt: int) -> torch.Tensor:
     return torch.from_numpy((mixed.astype(np.float32) - 256) / 256).view(shape)
 
 
+def digest(video: VideoFile) -> str:
+    """SHA-256 of all codes, or of the values where a section holds no codes of its own."""
+    found = hashlib.sha256()
+    for number in range(len(video.stream.segments)):
+        for array in _coded(video.segment(number)):
+            found.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return found.hexdigest()
+
+
+def _coded(segment: SegmentDecoder) -> list[np.ndarray]:
+    weights, embeddings = segment.weights, segment.embeddings
+    arrays: list[np.ndarray] = list(weights.codes if isinstance(weights, Weights) else weights.values())
+    if embeddings is not None:
+        groups = range(-(-segment.spec.frames // embeddings.group))
+        read = embeddings.codes if isinstance(embeddings, Embeddings) else embeddings.values
+        arrays += [read(number) for number in groups]
+    return arrays
+
+
 def paths(name: str, version: int = VERSION) -> tuple[Path, Path]:
     """The file and its decoded frames."""
     return FOLDER / f"v{version}-{name}.bnv", FOLDER / f"v{version}-{name}.npy"
@@ -47,10 +105,12 @@ def paths(name: str, version: int = VERSION) -> tuple[Path, Path]:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for name in NAMES:
+    for name, make in FILES.items():
         file, frames = paths(name)
-        file.write_bytes(made(name))
+        file.write_bytes(make())
         np.save(frames, np.stack(list(VideoFile(file).frames())))
+    digests = {file.name: digest(VideoFile(file)) for file in sorted(FOLDER.glob("*.bnv"))}
+    CODES.write_text(json.dumps(digests, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,13 +20,12 @@ COPIED = (
     "sizes.json",
     "losses.safetensors",
     "positional_bases.safetensors",
-    "ptq.safetensors",
     "entropy_const.safetensors",
     "entropy_narrow.safetensors",
     "entropy_wide.safetensors",
 )
 MODELS = ("nerv_boost", "hnerv_boost")
-QUANTIZERS = ("scale.", "scalebeta.")
+PARTS = {"quantizers": ("scale.", "scalebeta."), "ptq": ("0.", "1.")}
 PIXEL_STEP = 3
 
 
@@ -49,8 +48,9 @@ def main(full: Path) -> None:
         shutil.copyfile(full / name, HERE / name)
     for name in MODELS:
         _save(reduce_model(load_file(full / f"{name}.safetensors")), name)
-    quantizers = load_file(full / "quantizers.safetensors")
-    _save({name: value for name, value in quantizers.items() if name.startswith(QUANTIZERS)}, "quantizers")
+    for name, parts in PARTS.items():
+        tensors = load_file(full / f"{name}.safetensors")
+        _save({key: value for key, value in tensors.items() if key.startswith(parts)}, name)
 
 
 def _save(tensors: dict[str, Tensor], name: str) -> None:

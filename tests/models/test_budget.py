@@ -11,6 +11,7 @@ from boostnerv.errors import UserError
 from boostnerv.models.architecture import architecture
 from boostnerv.models.budget import (
     decoder_parameters,
+    decoding_work,
     encoder_parameters,
     kmac_per_pixel,
     resolve,
@@ -116,3 +117,14 @@ def test_odd_sizes_are_padded_before_the_formula() -> None:
 def test_a_kernel_that_would_change_the_size_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="kernel_smallest"):
         resolve(sized(name, total_m=1.0, options={"kernel_smallest": 2}), *CLIP)
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (3, 1, 2)])
+@pytest.mark.parametrize("name", NAMES)
+def test_work_of_a_frame(name: str, strides: tuple[int, ...]) -> None:
+    entry, spec = architecture(name), tiny_spec(name, height=13, width=9, strides=strides)
+    work = decoding_work(entry, spec)
+    assert work.macs == round(kmac_per_pixel(entry, spec) * 1000 * 13 * 9)
+    rows, columns = spec.padded
+    assert work.largest_step_bytes >= 2 * 4 * 3 * rows * columns  # the last operation reads and writes an image
+    assert work.moved_bytes > 2 * work.largest_step_bytes

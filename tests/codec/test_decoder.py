@@ -1,0 +1,352 @@
+"""What an opened file promises: any frame, in any order, the same on any number of threads."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import boostnerv
+from boostnerv.codec import bitstream
+from boostnerv.codec.bitstream import Bitstream
+from boostnerv.codec.decoder import VideoFile, render, to_uint8
+from boostnerv.config import ModelSettings
+from boostnerv.errors import BitstreamError, UserError
+from boostnerv.models.architecture import build_model
+from boostnerv.models.budget import resolve
+from tests.codec.container import EMBEDDINGS, WEIGHTS, join, split
+from tests.codec.tiny import encoded, file_of, older_segment, opened, quantized, segment_of, small_file
+from tests.golden.streams import FILES
+from tests.models.tiny import NAMES, tiny_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(params=NAMES)
+def video(request: pytest.FixtureRequest, tmp_path: Path) -> VideoFile:
+    return opened(encoded(tiny_model(request.param, frames=5, height=9, width=11)), tmp_path)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """The number of threads is the test's own."""
+    yield
+    torch.set_num_threads(1)
+
+
+# --- frames -----------------------------------------------------------------------------------------------------
+
+
+def test_any_frame_alone_and_in_any_order(video: VideoFile) -> None:
+    frames = list(video.frames())
+    assert len(frames) == len(video) == 5
+    assert len({frame.tobytes() for frame in frames}) == 5
+    for k in range(5):
+        assert np.array_equal(video[k], frames[k])
+        assert np.array_equal(video[k - 5], frames[k])
+    order = [3, 0, 0, 4]
+    assert all(np.array_equal(f, frames[k]) for k, f in zip(order, video.frames(order), strict=True))
+    assert list(video.frames([])) == []
+
+
+@pytest.mark.parametrize("index", [5, -6, 1 << 40])
+def test_a_frame_that_is_not_there(video: VideoFile, index: int) -> None:
+    with pytest.raises(IndexError, match=f"frame {index} of a video of 5 frames"):
+        video[index]
+
+
+@pytest.mark.parametrize("index", [5, -1, 1 << 40])
+def test_frames_that_are_not_there(video: VideoFile, index: int) -> None:
+    with pytest.raises(IndexError, match=f"frame {index} of a video of 5 frames"):
+        list(video.frames([0, index]))
+
+
+def test_a_file_is_a_sequence(video: VideoFile) -> None:
+    assert len([frame for frame in video]) == 5  # noqa: C416  (what is tested is the loop)
+
+
+def test_open_is_the_door(video: VideoFile) -> None:
+    assert np.array_equal(boostnerv.open(video.path)[2], video[2])
+
+
+def test_rounding_to_levels() -> None:
+    levels = torch.tensor([0.0, 0.49 / 255, 0.51 / 255, 254.51 / 255, 1.0])
+    assert to_uint8(levels.view(1, 1, 1, 5).expand(1, 3, 1, 5))[0, 0, :, 0].tolist() == [0, 0, 1, 255, 255]
+
+
+def test_what_a_file_says_of_its_video(folder: Path) -> None:
+    video = opened(FILES["segments"](), folder)
+    assert (len(video), video.height, video.width, video.fps, video.version) == (8, 9, 14, 25.0, 1)
+    assert video.timestamps_s == (0.0, 0.04, 0.05, 0.125, 0.125, 0.5, 2.0, 2.5)
+    assert opened(FILES["nerv"](), folder).timestamps_s is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=10)
+@given(batch=st.sampled_from([1, 2, 3, 7, 255]), wanted=st.lists(st.integers(0, 6), max_size=9))
+def test_frames_are_those_of_their_batch(folder: Path, name: str, batch: int, wanted: list[int]) -> None:
+    """Whatever is asked for, all frames of a batch are computed together."""
+    model = tiny_model(name, frames=7)
+    # A group of embeddings ends within a batch, and begins with none.
+    video = opened(file_of([segment_of(model, group=4)], batch=batch), folder)
+    segment = video.segment(0)
+    embeddings = segment.embeddings
+    values = None
+    if embeddings is not None:
+        values = torch.from_numpy(np.concatenate([embeddings.values(0), embeddings.values(1)]))
+    for k, frame in zip(wanted, video.frames(wanted), strict=True):
+        start = k // batch * batch
+        together = range(start, min(start + batch, 7))
+        part = None if values is None else values[together.start : together.stop]
+        assert np.array_equal(frame, render(segment.network, model.spec, together, part)[k - start])
+
+
+def test_a_batch_ends_with_its_segment(folder: Path) -> None:
+    models = [tiny_model("hnerv-boost", frames=3), tiny_model("hnerv-boost", frames=4, seed=2)]
+    alone = [list(opened(file_of([segment_of(model)], batch=2), folder).frames()) for model in models]
+    video = opened(file_of([segment_of(model) for model in models], batch=2), folder)
+    assert all(np.array_equal(a, b) for a, b in zip(video.frames(), [*alone[0], *alone[1]], strict=True))
+
+
+# --- the number of threads ----------------------------------------------------------------------------------------
+
+
+def sensitive_file(name: str) -> bytes:
+    """A file of weights so large that a network is chaotic: its frames differ by whole levels where sums of floats
+    are shared by threads, or computed in other batches."""
+    spec = resolve(ModelSettings(name=name, strides=(5, 2, 2), total_m=0.6), 3, 180, 320)
+    model = build_model(name, spec, 1)
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            parameter.mul_(4)
+    return encoded(model, quantized(model, bits=8))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_of_threads_and_the_choice_of_frames_change_nothing(folder: Path, name: str) -> None:
+    data = sensitive_file(name)
+    torch.set_num_threads(1)
+    wanted = list(opened(data, folder).frames())
+    for count in (2, 4):
+        torch.set_num_threads(count)
+        video = opened(data, folder)
+        for order in ([0, 1, 2], [2, 0]):
+            shown = list(video.frames(order))
+            assert all(np.array_equal(frame, wanted[k]) for k, frame in zip(order, shown, strict=True))
+    # Larger batches and shared sums are near the same frames only where a network is not chaotic, and as many.
+    fast = list(VideoFile(video.path, exact=False).frames())
+    assert [frame.shape for frame in fast] == [frame.shape for frame in wanted]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_frames_that_need_not_be_exact_are_near(folder: Path, name: str) -> None:
+    video = opened(encoded(tiny_model(name, frames=11)), folder)
+    fast = VideoFile(video.path, exact=False)
+    order = [*range(11), 10, 0]
+    for ours, theirs in zip(fast.frames(order), video.frames(order), strict=True):
+        assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+def new_thread_s_threads() -> int:
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("end", ["whole", "one", "dropped", "closed", "damaged"])
+def test_the_caller_s_number_of_threads_stays_as_it_is(folder: Path, end: str, count: int) -> None:
+    torch.set_num_threads(count)
+    model = tiny_model("hnerv-boost", frames=9)
+    data = file_of([segment_of(model, group=2)])
+    if end == "damaged":
+        sections = split(data)
+        sections[-1] = EMBEDDINGS, sections[-1][1][:-4] + b"\0\0\0\0"
+        data = join(sections)
+    video = opened(data, folder)
+    frames = video.frames()
+    if end == "whole":
+        assert len(list(frames)) == 9
+    elif end == "one":
+        assert video[3].shape == (5, 6, 3)
+    elif end == "damaged":
+        with pytest.raises(BitstreamError, match="section embeddings: .*empty word"):
+            list(frames)
+    else:
+        next(frames)
+        next(frames)
+        assert torch.get_num_threads() == count
+        if end == "closed":
+            frames.close()
+        del frames
+    assert torch.get_num_threads() == count
+    assert new_thread_s_threads() == count
+
+
+@pytest.mark.usefixtures("threads")
+def test_two_readers_at_once(folder: Path) -> None:
+    torch.set_num_threads(2)
+    video = opened(encoded(tiny_model("hnerv-boost", frames=9)), folder)
+    wanted = list(video.frames())
+    pairs = list(zip(video.frames(), VideoFile(video.path).frames(range(8, -1, -1)), strict=True))
+    assert all(np.array_equal(a, wanted[k]) and np.array_equal(b, wanted[8 - k]) for k, (a, b) in enumerate(pairs))
+    assert torch.get_num_threads() == new_thread_s_threads() == 2
+
+
+# --- random access ------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_needs_only_the_stream_of_its_own_group(folder: Path) -> None:
+    """Words of all other groups damaged, CRCs right: the frames of the group are unchanged."""
+    model = tiny_model("hnerv-boost", frames=11)
+    data = file_of([segment_of(model, entropy_model="temporal", group=4)])
+    wanted = list(opened(data, folder).frames())
+    sections = split(data)
+    payload = sections[-1][1]
+    lengths = np.frombuffer(payload, "<u4", 3, 13)
+    start = 13 + 4 * 3 + 4 * int.from_bytes(payload[9:13], "little")
+    bounds = start + 4 * np.cumsum([0, *lengths])
+    assert bounds[-1] == len(payload)
+    for kept in range(3):
+        damaged = bytearray(payload)
+        for other in {0, 1, 2} - {kept}:
+            damaged[bounds[other] : bounds[other + 1]] = b"\xa5" * (bounds[other + 1] - bounds[other])
+        video = opened(join([*sections[:-1], (EMBEDDINGS, bytes(damaged))]), folder)
+        frames = range(4 * kept, min(4 * kept + 4, 11))
+        assert all(np.array_equal(video[k], wanted[k]) for k in frames)
+        assert same(video, wanted) == list(frames)
+
+
+def same(video: VideoFile, wanted: list[NDArray[np.uint8]]) -> list[int]:
+    """Numbers of the frames that are those wanted; a frame that is refused is not."""
+    found = []
+    for k, frame in enumerate(wanted):
+        try:
+            if np.array_equal(video[k], frame):
+                found.append(k)
+        except BitstreamError:
+            continue
+    return found
+
+
+# --- files on a disk --------------------------------------------------------------------------------------------
+
+
+def test_paths_that_are_no_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*: No such file or directory; check the path"):
+        VideoFile(tmp_path / "missing.bnv")
+    with pytest.raises(UserError, match=r"cannot read .*: Is a directory; check the path"):
+        VideoFile(tmp_path)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_sentence_names_the_file(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(BitstreamError, match=r"video\.bnv: .*truncated"):
+        opened(FILES[kind]()[:-1], tmp_path)
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(("number", "section"), [(WEIGHTS, "weights"), (EMBEDDINGS, "embeddings")])
+def test_damaged_codes_name_file_and_section(tmp_path: Path, older: bool, number: int, section: str) -> None:
+    model = tiny_model("hnerv-boost")
+    sections = split(file_of([older_segment(model) if older else segment_of(model)]))
+    changed = [(n, payload + b"\1\0\0\0" if n == number else payload) for n, payload in sections]
+    with pytest.raises(BitstreamError, match=rf"video\.bnv: section {section}: .*(is damaged|not known here)"):
+        list(opened(join(changed), tmp_path).frames())
+
+
+# --- out of proportion ---------------------------------------------------------------------------------------------
+
+
+def respecified(data: bytes, batch: int = 1, **changes: object) -> bytes:
+    """A good file whose model is said to be another."""
+    stream = bitstream.read(data)
+    segment = stream.segments[0]
+    spec = dataclasses.replace(segment.spec, **changes)
+    video = dataclasses.replace(stream.video, frames=spec.frames, height=spec.height, width=spec.width, batch=batch)
+    return bitstream.write(Bitstream(video, (dataclasses.replace(segment, spec=spec),)))
+
+
+HUGE = {"height": 30000, "width": 30000}
+
+
+def test_no_memory_is_taken_for_codes_that_cannot_be_there(tmp_path: Path) -> None:
+    with pytest.raises(BitstreamError, match=r"section weights: it claims \d+ codes in \d+ channels in \d+ bytes"):
+        _ = opened(respecified(small_file("nerv-boost"), **HUGE, fc_dim=10000), tmp_path).segment(0).weights
+    with pytest.raises(BitstreamError, match="section embeddings: it claims 337500000 codes in 1 channels"):
+        _ = opened(respecified(small_file("hnerv-boost"), **HUGE), tmp_path).segment(0).embeddings
+
+
+WIDE = {"height": 500, "width": 500, "strides": (2, 1), "lower_width": 40, "fc_dim": 40}
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "changes", "sentence"),
+    [
+        ("hnerv", 1, HUGE, "MiB at once, and a file of 359 bytes may use 390; the file is damaged"),
+        ("hnerv", 255, {"height": 500, "width": 500, "frames": 300}, "MiB at once"),
+        ("hnerv-boost", 1, {"height": 2000, "width": 2000, "strides": (2, 2, *6 * (1,))}, "MiB a frame"),
+        ("hnerv", 1, WIDE, "million multiplications a frame"),
+        ("e-nerv", 1, {"height": 1 << 15, "width": 1 << 15, "strides": (1, 1)}, "MiB|describes no possible model"),
+    ],
+)
+def test_work_out_of_proportion_is_refused(
+    tmp_path: Path, name: str, batch: int, changes: dict[str, object], sentence: str
+) -> None:
+    data = respecified(small_file(name), batch, **changes)
+    with pytest.raises(BitstreamError, match=rf"video\.bnv: section model: it .*{sentence}"):
+        _ = opened(data, tmp_path).segment(0).most_side_by_side
+
+
+@pytest.mark.parametrize("reduce", [5e-324, 1e-300, 1e-17])
+@pytest.mark.parametrize("name", ["hnerv-boost", "nerv-boost"])
+def test_widths_that_grow_without_bound(tmp_path: Path, name: str, reduce: float) -> None:
+    video = opened(respecified(small_file(name), reduce=reduce), tmp_path)
+    with pytest.raises(BitstreamError, match=r"video\.bnv: section (model|weights): "):
+        video[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "total_m", "file_bytes"),
+    [((1080, 1920), 0.4, 50_000), ((1080, 1920), 3.0, 700_000), ((2160, 3840), 1.5, 250_000)],
+)
+@pytest.mark.parametrize("name", ["hnerv-boost", "hnerv", "nerv-boost"])
+def test_real_models_are_within_proportion(
+    tmp_path: Path, name: str, size: tuple[int, int], total_m: float, file_bytes: int
+) -> None:
+    """At one or two bits a parameter, less than anything that has been coded."""
+    video = opened(small_file(name), tmp_path)
+    segment = video.segment(0)
+    segment.spec = resolve(ModelSettings(name=name, strides=(5, 3, 2, 2, 2), total_m=total_m), 100, *size)
+    segment._file_bytes = file_bytes
+    assert segment.most_side_by_side >= 1
+
+
+def test_batches_side_by_side_share_the_memory(tmp_path: Path) -> None:
+    small, large = (respecified(small_file("hnerv"), height=side, width=side) for side in (20, 2000))
+    counts = [opened(data, tmp_path).segment(0).most_side_by_side for data in (small, large)]
+    assert counts[0] > 1000
+    assert 1 <= counts[1] <= 4
+
+
+def test_versions_that_are_newer_are_refused(tmp_path: Path) -> None:
+    data = small_file("nerv")
+    sentence = re.escape("format version 2, this program reads versions 0 to 1; use a newer boostnerv release")
+    with pytest.raises(BitstreamError, match=sentence):
+        opened(join(split(data), version=2), tmp_path)
