@@ -66,6 +66,7 @@ _LARGEST_EMBEDDING_SHARE = 0.45
 _SIDE_BITS = 8 * 160  # of a segment beside its codes: its heads, quantiser steps and entropy models
 _SOURCE_BITS = 24  # of a pixel as 8-bit RGB
 _SSIM_SMALLEST_SIDE = 11
+_ROUND_OFF = 1e-9
 _EVALUATIONS = 8  # of a training; it goes back to the last one where it collapses
 _LARGEST_LOSS_DB = 0.1  # decoded frames against those that fine-tuning measured
 _ROUNDING_MSE = 1 / 12 / 255**2  # of values in [0, 1], on average
@@ -214,6 +215,11 @@ def _check_bits(
         where, way = "", ""
         if len(shares) > 1:
             where, way = f" in {len(shares)} segments", ", or for fewer segments with a larger --gop or --no-cut-scenes"
+        if fewest_bpp > _SOURCE_BITS:
+            raise UserError(
+                f"{_frames_text(manifest)}{where} are smaller than the smallest file of {request.model} would be "
+                f"({fewest:,} bytes): choose a smaller --model, e.g. hnerv{way}"
+            )
         raise UserError(
             f"{bits / 8:,.0f} bytes are too few for {request.model} on {_frames_text(manifest)}{where}: ask for "
             f"{fewest:,} bytes or more (--size {fewest}, --bpp {math.ceil(fewest_bpp * 1e4) / 1e4:g}){way}"
@@ -261,7 +267,7 @@ def _model(frames: int, height: int, width: int, bits: float, name: str) -> tupl
         total = (bits - _SIDE_BITS) / parameter_bits
         settings = _settings(name, height, width, total, options)
         narrow = narrowest(settings, frames, height, width)
-        if _fewest_parameters(narrow, name) <= total:
+        if _fewest_parameters(narrow, name) <= (1 + _ROUND_OFF) * total:
             return resolve(settings, frames, height, width), settings
     raise AssertionError("enough bits for the smallest model were asked for")
 
