@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Turn a video into a neural network and the network into a small file.",
 )
 
+_WHOLE = "From a video to a file"
 _STEPS = "Steps of the workflow (each is a rule)"
 _TOOLS = "Looking"
 
@@ -39,6 +40,67 @@ TensorBoard = Annotated[
     typer.Option("--tensorboard", envvar="BOOSTNERV_TENSORBOARD", help="Folder to write curves for TensorBoard to."),
 ]
 Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an epoch.")]
+
+
+@app.command(rich_help_panel=_WHOLE)
+def compress(
+    source: Annotated[Path, typer.Argument(help="Video file or folder of images.")],
+    output: Annotated[Path, typer.Argument(help="The .bnv file to write.")],
+    bpp: Annotated[float | None, typer.Option(help="Most bits per pixel of the file, e.g. 0.05.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="BYTES", help="Or most bytes of the file, e.g. 1.5M or 800k.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="fast, balanced or best: how long it may train.")] = "balanced",
+    model: Annotated[str, typer.Option("--model", help="Name of the model.")] = "hnerv-boost",
+    gop: Annotated[int, typer.Option(min=1, help="Most frames of one model; longer videos become segments.")] = 600,
+    cut_scenes: Annotated[bool, typer.Option(help="Begin a segment at scene cuts.")] = True,
+    prepare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="How frames are made of the source, e.g. frame_count=100 or interlaced=deinterlace; repeatable. "
+            "Keys are those of Preparation in config/README.md.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Where the folder OUTPUT.work of unfinished work is made; beside the output by default."),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep that folder: checkpoints, logs and frames.")] = False,
+    device: Device = "auto",
+    threads: Threads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compress a video into a .bnv file of a wanted size.
+
+    Trains a network on the video, codes it, decodes the file in a fresh process and says what came out. Give --bpp or
+    --size; an existing output is replaced at the end.
+
+    Run again after an interruption, it goes on where it was. Sound is not stored: `decode --audio-from` adds it back.
+    """
+    from boostnerv import compression, progress, steps
+
+    steps.limit_threads(threads)
+    request = compression.Request(
+        bpp=bpp,
+        size_bytes=None if size is None else compression.parse_size(size),
+        preset=preset,
+        model=model,
+        gop=gop,
+        cut_scenes=cut_scenes,
+        preparation=compression.parse_preparation(prepare or []),
+        seed=seed,
+        device=device,
+    )
+    folder = (work or output.parent) / f"{output.name}.work"
+    found = compression.compress(source, output, request, folder, progress.shown)
+    if not keep:
+        compression.forget(folder)
+    if as_json:
+        _print(found)
+    else:
+        typer.echo(compression.result_text(found))
 
 
 @app.command("fetch-source", rich_help_panel=_STEPS)
@@ -62,7 +124,7 @@ def fetch_source(
 def extract_frames(
     source: Annotated[Path, typer.Argument(help="Video file or folder of images.")], settings: Settings, output: Output
 ) -> None:
-    """Decode a video into RGB frames (.npy) and a manifest."""
+    """Decode a video into RGB frames and a manifest."""
     from boostnerv import steps
     from boostnerv.config import ExtractJob
 
@@ -144,7 +206,7 @@ def encode_after_training(
     settings: Settings = "{}",
     threads: Threads = None,
 ) -> None:
-    """Code a trained model into a .bnv file by the older pipeline.
+    """Code a trained model by the older pipeline.
 
     Min-max quantisers and Huffman codes, as HNeRV published.
     """
@@ -173,7 +235,7 @@ def decode(
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Decode a .bnv file into a video, images or an array.
+    """Decode a .bnv file into a video, images or array.
 
     Nothing but the file is needed. Frames are the same whatever the number of threads.
     """
@@ -207,9 +269,9 @@ def evaluate(
     finetune_log: Annotated[Path | None, typer.Option(help="Log of finetune, where there was one.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Measure a decoded file: PSNR, MS-SSIM, bits per pixel.
+    """Measure a decoded file: PSNR, MS-SSIM and rate.
 
-    At full resolution; the rate is the size of the file.
+    At full resolution; the rate is the size of the file in bits per pixel.
     """
     from boostnerv import steps
 
@@ -259,7 +321,7 @@ def encode_anchor(
     experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
     threads: Threads = None,
 ) -> None:
-    """Code the frames with a classical codec and measure it.
+    """Code and measure frames with a classical codec.
 
     The same frames, the same measures.
     """
@@ -285,7 +347,7 @@ def tabulate(
     output: Output,
     csv: Annotated[Path, typer.Option(help="The same as CSV.")],
 ) -> None:
-    """Write the tables of an experiment (Markdown and CSV)."""
+    """Write the tables of an experiment (.md and .csv)."""
     from boostnerv import steps
 
     steps.tabulate(points, output, csv)
@@ -402,7 +464,7 @@ def compare(
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Measure files against the video they were made from.
+    """Measure files against their source.
 
     PSNR, MS-SSIM, bits per pixel.
 
@@ -417,56 +479,6 @@ def compare(
         _print([row.record() for row in rows])
     else:
         typer.echo(rows_text(rows, str(reference)))
-
-
-@app.command(rich_help_panel=_TOOLS)
-def compress(
-    source: Annotated[Path, typer.Argument(help="Video file or folder of images.")],
-    output: Annotated[Path, typer.Argument(help="The .bnv file to write.")],
-    bpp: Annotated[float | None, typer.Option(help="Wanted bits per pixel, e.g. 0.05.")] = None,
-    size: Annotated[str | None, typer.Option(help="Or the wanted size, e.g. 1.5M or 800k.")] = None,
-    preset: Annotated[str, typer.Option(help="fast, balanced or best: how long it may train.")] = "balanced",
-    model: Annotated[str, typer.Option("--model", help="Name of the model.")] = "hnerv-boost",
-    gop: Annotated[int, typer.Option(min=1, help="Most frames of one model; longer videos become segments.")] = 600,
-    cut_scenes: Annotated[bool, typer.Option(help="Begin a segment at scene cuts.")] = True,
-    prepare: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE of preparation (see config/README.md); repeatable.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
-    work: Annotated[Path | None, typer.Option(help="Folder for unfinished work; beside the output by default.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep that folder: checkpoints, logs and frames.")] = False,
-    device: Device = "auto",
-    threads: Threads = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Compress a video into a .bnv file of a wanted size.
-
-    Trains a network on the video, codes it, decodes the file in a fresh process and says what came out.
-
-    Run again after an interruption, it goes on where it was. Sound is not stored: `decode --audio-from` adds it back.
-    """
-    from boostnerv import compression, progress, steps
-
-    steps.limit_threads(threads)
-    request = compression.Request(
-        bpp=bpp,
-        size_bytes=None if size is None else compression.parse_size(size),
-        preset=preset,
-        model=model,
-        gop=gop,
-        cut_scenes=cut_scenes,
-        preparation=compression.parse_preparation(prepare or []),
-        seed=seed,
-        device=device,
-    )
-    folder = work or output.with_name(f"{output.name}.work")
-    found = compression.compress(source, output, request, folder, progress.shown)
-    if not keep:
-        compression.forget(folder)
-    if as_json:
-        _print(found)
-    else:
-        typer.echo(compression.result_text(found))
 
 
 @app.command(rich_help_panel=_TOOLS)

@@ -1,23 +1,29 @@
 """From any video to a ``.bnv`` file of a wanted size, in one call that goes on where it was interrupted.
 
 A video is cut into segments at scene cuts and where it gets too long; each gets a model of its own and a share of the
-bits by its frames. The file is decoded again by a fresh process before anything is said about it.
+bits by its frames. The file is decoded again by a fresh process before it gets its name.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
+import math
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
+import torch
 
 from boostnerv import files
 from boostnerv.codec.bitstream import Bitstream, Segment, Video, write
@@ -34,19 +40,22 @@ from boostnerv.config import (
     TrainJob,
     config_hash,
     own_video,
+    parse,
 )
-from boostnerv.errors import UserError, nearest
+from boostnerv.errors import InterruptedBySignal, UserError, nearest
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure
 from boostnerv.models.architecture import Spec, architecture
-from boostnerv.models.budget import natural_strides, resolve, total_parameters
+from boostnerv.models.budget import narrowest, natural_strides, resolve, total_parameters
 from boostnerv.progress import Progress
 from boostnerv.recipes import LOSS_ALIASES
 from boostnerv.training.checkpoint import restore_quantized
-from boostnerv.training.losses import check_frame_size
+from boostnerv.training.losses import MS_SSIM_SMALLEST_SIDE
 from boostnerv.training.run import choose_device, finetune_video, last_record, train_video
-from boostnerv.video.frames import Frames, extract_frames, manifest_path, open_frames
+from boostnerv.training.state import StateFolder, StopRequest
+from boostnerv.video.frames import Frames, Manifest, extract_frames, manifest_path, open_frames
+from boostnerv.video.info import PreparationError
 from boostnerv.video.scenes import scene_cuts, segments
-from boostnerv.video.source import probe
+from boostnerv.video.source import check_source, has_sound, source_state
 
 Shown = Callable[[str, int | None, str], AbstractContextManager[Progress]]
 
@@ -54,9 +63,13 @@ _BITS_PER_PARAMETER = (4.0, 3.0, 2.2)
 _SHORTEST_SEGMENT = 48  # frames; a model of its own costs more than a scene cut inside a segment
 _EMBEDDING_WIDTHS = (16, 8, 4, 2)
 _LARGEST_EMBEDDING_SHARE = 0.45
-_TIMESTAMP_BITS = 24
-_HEADER_BITS = 8 * 160  # of the container and a segment
+_SIDE_BITS = 8 * 160  # of a segment beside its codes: its heads, quantiser steps and entropy models
+_SOURCE_BITS = 24  # of a pixel as 8-bit RGB
+_SSIM_SMALLEST_SIDE = 11
+_ROUND_OFF = 1e-9
+_EVALUATIONS = 8  # of a training; it goes back to the last one where it collapses
 _LARGEST_LOSS_DB = 0.1  # decoded frames against those that fine-tuning measured
+_ROUNDING_MSE = 1 / 12 / 255**2  # of values in [0, 1], on average
 _SAVE_EVERY_S = 30.0
 
 
@@ -105,16 +118,40 @@ class SegmentPlan:
 def compress(source: Path, output: Path, request: Request, work: Path, shown: Shown) -> dict[str, Any]:
     """Code `source` into `output`; `work` keeps what is done so far. Returns what the decoded file was measured to be.
 
-    Raises `UserError` for what cannot be done, and `InterruptedBySignal` when a signal stopped a training.
+    Raises `UserError` for what cannot be done, and `InterruptedBySignal` when a signal stopped it.
     """
     started = time.monotonic()
     check_request(request, output)
-    video = _extracted(source, request.preparation, work, shown)
-    plans = plan(video, request, shown)
-    for number, each in enumerate(plans):
-        _train(video, each, work, request, f"{number + 1}/{len(plans)} ", shown)
-    files.write_bytes(output, _file(video, plans, work))
-    return {**_verified(output, video, plans, work, shown), "time_s": round(time.monotonic() - started, 1)}
+    _check_source(source)
+    files.check_writable(output)
+    files.check_writable(work / "frames.npy")
+    with _stopping(), StateFolder(work, "").locked():
+        video = _extracted(source, request.preparation, work, shown)
+        sound_notes = _sound_notes(source, request.preparation)
+        plans = plan(video, request, shown)
+        for number, each in enumerate(plans):
+            _train(video, each, request, f"{number + 1}/{len(plans)} ", shown)
+        coded = work / output.name
+        files.write_bytes(coded, _file(video, plans))
+        quality, decode_fps = verify(coded, video, plans, shown)
+        files.write_bytes(output, coded.read_bytes())
+        manifest, size = video.manifest, output.stat().st_size
+        return {
+            "file": str(output),
+            "file_bytes": size,
+            "bpp": bits_per_pixel(size, manifest.frames, manifest.height, manifest.width),
+            **quality.summary(),
+            "frames": manifest.frames,
+            "height": manifest.height,
+            "width": manifest.width,
+            "fps": manifest.fps,
+            "segments": len(plans),
+            "model": request.model,
+            "train_s": round(_train_s(video, plans), 1),
+            "time_s": round(time.monotonic() - started, 1),
+            "decode_fps": decode_fps,
+            "notes": [*manifest.notes, *sound_notes],
+        }
 
 
 def check_request(request: Request, output: Path) -> None:
@@ -123,7 +160,7 @@ def check_request(request: Request, output: Path) -> None:
         raise UserError(f"the output must end in .bnv, not '{output.suffix}'; correct it")
     if (request.bpp is None) == (request.size_bytes is None):
         raise UserError("give either --bpp, e.g. 0.05, or --size, e.g. 1.5M")
-    if min(request.bpp or 1, request.size_bytes or 1, request.gop) <= 0:
+    if not 0 < (request.bpp or request.size_bytes or 0) < math.inf or request.gop < 1:
         raise UserError("--bpp, --size and --gop must be above zero; correct them")
     if request.preset not in PRESETS:
         raise UserError(f"unknown preset '{request.preset}': {nearest(request.preset, PRESETS)}")
@@ -134,17 +171,63 @@ def check_request(request: Request, output: Path) -> None:
 
 
 def plan(video: Frames, request: Request, shown: Shown) -> tuple[SegmentPlan, ...]:
-    """Segments, models and their sizes; raises `UserError` where the size is too small for any model."""
+    """Segments, models and their sizes; raises `UserError` where no model has the size that is asked for."""
     manifest = video.manifest
     pixels = manifest.frames * manifest.height * manifest.width
-    bits = float(8 * request.size_bytes) if request.size_bytes else (request.bpp or 0) * pixels
+    bits = 8.0 * request.size_bytes if request.size_bytes else (request.bpp or 0) * pixels
+    if bits > _SOURCE_BITS * pixels:
+        raise UserError(
+            f"{bits / 8:,.0f} bytes are more than the {_SOURCE_BITS * pixels / 8:,.0f} of the frames themselves; "
+            "ask for less with --bpp or --size"
+        )
+    head_bits, bare_bits = (8 * len(write(Bitstream(head, ()))) for head in _heads(video))
     parts = _segments(video, request, shown)
-    bits -= _TIMESTAMP_BITS * manifest.frames if manifest.timestamps_s else 0
-    plans = []
-    for frames in parts:
-        share = bits * len(frames) / manifest.frames - _HEADER_BITS
-        plans.append(_plan_segment(frames, manifest.height, manifest.width, share, request))
-    return tuple(plans)
+    shares = [len(frames) / manifest.frames for frames in parts]
+    _check_bits(bits, head_bits, bare_bits, shares, video, request)
+    # A segment is trained as a file of its own, with the head of one.
+    wanted = [(bits - head_bits) * share + bare_bits for share in shares]
+    return tuple(
+        _plan_segment(frames, manifest.height, manifest.width, each, request)
+        for frames, each in zip(parts, wanted, strict=True)
+    )
+
+
+def _heads(video: Frames) -> tuple[Video, Video]:
+    """What is stored of the whole video, and the same of one at a constant rate."""
+    manifest = video.manifest
+    colour = manifest.preparation.colour if manifest.preparation else "ffmpeg-default"
+    bare = Video(manifest.frames, manifest.height, manifest.width, manifest.fps, colour)
+    return dataclasses.replace(bare, timestamps_s=manifest.timestamps_s), bare
+
+
+def _check_bits(
+    bits: float, head_bits: int, bare_bits: int, shares: list[float], video: Frames, request: Request
+) -> None:
+    """Raise `UserError` where a segment's share of the bits is too small for its smallest model."""
+    manifest = video.manifest
+    size = (manifest.height, manifest.width)
+    needed = max(
+        (_fewest_bits(round(share * manifest.frames), *size, request.model) - bare_bits) / share for share in shares
+    )
+    if bits < needed + head_bits:
+        fewest = math.ceil((needed + head_bits) / 8)
+        fewest_bpp = bits_per_pixel(fewest, manifest.frames, *size)
+        where, way = "", ""
+        if len(shares) > 1:
+            where, way = f" in {len(shares)} segments", ", or for fewer segments with a larger --gop or --no-cut-scenes"
+        if fewest_bpp > _SOURCE_BITS:
+            raise UserError(
+                f"{_frames_text(manifest)}{where} are smaller than the smallest file of {request.model} would be "
+                f"({fewest:,} bytes): choose a smaller --model, e.g. hnerv{way}"
+            )
+        raise UserError(
+            f"{bits / 8:,.0f} bytes are too few for {request.model} on {_frames_text(manifest)}{where}: ask for "
+            f"{fewest:,} bytes or more (--size {fewest}, --bpp {math.ceil(fewest_bpp * 1e4) / 1e4:g}){way}"
+        )
+
+
+def _frames_text(manifest: Manifest) -> str:
+    return f"{manifest.frames} frame{'s' if manifest.frames > 1 else ''} of {manifest.height}×{manifest.width}"
 
 
 def _segments(video: Frames, request: Request, shown: Shown) -> tuple[range, ...]:
@@ -162,7 +245,8 @@ def _plan_segment(frames: range, height: int, width: int, bits: float, request: 
     spec, model = _model(len(frames), height, width, bits, request.model)
     coded = total_parameters(architecture(request.model), spec)
     loss = _loss(height, width)
-    training = Training(epochs=preset.epochs, loss=loss, lr=LearningRate(peak=3e-3), eval_every_epochs=preset.epochs)
+    evaluated = max(1, preset.epochs // _EVALUATIONS)
+    training = Training(epochs=preset.epochs, loss=loss, lr=LearningRate(peak=3e-3), eval_every_epochs=evaluated)
     finetuning = Finetuning(
         epochs=preset.finetuning_epochs, loss=loss, target_bits=bits / coded, embedding_rate="temporal"
     )
@@ -179,139 +263,188 @@ def _model(frames: int, height: int, width: int, bits: float, name: str) -> tupl
 
     Embeddings are narrowed until they leave room for weights.
     """
-    strides = natural_strides(height, width)
-    embeds = architecture(name).encoder is not None
-    reason: UserError | None = None
-    for parameter_bits, embedding_width in itertools.product(
-        _BITS_PER_PARAMETER, _EMBEDDING_WIDTHS if embeds else (0,)
-    ):
-        total_m = max(bits, 1.0) / parameter_bits / 1e6
-        options: dict[str, int | float | str] = {"embedding_width": embedding_width} if embeds else {}
-        settings = ModelSettings(name=name, strides=strides, total_m=total_m, options=options)
-        try:
-            spec = resolve(settings, frames, height, width)
-        except UserError as error:
-            reason = error
-            continue
-        if spec.embedding_parameters <= _LARGEST_EMBEDDING_SHARE * total_m * 1e6:
-            return spec, settings
-        reason = UserError("the embeddings of its frames alone would take the room")
-    raise UserError(
-        f"{max(bits, 0) / 8:,.0f} bytes are too few for {name} on {frames} frames of {height}×{width} ({reason}); "
-        "ask for more with --bpp or --size, or give longer segments with --gop"
+    for parameter_bits, options in itertools.product(_BITS_PER_PARAMETER, _embedding_options(name)):
+        total = (bits - _SIDE_BITS) / parameter_bits
+        settings = _settings(name, height, width, total, options)
+        narrow = narrowest(settings, frames, height, width)
+        if _fewest_parameters(narrow, name) <= (1 + _ROUND_OFF) * total:
+            return resolve(settings, frames, height, width), settings
+    raise AssertionError("enough bits for the smallest model were asked for")
+
+
+def _fewest_bits(frames: int, height: int, width: int, name: str) -> float:
+    """Bits of the smallest file of a model."""
+    narrow = (
+        narrowest(_settings(name, height, width, 1.0, options), frames, height, width)
+        for options in _embedding_options(name)
     )
+    return _SIDE_BITS + min(_BITS_PER_PARAMETER) * min(_fewest_parameters(spec, name) for spec in narrow)
+
+
+def _fewest_parameters(narrow: Spec, name: str) -> float:
+    """Of a model with embeddings as in `narrow`, the narrowest one, whose weights have room beside them."""
+    smallest = total_parameters(architecture(name), narrow)
+    return max(smallest, narrow.embedding_parameters / _LARGEST_EMBEDDING_SHARE)
+
+
+def _settings(name: str, height: int, width: int, total: float, options: dict[str, int | float | str]) -> ModelSettings:
+    strides = natural_strides(height, width)
+    return ModelSettings(name=name, strides=strides, total_m=total / 1e6, options=options)
+
+
+def _embedding_options(name: str) -> list[dict[str, int | float | str]]:
+    if architecture(name).encoder is None:
+        return [{}]
+    return [{"embedding_width": width} for width in _EMBEDDING_WIDTHS]
 
 
 def _loss(height: int, width: int) -> dict[str, float]:
-    for name in ("boosting-nerv/fusion10_freq", "boosting-nerv/l1_ssim_freq"):
-        try:
-            check_frame_size(LOSS_ALIASES[name], height, width)
-        except UserError:
-            continue
-        return dict(LOSS_ALIASES[name])
-    raise AssertionError("the last loss takes frames of any size")
+    """The published loss that frames of this size have."""
+    smallest = min(height, width)
+    if smallest >= MS_SSIM_SMALLEST_SIDE:
+        return dict(LOSS_ALIASES["boosting-nerv/fusion10_freq"])
+    return dict(LOSS_ALIASES[f"boosting-nerv/{'l1_ssim_freq' if smallest >= _SSIM_SMALLEST_SIDE else 'l1_freq'}"])
 
 
 # --- doing -------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _stopping() -> Iterator[None]:
+    """Inside, but outside of trainings, which save their state first, signals raise `InterruptedBySignal`."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        raise InterruptedBySignal(number, "before the file was done")
+
+    before = {number: signal.signal(number, stop) for number in StopRequest.SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_source(source: Path) -> None:
+    check_source(source)
+    if source.suffix.lower() == ".yuv":
+        raise UserError(
+            f"{source} has no header: make a .y4m of it, e.g. with `ffmpeg -f rawvideo -video_size 1920x1080 "
+            f"-pixel_format yuv420p -framerate 25 -i {source.name} {source.stem}.y4m`, and compress that"
+        )
+
+
 def _extracted(source: Path, preparation: Preparation, work: Path, shown: Shown) -> Frames:
-    """The frames of the source, extracted once for a source and preparation."""
-    probe(source)
-    stat = source.stat()
-    key = files.sha256_of_value([str(source.resolve()), stat.st_size, stat.st_mtime_ns, preparation.tag])[:12]
-    output = work / f"frames-{key}.npy"
+    """The frames of the source, extracted once for a source and preparation, in a folder of their own."""
+    key = files.sha256_of_value([str(source.resolve()), source_state(source), preparation.tag])[:12]
+    output = work / key / "frames.npy"
     if not manifest_path(output).exists():
         job = ExtractJob(dataset="own", video=own_video(OwnVideo(path=str(source))), preparation=preparation)
-        with shown("frames", None, "frames") as show:
-            extract_frames(job.video, source, preparation, output, dataset=job.dataset, progress=show)
+        try:
+            with shown("extract", preparation.frame_count, "frames") as show:
+                extract_frames(job.video, source, preparation, output, dataset=job.dataset, progress=show)
+        except PreparationError as error:
+            raise UserError(error.with_options()) from error
     return open_frames(manifest_path(output))
 
 
-def _train(video: Frames, each: SegmentPlan, work: Path, request: Request, title: str, shown: Shown) -> None:
-    """Train and fine-tune a segment, unless it is done."""
-    folder = work / each.identity
-    trained, finetuned = folder / "model.safetensors", folder / "finetuned.safetensors"
+def _folder(video: Frames, each: SegmentPlan) -> Path:
+    return video.path.parent / each.identity
+
+
+def _train(video: Frames, each: SegmentPlan, request: Request, title: str, shown: Shown) -> None:
+    """Train and fine-tune a segment, unless it is done: the log is what is written last."""
+    folder, epochs = _folder(video, each), each.train.training.epochs
+    trained, train_log = folder / "model.safetensors", folder / "train.jsonl"
+    finetuned, finetune_log = folder / "finetuned.safetensors", folder / "finetune.jsonl"
+    if finetune_log.exists():
+        return
     part, device, count = video.part(each.frames), choose_device(request.device), len(each.frames)
-    if not trained.exists():
-        with shown(f"{title}train", each.train.training.epochs * count, "steps") as show:
+    if not train_log.exists():
+        with shown(f"{title}train", epochs * count, "steps") as show:
             train_video(
                 part,
                 each.train,
                 trained,
-                folder / "train.jsonl",
+                train_log,
                 folder / "state-train",
                 device=device,
                 save_every_s=_SAVE_EVERY_S,
                 progress=show,
             )
-    if not finetuned.exists():
-        with shown(f"{title}finetune", each.finetune.finetuning.epochs * count, "steps") as show:
-            finetune_video(
-                part,
-                each.finetune,
-                trained,
-                finetuned,
-                folder / "finetune.jsonl",
-                folder / "state-finetune",
-                device=device,
-                save_every_s=_SAVE_EVERY_S,
-                progress=show,
-            )
+    with shown(f"{title}finetune", each.finetune.finetuning.epochs * count, "steps") as show:
+        finetune_video(
+            part,
+            each.finetune,
+            trained,
+            finetuned,
+            finetune_log,
+            folder / "state-finetune",
+            device=device,
+            save_every_s=_SAVE_EVERY_S,
+            progress=show,
+        )
 
 
-def _file(video: Frames, plans: tuple[SegmentPlan, ...], work: Path) -> bytes:
+def _file(video: Frames, plans: tuple[SegmentPlan, ...]) -> bytes:
     coded: list[Segment] = []
     for each in plans:
-        about, model = restore_quantized(work / each.identity / "finetuned.safetensors")
+        about, model = restore_quantized(_folder(video, each) / "finetuned.safetensors")
         coded.append(encode_segment(architecture(about.architecture), about.make_spec(), snap(model)))
-    manifest = video.manifest
-    colour = manifest.preparation.colour if manifest.preparation else "ffmpeg-default"
-    header = Video(
-        manifest.frames, manifest.height, manifest.width, manifest.fps, colour, timestamps_s=manifest.timestamps_s
-    )
-    return write(Bitstream(header, tuple(coded)))
+    return write(Bitstream(_heads(video)[0], tuple(coded)))
 
 
-def _verified(output: Path, video: Frames, plans: tuple[SegmentPlan, ...], work: Path, shown: Shown) -> dict[str, Any]:
-    """Decode the file in a fresh process and measure what comes out of it against the frames."""
-    decoded, report = work / "decoded.npy", work / "decode.json"
-    command = [sys.executable, "-m", "boostnerv", "decode", str(output), "-o", str(decoded), "--report", str(report)]
+def _train_s(video: Frames, plans: tuple[SegmentPlan, ...]) -> float:
+    """Seconds of all trainings, earlier calls included."""
+    logs = [_folder(video, each) / name for each in plans for name in ("train.jsonl", "finetune.jsonl")]
+    return sum(float(last_record(log)["wall_s"]) for log in logs)
+
+
+def _sound_notes(source: Path, preparation: Preparation) -> list[str]:
+    if not has_sound(source):
+        return []
+    # Sound is added to whole videos only.
+    way = "" if preparation.first_frame else f"; `boostnerv decode --audio-from {source}` adds it"
+    return [f"sound is not stored{way}"]
+
+
+def verify(file: Path, video: Frames, plans: tuple[SegmentPlan, ...], shown: Shown) -> tuple[Quality, float]:
+    """Decode `file` in a fresh process and measure what comes out of it against the frames.
+
+    Returns that and the frames decoded in a second. Raises `UserError` where it does not decode to what was coded.
+    """
+    decoded, report = file.with_suffix(".npy"), file.with_suffix(".json")
+    command = [sys.executable, "-m", "boostnerv", "decode", str(file), "--output", str(decoded)]
+    command += ["--report", str(report), "--threads", str(torch.get_num_threads())]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
-        raise UserError(f"{output} was written and does not decode; keep {work} and report this")
+        raise UserError(
+            f"{file} could not be decoded by a fresh process, which ended with {done.returncode}: see what it said "
+            "above, and run the same command again, which begins there"
+        )
     with shown("measure", video.manifest.frames, "frames") as show:
         quality = measure(video.pixels, np.load(decoded, mmap_mode="r"), progress=show)
     decoded.unlink()
-    _check_quality(quality, plans, work, output)
-    size = output.stat().st_size
-    manifest = video.manifest
-    return {
-        "file": str(output),
-        "file_bytes": size,
-        "bpp": bits_per_pixel(size, manifest.frames, manifest.height, manifest.width),
-        **quality.summary(),
-        "frames": manifest.frames,
-        "height": manifest.height,
-        "width": manifest.width,
-        "fps": manifest.fps,
-        "segments": len(plans),
-        "model": plans[0].train.model.name,
-        "decode_fps": files.read_json(report)["decode_fps"],
-        "notes": list(manifest.notes),
-    }
-
-
-def _check_quality(quality: Quality, plans: tuple[SegmentPlan, ...], work: Path, output: Path) -> None:
-    """Raise `UserError` where a segment does not decode to what its fine-tuning measured."""
     for each in plans:
-        wanted = last_record(work / each.identity / "finetune.jsonl")["psnr_db"]
-        found = float(np.mean(quality.frame_psnr_db[each.frames.start : each.frames.stop]))
-        if found < wanted - _LARGEST_LOSS_DB:
-            raise UserError(
-                f"frames {each.frames.start} to {each.frames.stop - 1} of {output} decode to {found:.2f} dB and had "
-                f"{wanted:.2f} dB when they were coded; keep {work} and report this"
-            )
+        _check_quality(quality.frame_psnr_db[each.frames.start : each.frames.stop], video, each, file)
+    return quality, float(files.read_json(report)["decode_fps"])
+
+
+def _check_quality(frame_psnr_db: tuple[float, ...], video: Frames, each: SegmentPlan, file: Path) -> None:
+    """Raise `UserError` where a segment does not decode to what its fine-tuning measured."""
+    wanted = last_record(_folder(video, each) / "finetune.jsonl")["psnr_db"]
+    found = float(np.mean([_unrounded_db(psnr_db) for psnr_db in frame_psnr_db]))
+    if found < wanted - _LARGEST_LOSS_DB:
+        raise UserError(
+            f"frames {each.frames.start} to {each.frames.stop - 1} of {file} decode to {found:.2f} dB and had "
+            f"{wanted:.2f} dB when they were coded; keep {file.parent} and report this"
+        )
+
+
+def _unrounded_db(psnr_db: float) -> float:
+    """What a frame may have had before its values, in [0, 1], were rounded to 8 bits."""
+    mse = 10 ** (-psnr_db / 10)
+    # No error is more than doubled by rounding.
+    return -10 * math.log10(max(mse - _ROUNDING_MSE, mse / 4))
 
 
 def forget(work: Path) -> None:
@@ -334,25 +467,21 @@ def parse_size(text: str) -> int:
 
 def parse_preparation(pairs: list[str]) -> Preparation:
     """Settings of the preparation from ``KEY=VALUE`` pairs; raises `UserError`."""
-    from boostnerv.config import parse
-
-    values: dict[str, Any] = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
+        if "=" not in pair:
             raise UserError(f"--prepare {pair} has no '='; write it as KEY=VALUE, e.g. frame_count=100")
-        values[key] = int(value) if value.isdigit() else value
-    return parse(Preparation, values, "--prepare")
+    return parse(Preparation, {key: value for key, _, value in (pair.partition("=") for pair in pairs)}, "--prepare")
 
 
 def result_text(found: dict[str, Any]) -> str:
     """What was measured, for people."""
     similarity = "MS-SSIM needs larger frames" if found["ms_ssim"] is None else f"MS-SSIM {found['ms_ssim']:.4f}"
+    frames, parts = found["frames"], found["segments"]
     lines = [
         f"{found['file']}: {found['file_bytes']:,} bytes, {found['bpp']:.4f} bit/pixel",
         f"  PSNR {found['psnr_db']:.2f} dB, {similarity}, measured on the decoded file",
-        f"  {found['frames']} frames of {found['height']}×{found['width']} at {found['fps']:g} fps, "
-        f"{found['segments']} segment{'s' if found['segments'] > 1 else ''} of {found['model']}",
-        f"  took {found['time_s']:.0f} s; decodes at {found['decode_fps']:.1f} frames a second",
+        f"  {frames} frame{'s' if frames > 1 else ''} of {found['height']}×{found['width']} at {found['fps']:g} fps, "
+        f"{parts} segment{'s' if parts > 1 else ''} of {found['model']}",
+        f"  trained for {found['train_s']:.0f} s; decodes at {found['decode_fps']:.1f} frames a second",
     ]
     return "\n".join([*lines, *(f"  note: {note}" for note in found["notes"])])

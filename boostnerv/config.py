@@ -373,7 +373,6 @@ class ModelEntry(Closed):
     finetuning: dict[str, Any] = Field(
         default_factory=dict, description="Keys of finetuning that differ for this model."
     )
-
     post_training: PostTraining | None = Field(
         default=None, description="Also code the model as trained by the older pipeline, as a run of its own."
     )
@@ -473,14 +472,16 @@ class Experiment(Closed):
         """Expand models × lengths of training × sizes × seeds, with the sizes of `video`; names are the same for all.
 
         Task, epochs and seed are part of a run's name where they vary within the experiment, as in
-        ``hnerv-boost-1.5M-inpainting-center-e600-s2``. Raises `ValueError` for settings that do not validate.
+        ``hnerv-boost-1.5M-inpainting-center-e600-s2``. A run that codes the trained model of another by the older
+        pipeline follows it, as ``hnerv-1.5M-post-training-e600-s2``. Raises `ValueError` for settings that do not
+        validate.
         """
         recipes = tuple(self._recipes())
         several_tasks = len({training.task_label for _, training, _ in recipes}) > 1
         several_epochs = len({training.epochs for _, training, _ in recipes}) > 1
 
-        def name(entry: ModelEntry, label: str, training: Training, seed: int) -> str:
-            parts = [entry.name, label]
+        def name(entry: ModelEntry, label: str, training: Training, seed: int, *pipeline: str) -> str:
+            parts = [entry.name, label, *pipeline]
             parts += [training.task_label] if several_tasks else []
             parts += [f"e{training.epochs}"] if several_epochs else []
             parts += [f"s{seed}"] if len(self.seeds) > 1 else []
@@ -498,8 +499,13 @@ class Experiment(Closed):
                     )
                     runs.append(run)
                     if entry.post_training is not None:
-                        changes = {"finetune": None, "post_training": entry.post_training, "trained_as": run.name}
-                        runs.append(run.model_copy(update={"name": f"{run.name}-post-training", **changes}))
+                        changes = {
+                            "name": name(entry, label, training, seed, "post-training"),
+                            "finetune": None,
+                            "post_training": entry.post_training,
+                            "trained_as": run.name,
+                        }
+                        runs.append(run.model_copy(update=changes))
         return tuple(runs)
 
     def _recipes(self) -> Iterator[tuple[ModelEntry, Training, Finetuning | None]]:

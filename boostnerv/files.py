@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,17 @@ def final_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise `UserError` where no file `path` can be written, before the work for it; its folder is made."""
+    path = Path(path)
+    with _in_sentences(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
 
@@ -77,7 +89,8 @@ def _in_sentences(path: Path) -> Iterator[None]:
                 f"no space left on the disk of {path.parent} while writing {path.name}: free some space there "
                 "or choose another output folder, then run the command again"
             ) from error
-        if isinstance(error, PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError):
+        kinds = PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError
+        if isinstance(error, kinds) or error.errno == errno.EROFS:
             raise UserError(f"cannot write {path}: {error.strerror}; choose a writable output folder") from error
         raise
 

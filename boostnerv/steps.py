@@ -189,6 +189,7 @@ def encode(
         **_checked_file(output, video),
         "estimated_bytes": snapped.estimated_bits / 8,
         "encode_s": encode_s,
+        "command": "boostnerv encode",
         # The settings of imported weights are not known; those of their fine-tuning are.
         "config_sha256": config_hash(about.train or about),
         **{_payload_column(name): size for name, size in payload_bytes(snapped).items()},
@@ -232,6 +233,7 @@ def encode_after_training(
         **_checked_file(output, video),
         "published_bytes": published_bits / 8,
         "encode_s": encode_s,
+        "command": "boostnerv encode-after-training",
         "config_sha256": config_hash(about.train or about),
     }
     files.write_json(report, result)
@@ -318,11 +320,12 @@ def decode(
     """
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.training.run import choose_device
-    from boostnerv.video.writing import OutputVideo, keeps_timestamps
+    from boostnerv.video.writing import OutputVideo, has_one_rate
 
     limit_threads(threads)
     started = time.monotonic()
-    video = VideoFile(bitstream, str(choose_device(device)), exact=exact)
+    where = str(choose_device(device))
+    video = VideoFile(bitstream, where, exact=exact)
     wanted = _wanted_frames(frames, len(video), bitstream)
     if audio_from is not None and wanted.start > 0:
         raise UserError("--audio-from belongs to whole videos, and --frames leaves out the beginning; give one of both")
@@ -334,8 +337,9 @@ def decode(
         fps=video.fps,
         timestamps_s=tuple(time - timestamps_s[0] for time in timestamps_s) if timestamps_s else None,
     )
-    if timestamps_s and not keeps_timestamps(output):
-        print(f"{output.name} cannot hold the times of a variable frame rate; write .mp4 or .mkv", file=sys.stderr)
+    if timestamps_s and has_one_rate(output):
+        note = f"{output.name} shows frames at {video.fps:g} fps, as .y4m cannot hold the video's variable rate"
+        print(f"{note}; .mkv, .mp4 and .mov can", file=sys.stderr)
     decoded_sha256 = _write_decoded(video.frames(wanted), described, output, lossless=lossless, audio_from=audio_from)
     decode_s = time.monotonic() - started
     result = {
@@ -345,7 +349,7 @@ def decode(
         "width": described.width,
         "decode_s": decode_s,
         "decode_fps": described.count / decode_s,
-        "decode_device": device,
+        "decode_device": where,
         "exact": exact,
     }
     if report is not None:
@@ -423,7 +427,6 @@ def evaluate(
         "commit": provenance.commit(),
         "deterministic": all(record["deterministic"] for record in (training, *finetunings)),
         "frames_match_encoder": encoding["decoded_sha256"] == decoding["decoded_sha256"],
-        "command": "boostnerv encode",
     }
     write_quality(quality, output, frames_csv, point)
     return files.read_json(output)

@@ -131,6 +131,47 @@ def test_what_the_encoder_measured_is_what_the_file_decodes_to(made: Path) -> No
     assert all(np.array_equal(video[k], decoded[k]) for k in (3, 0, 2, 1))
 
 
+def test_the_entropy_model_can_be_chosen(made: Path, tmp_path: Path, boost: Callable[..., Outcome]) -> None:
+    given = ("--frames", made / "frames.json", "--model", made / "finetuned.safetensors", "-o", tmp_path / "x.bnv")
+    found = {}
+    for name in ("auto", "gaussian", "gaussian-channel", "laplace"):
+        outcome = boost("encode", *given, "--report", tmp_path / "encode.json", "--entropy-model", name)
+        assert outcome.code == 0, outcome
+        found[name] = json.loads(outcome.out)
+        assert found[name] == json.loads((tmp_path / "encode.json").read_text())
+        assert found[name]["file_bytes"] == (tmp_path / "x.bnv").stat().st_size >= found["auto"]["file_bytes"]
+        assert name in ("auto", found[name]["entropy_models"])
+    # The same codes, in other words.
+    assert len({report["decoded_sha256"] for report in found.values()}) == 1
+    before = all_files(tmp_path)
+    options = ("--report", tmp_path / "other.json", "--entropy-model", "laplacian")
+    refused(boost("encode", *given, *options), "laplacian.*laplace")
+    assert all_files(tmp_path) == before
+
+
+def test_the_older_pipeline_codes_the_model_as_trained(
+    made: Path, tmp_path: Path, boost: Callable[..., Outcome]
+) -> None:
+    def encode(model: str, settings: object, frames: Path = made) -> Outcome:
+        return boost(
+            *("encode-after-training", "--frames", frames / "frames.json", "--model", made / model),
+            *("-o", tmp_path / "x.bnv", "--report", tmp_path / "x.json", "--settings", json.dumps(settings)),
+        )
+
+    refused(encode("finetuned.safetensors", {}), "is fine-tuned; give the one that `boostnerv train` wrote")
+    refused(encode("model.safetensors", {"weight_bits": 40}), "'weight_bits'")
+    assert all_files(tmp_path) == set()
+    coarse = json.loads(encode("model.safetensors", {"weight_bits": 4}).out)
+    fine = json.loads(encode("model.safetensors", {}).out)
+    assert coarse["file_bytes"] < fine["file_bytes"] == (tmp_path / "x.bnv").stat().st_size
+    assert 0 < fine["published_bytes"] < fine["file_bytes"]
+    outcome = boost("decode", tmp_path / "x.bnv", "-o", tmp_path / "x.npy")
+    assert json.loads(outcome.out)["decoded_sha256"] == fine["decoded_sha256"]
+    (tmp_path / "x.npy").unlink()
+    extract(tmp_path, seed=2)
+    refused(encode("model.safetensors", {}, tmp_path), "was trained on other frames than")
+
+
 def test_info_adds_up(made: Path, boost: Callable[..., Outcome]) -> None:
     found = json.loads(boost("info", "--json", made / "x.bnv").out)
     assert sum(found["sections"].values()) == found["file_bytes"] == (made / "x.bnv").stat().st_size
@@ -169,6 +210,15 @@ def test_check_prints_the_plan(tmp_path: Path, boost: Callable[..., Outcome]) ->
         r"bunny hnerv-boost-3M: [\d,]+ parameters, .* 132 frames of 720×1280 \(padded to 784×1568\)", outcome.out
     )
     assert json.loads(boost("check", "--json", tmp_path / "x.yaml").out)[0]["padded_height"] == 784
+
+
+def test_check_lists_what_the_older_pipeline_codes(tmp_path: Path, boost: Callable[..., Outcome]) -> None:
+    model = {"name": "hnerv", "total_m": [3.0], "post_training": {}}
+    settings = {"name": "x", "dataset": "bunny", "models": [model], "strides": [5, 2, 2, 2, 2]}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(settings))
+    first, second = json.loads(boost("check", "--json", tmp_path / "x.yaml").out)
+    assert (first["run"], second["run"]) == ("hnerv-3M", "hnerv-3M-post-training")
+    assert {**second, "run": ""} == {**first, "run": ""}
 
 
 # --- comparing files --------------------------------------------------------------------------------------------

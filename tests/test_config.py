@@ -427,6 +427,47 @@ def test_a_task_is_part_of_the_name_only_where_it_varies() -> None:
     assert names(1) == ["nerv-boost-0.2M"]
 
 
+def test_the_older_pipeline_is_a_run_of_its_own_behind_the_one_it_codes() -> None:
+    model = with_model(name="hnerv", epochs=[10, 20], post_training={"weight_bits": 6})
+    older = experiment(**model, seeds=[1, 2])
+    assert [run.name for run in older.runs()] == [
+        f"hnerv-0.2M{pipeline}-e{epochs}-s{seed}"
+        for epochs in (10, 20)
+        for seed in (1, 2)
+        for pipeline in ("", "-post-training")
+    ]
+    usual, run = older.runs()[2:4]
+    assert (run.trained_as, usual.trained_as) == (usual.name, "")
+    assert run.train == usual.train
+    assert (run.codec, usual.codec) == ("hnerv-post-training", "hnerv")
+    assert run.finetune is None
+    assert usual.post_training is None
+    assert run.post_training is not None
+    assert (run.post_training.weight_bits, run.post_training.embedding_bits) == (6, 6)
+    assert run.coded
+    assert usual.coded
+    # Where nothing is fine-tuned it codes all the same, and the model is measured as trained beside it.
+    measured, coded = parse(Experiment, {**GOOD, **with_model(post_training={}), "finetuning": None}, "x").runs()
+    assert (measured.coded, coded.coded) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"post_training": {"bits": 6}}, "unknown key 'models.0.post_training.bits'"),
+        ({"post_training": {"weight_bits": 17}}, "'models.0.post_training.weight_bits'"),
+        ({"post_training": {"embedding_bits": 1}}, "'models.0.post_training.embedding_bits'"),
+        (
+            {"post_training": {}, "training": {"task": "interpolation"}, "finetuning": {}},
+            "models.0.post_training: only regression is coded, not task: interpolation",
+        ),
+    ],
+)
+def test_an_older_pipeline_that_cannot_be(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        experiment(**with_model(**changes))
+
+
 def test_a_size_may_differ_for_a_video() -> None:
     model = {
         "name": "hnerv-boost",

@@ -169,6 +169,19 @@ def test_a_folder_that_may_not_be_written_is_a_sentence(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
+def test_a_name_that_can_be_written_is_known_before(tmp_path: Path) -> None:
+    files.check_writable(tmp_path / "deeper" / "still" / "x.json")
+    assert [path.name for path in tmp_path.rglob("*")] == ["deeper", "still"]
+    (tmp_path / "file").touch()
+    for name, reason in (("deeper", "Is a directory"), ("file/x", "File exists"), ("file/deeper/x", "Not a directory")):
+        with pytest.raises(UserError, match=f"cannot write .*{name}: {reason}; choose a writable output folder"):
+            files.check_writable(tmp_path / name)
+    if os.geteuid():  # root may write everywhere
+        (tmp_path / "deeper").chmod(0o500)
+        with pytest.raises(UserError, match="cannot write .*: Permission denied"):
+            files.check_writable(tmp_path / "deeper" / "x")
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o007, 0o077])
 def test_files_are_as_readable_as_the_user_wants_them(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)

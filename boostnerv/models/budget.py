@@ -31,7 +31,7 @@ def resolve(
     width whose count, embeddings included, is nearest. Raises `UserError` where no width fits.
     """
     entry = architecture(settings.name)
-    narrow = _make_spec(entry, settings, embedded_frames or frames, height, width)
+    narrow = narrowest(settings, embedded_frames or frames, height, width)
     if settings.modelsize_m is not None:
         fc_dim = published_width(narrow.stack, settings.modelsize_m)
         wanted_m = settings.modelsize_m
@@ -46,6 +46,11 @@ def resolve(
             f"{total_parameters(entry, narrow) / 1e6:.3g} M; choose a larger size"
         )
     return dataclasses.replace(narrow, fc_dim=fc_dim, frames=frames)
+
+
+def narrowest(settings: ModelSettings, frames: int, height: int, width: int) -> Spec:
+    """The spec of the narrowest model with the choices of `settings`, whatever size they say."""
+    return _make_spec(architecture(settings.name), settings, frames, height, width)
 
 
 def natural_strides(height: int, width: int) -> tuple[int, ...]:

@@ -27,6 +27,7 @@ from boostnerv.video.info import Geometry, SourceInfo, Timing, check_allowed, ge
 _PROBED_FRAMES = 16
 
 _STREAM = re.compile(r"^ +Stream #(?P<stream>\d+:\d+).*?: Video: (?P<codec>\w+)(?P<rest>.*)$")
+_AUDIO = re.compile(r"^ +Stream #\d+:\d+.*?: Audio: ")
 _USED = re.compile(r"^ +Stream #(?P<stream>\d+:\d+) .*-> showinfo")
 _DURATION = re.compile(r"^ +Duration: (?:(\d+):(\d+):(\d+\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?")
 _ROTATION = re.compile(r"^ +Display Matrix: rotation of (-?\d+(?:\.\d+)?) degrees")
@@ -73,6 +74,7 @@ class _Reading:
     streams: dict[str, tuple[str, str]] = field(default_factory=dict)  # number -> (codec, rest of the line)
     rotations: dict[str, float] = field(default_factory=dict)
     used: str = ""
+    has_audio: bool = False
     duration_s: float | None = None
     start_s: float = 0.0
     damage: str = ""
@@ -115,6 +117,8 @@ class _Reading:
             self.used = match["stream"]
         elif match := _STREAM.match(text):
             self.streams[match["stream"]] = (match["codec"], match["rest"])
+        elif _AUDIO.match(text):
+            self.has_audio = True
         elif match := _ROTATION.match(text):
             self.rotations[next(reversed(self.streams), "")] = float(match[1])
         elif match := _DURATION.match(text):
@@ -150,6 +154,11 @@ def probe_clip(path: Path, raw: RawVideo | None = None) -> SourceInfo:
     """Properties of a video file from its first frames; raises `UserError` where it has none."""
     check_raw(path, raw)
     return _read_start(path, raw).info()
+
+
+def has_audio(path: Path) -> bool:
+    """Whether a video file has sound. Raises `UserError` where it has no video."""
+    return _read_start(path, None).has_audio
 
 
 def start_s(path: Path) -> tuple[float, float]:

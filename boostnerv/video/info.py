@@ -19,6 +19,19 @@ from boostnerv.errors import UserError
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 
+class PreparationError(UserError):
+    """A source has a property that its preparation does not say how to treat: `choices` of its setting `key`."""
+
+    def __init__(self, problem: str, key: str, choices: Sequence[str], otherwise: str = "") -> None:
+        super().__init__(f"{problem}: set preparation.{key} to {' or to '.join(choices)}{otherwise}")
+        options = " or ".join(f"--prepare {key}={choice}" for choice in choices)
+        self._with_options = f"{problem}: add {options}{otherwise}"
+
+    def with_options(self) -> str:
+        """The sentence for who gives settings as options of the command line."""
+        return self._with_options
+
+
 class SourceInfo(Closed):
     """Properties of a video file or folder of images. Colour names are ffmpeg's, ``unknown`` included."""
 
@@ -80,23 +93,28 @@ class Geometry:
 
 
 def check_allowed(info: SourceInfo, preparation: Preparation, where: str | Path) -> None:
-    """Raise `UserError` for a property of the source that `preparation` does not say how to treat."""
+    """Raise `PreparationError` for a property of the source that `preparation` does not say how to treat."""
     if info.interlaced and preparation.interlaced == "refuse":
-        raise UserError(f"{where} is interlaced: set preparation.interlaced to deinterlace (bwdif) or to keep")
+        raise PreparationError(f"{where} is interlaced", "interlaced", ("deinterlace (bwdif)", "keep"))
     if info.interlaced and preparation.interlaced == "deinterlace" and info.rotation_degrees:
-        raise UserError(
-            f"{where} is interlaced and asks for a rotation, and fields cannot be told apart after it: "
-            "set preparation.interlaced to keep, or deinterlace the file before"
+        raise PreparationError(
+            f"{where} is interlaced and asks for a rotation, and fields cannot be told apart after it",
+            "interlaced",
+            ("keep",),
+            ", or deinterlace the file before",
         )
     if info.aspect != 1 and preparation.sample_aspect == "refuse":
-        raise UserError(
-            f"{where} has pixels of aspect {info.sample_aspect}, not square: set preparation.sample_aspect "
-            "to square (scales the width) or to keep"
+        raise PreparationError(
+            f"{where} has pixels of aspect {info.sample_aspect}, not square",
+            "sample_aspect",
+            ("square (scales the width)", "keep"),
         )
     if info.is_hdr and preparation.hdr == "refuse":
-        raise UserError(
-            f"{where} is HDR (transfer {info.transfer}): set preparation.hdr to keep to code its values as "
-            "they are, or tone-map the file before"
+        raise PreparationError(
+            f"{where} is HDR (transfer {info.transfer})",
+            "hdr",
+            ("keep",),
+            " to code its values as they are, or tone-map the file before",
         )
 
 

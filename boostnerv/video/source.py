@@ -15,8 +15,8 @@ import numpy.typing as npt
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError, nearest
 from boostnerv.files import sha256_of_file
-from boostnerv.video.clips import open_clip, probe_clip
-from boostnerv.video.images import IMAGE_SUFFIXES, folder_sha256, open_folder, probe_folder
+from boostnerv.video.clips import has_audio, open_clip, probe_clip
+from boostnerv.video.images import IMAGE_SUFFIXES, folder_sha256, image_files, open_folder, probe_folder
 from boostnerv.video.info import Geometry, SourceInfo, Timing
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m", ".yuv")
@@ -28,9 +28,11 @@ __all__ = [
     "SourceInfo",
     "Timing",
     "check_source",
+    "has_sound",
     "open_source",
     "probe",
     "source_sha256",
+    "source_state",
 ]
 
 
@@ -96,6 +98,17 @@ def open_source(
 def source_sha256(path: Path) -> str:
     """Hex SHA-256 of a file; of a folder, over the names and hashes of its images."""
     return folder_sha256(path) if path.is_dir() else sha256_of_file(path)
+
+
+def source_state(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size in bytes and time of change in ns of a file, or of the images of a folder: whether it changed."""
+    entries = image_files(path) if path.is_dir() else (path,)
+    return [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries]
+
+
+def has_sound(path: Path) -> bool:
+    """Whether a source has sound; raises `UserError` where it cannot be read."""
+    return not path.is_dir() and has_audio(path)
 
 
 def _no_raw_for_folder(path: Path, raw: RawVideo | None) -> None:

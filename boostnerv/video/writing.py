@@ -54,9 +54,9 @@ class OutputVideo:
     timestamps_s: tuple[float, ...] | None = None
 
 
-def keeps_timestamps(output: Path) -> bool:
-    """True where `output` is of a kind that keeps the times of frames at a variable rate."""
-    return _kind(output) in _CONTAINERS
+def has_one_rate(output: Path) -> bool:
+    """True where `output` is a video of a kind that cannot hold the times of frames at a variable rate."""
+    return _kind(output) == ".y4m"
 
 
 def write_frames(
@@ -71,9 +71,8 @@ def write_frames(
     """Write uint8 RGB `frames` [height, width, 3] as what the name of `output` says; returns the hex SHA-256 of them.
 
     The name ends in .npy (uint8 [T, H, W, 3]), .mp4, .mkv, .mov (visually transparent, or RGB to the bit where
-    `lossless`) or .y4m, or is that of a folder of PNGs. Timestamps are kept where `keeps_timestamps` says so: to
-    1/90000 s, in .mkv to 1 ms. The audio streams of the video `audio_from` are copied; `frames` are taken to start
-    with its first frame.
+    `lossless`) or .y4m, or is that of a folder of PNGs. Timestamps are kept in .mp4 and .mov to 1/90000 s, in .mkv to
+    1 ms. The audio streams of the video `audio_from` are copied; `frames` are taken to start with its first frame.
 
     `output` appears when all of it is written. Raises `UserError` where it cannot be, and `ValueError` for frames
     that are not what `video` says.

@@ -23,7 +23,7 @@ from boostnerv.config import Preparation
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.video import ffmpeg as ffmpeg_runner
 from boostnerv.video.source import open_source, probe
-from boostnerv.video.writing import OutputVideo, _choice, _ticks, keeps_timestamps, write_frames
+from boostnerv.video.writing import OutputVideo, _choice, _ticks, has_one_rate, write_frames
 from tests.codec.tiny import encoded
 from tests.models.tiny import tiny_model
 
@@ -209,14 +209,14 @@ def test_regular_timestamps_are_a_constant_rate(tmp_path: Path) -> None:
 def test_kinds_without_timestamps_write_the_mean_rate(tmp_path: Path) -> None:
     pixels = noise(3, 16, 16)
     for name in ("a.y4m", "a.npy", "folder"):
-        assert not keeps_timestamps(tmp_path / name)
+        assert has_one_rate(tmp_path / name) == (name == "a.y4m")
         write_frames(pixels, tmp_path / name, video_of(pixels, 12.5, (0, 0.01, 0.16)))
     assert times(tmp_path / "a.y4m") == (12.5, None)
-    assert all(keeps_timestamps(tmp_path / name) for name in (*CONTAINERS, "A.MP4"))
-    (tmp_path / "b.mp4").mkdir()
-    assert not keeps_timestamps(tmp_path / "b.mp4")
+    assert not any(has_one_rate(tmp_path / name) for name in CONTAINERS)
+    (tmp_path / "b.y4m").mkdir()
+    assert not has_one_rate(tmp_path / "b.y4m")
     with pytest.raises(UserError, match="no kind of video"):
-        keeps_timestamps(tmp_path / "a.gif")
+        has_one_rate(tmp_path / "a.gif")
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=30))
