@@ -299,7 +299,7 @@ WIDE = {"height": 500, "width": 500, "strides": (2, 1), "lower_width": 40, "fc_d
 @pytest.mark.parametrize(
     ("name", "batch", "changes", "sentence"),
     [
-        ("hnerv", 1, HUGE, "MiB at once, and a file of 359 bytes may use 390; the file is damaged"),
+        ("hnerv", 1, HUGE, "MiB at once, and a file of 359 bytes may use 405; the file is damaged"),
         ("hnerv", 255, {"height": 500, "width": 500, "frames": 300}, "MiB at once"),
         ("hnerv-boost", 1, {"height": 2000, "width": 2000, "strides": (2, 2, *6 * (1,))}, "MiB a frame"),
         ("hnerv", 1, WIDE, "million multiplications a frame"),
