@@ -37,8 +37,10 @@ class PositionalEncoding(nn.Module):
 
     def __init__(self, base: float, levels: int) -> None:
         super().__init__()
-        powers = torch.tensor(base, dtype=torch.float32) ** torch.arange(levels)
-        self.register_buffer("frequencies", powers * torch.pi, persistent=False)
+        # On the CPU, as a power on the meta device costs seconds of imports.
+        with torch.device("cpu"):
+            frequencies = torch.tensor(base, dtype=torch.float32) ** torch.arange(levels) * torch.pi
+        self.register_buffer("frequencies", frequencies.to(torch.get_default_device()), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
         angle = t[:, None] * self.frequencies
