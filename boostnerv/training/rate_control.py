@@ -39,7 +39,8 @@ def wanted_bits(file_bits: float, target_bits: float, epoch: int, epochs: int) -
 def step_scale(file_bits: Callable[[float], int], target_bits: float, parameters: int) -> float:
     """Factor in [1/64, 64] on all steps whose `file_bits` are at most `target_bits`, by half a per cent or less.
 
-    Where no factor brings the file up to the target the smallest is taken, and where none brings it down the largest.
+    Where no factor brings the file up to the target the smallest is taken; where none brings it down, 1: what the file
+    holds besides codes is too large, and coarser steps would not help.
     """
     margin = _NEAR / 2 * target_bits
     low, high = -_MOST_OCTAVES, _MOST_OCTAVES
@@ -65,4 +66,4 @@ def step_scale(file_bits: Callable[[float], int], target_bits: float, parameters
         if aimed == octaves:
             break
         octaves = aimed
-    return float(2.0**high)
+    return 1.0 if under is None else float(2.0**high)

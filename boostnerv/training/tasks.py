@@ -260,7 +260,10 @@ class EntropyMinimisation(Objective):
         if not measurement_due(epoch, epochs):
             return False
         quantized, target_bits = self.quantized(), self._settings.target_bits * self._coded_numbers
-        file_bits = self._file_bits(quantized)
+        try:
+            file_bits = self._file_bits(quantized)
+        except UserError:
+            return False  # codes without bounds: the training diverged, and is watched for that
         # The rate of the loss is an estimate of its own kind: it counts where the real file is too large.
         pixels = self.model.spec.height * self.model.spec.width
         self.target_rate.fill_(sum(self.summary().values()) / file_bits * target_bits / pixels)

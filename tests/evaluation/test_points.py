@@ -81,7 +81,9 @@ def test_the_schema_is_frozen() -> None:
         "decode_s decode_fps peak_memory_mib device "
         "config_sha256 frames_sha256 version commit deterministic frames_match_encoder command "
         "encoder_version threads task psnr_seen_db psnr_unseen_db ms_ssim_seen ms_ssim_unseen "
-        "psnr_hidden_db psnr_visible_db returns"
+        "psnr_hidden_db psnr_visible_db returns entropy_models published_bytes weights_gaussian_bytes "
+        "weights_gaussian_channel_bytes weights_laplace_bytes embeddings_gaussian_bytes "
+        "embeddings_gaussian_channel_bytes embeddings_laplace_bytes embeddings_temporal_bytes"
     )
     assert all(f"`{name}`" in columns_page() for name in names)
 

@@ -100,7 +100,8 @@ def test_every_epoch_has_every_frame_once_in_an_order_of_its_own() -> None:
 
 
 def test_clamping_quantisers_go_through_the_chain(train: Train, finetune: Train, clip: Path, tmp_path: Path) -> None:
-    job = finetune_job(weight_quantizer="lsq", embedding_quantizer="lsqv2", weight_bits=3, embedding_bits=2)
+    kinds = {"weight_quantizer": "lsq", "embedding_quantizer": "lsqv2", "weight_bits": 3, "embedding_bits": 2}
+    job = finetune_job(**kinds, rate_control="published")
     finetuned = finetune(train().checkpoint, job)
     _, values = checkpoint.restore_quantized(finetuned.checkpoint)
     for weight, step in zip(values.weights.values(), values.steps, strict=True):
@@ -160,7 +161,7 @@ def test_steps_in_the_wrong_order(train: Train, finetune: Train, clip: Path, tmp
 
 
 def test_encoding_measures_the_file_it_wrote(train: Train, finetune: Train, clip: Path, tmp_path: Path) -> None:
-    finetuned = finetune(train(train_job(epochs=20)).checkpoint, finetune_job(epochs=5))
+    finetuned = finetune(train(train_job(epochs=20)).checkpoint, finetune_job(epochs=5, target_bits=20.0))
     report = steps.encode(clip, finetuned.checkpoint, tmp_path / "x.bnv", tmp_path / "x.json", threads=1)
     decoded = steps.decode(tmp_path / "x.bnv", tmp_path / "x.npy", None, device="cpu", threads=1)
     assert report["decoded_sha256"] == decoded["decoded_sha256"]

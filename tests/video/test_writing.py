@@ -162,7 +162,7 @@ def test_frames_are_taken_one_by_one(tmp_path: Path) -> None:
 
 def test_a_coded_video_becomes_any_kind(tmp_path: Path) -> None:
     stream = tmp_path / "x.bnv"
-    stream.write_bytes(encoded(tiny_model("nerv-boost", frames=3, height=20, width=30)).data)
+    stream.write_bytes(encoded(tiny_model("nerv-boost", frames=3, height=20, width=30)))
     for name in ("x.npy", "folder", "x.y4m", "x.mp4"):
         report = steps.decode(stream, tmp_path / name, None, device="cpu", threads=None)
         assert read(tmp_path / name).shape == (3, 20, 30, 3)
