@@ -39,6 +39,7 @@ TICKS_PER_SECOND = 90_000
 
 LARGEST_FRAME_COUNT = 1 << 24
 LARGEST_SIDE = 1 << 15
+LARGEST_BATCH = 255
 LARGEST_WIDTH = 1 << 14
 LARGEST_STRIDES = 8
 _SECTION_HEAD = struct.Struct("<BII")
@@ -145,6 +146,8 @@ def _check_fits(stream: Bitstream) -> None:
             f"a video of {video.frames} frames of {video.height}×{video.width} does not fit the format, which ends at "
             f"{LARGEST_FRAME_COUNT} frames and sides of {LARGEST_SIDE}; cut or scale it"
         )
+    if not 1 <= video.batch <= LARGEST_BATCH or sum(each.spec.frames for each in stream.segments) != video.frames:
+        raise ValueError(f"batch {video.batch} is none, or the segments do not have the video's {video.frames} frames")
     if video.timestamps_s is not None and not _rises(video.timestamps_s, video.frames):
         raise UserError(
             f"the timestamps of the {video.frames} frames do not fit the format: there must be one a frame that is "
@@ -308,7 +311,7 @@ def _read_video(data: bytes) -> tuple[Video, int]:
         "frames": LARGEST_FRAME_COUNT,
         "height": LARGEST_SIDE,
         "width": LARGEST_SIDE,
-        "batch": 255,
+        "batch": LARGEST_BATCH,
         "segments": values["frames"],
     }
     for name, limit in limits.items():

@@ -28,6 +28,7 @@ from boostnerv.errors import BitstreamError, UserError, nearest
 
 AUTO = "auto"
 DEFAULT_GROUP = 16
+LARGEST_GROUP = 255
 ANY_MODEL = 0
 MODEL_NUMBERS = 16
 REACHES = 256
@@ -202,6 +203,8 @@ def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
 
 def write_embeddings(codes: Codes, step_index: int, offset_index: int, group: int, choice: str = AUTO) -> bytes:
     """Payload of the codes of all frames' embeddings ``[T, e, h, w]``, under the model `choice` or the cheapest."""
+    if not 1 <= group <= LARGEST_GROUP:
+        raise ValueError(f"a group of {group} frames does not fit the format, which ends at {LARGEST_GROUP}")
     models = models_of("embeddings") if choice == AUTO else [BY_NAME[choice]]
     payloads = [
         _write_embeddings(codes, step_index, offset_index, group, model, parameters)

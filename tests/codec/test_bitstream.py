@@ -7,12 +7,14 @@ import itertools
 import re
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from boostnerv.codec import bitstream
 from boostnerv.codec.bitstream import Bitstream, Video
+from boostnerv.codec.payloads import write_embeddings
 from boostnerv.errors import BitstreamError, UserError
 from tests.codec.container import EMBEDDINGS, MODEL, TIMESTAMPS, VIDEO, WEIGHTS, Sections, join, split
 from tests.codec.tiny import file_of, segment_of, small_file
@@ -386,3 +388,16 @@ def test_segments_may_not_exceed_the_video() -> None:
     for frames, count in ((3, 2), (5, 2), (4, 3), (4, 1), (2, 1)):
         payload = struct.pack("<IHHdBBI", frames, 5, 6, 25.0, 1, 1, count)
         refused(join([(VIDEO, payload), *sections[1:]]), f"{count} segments with {frames} frames are announced, 2 with")
+
+
+@pytest.mark.parametrize("changes", [{"batch": 0}, {"batch": 256}, {"frames": 2}])
+def test_what_no_reader_takes_is_not_written(changes: dict[str, int]) -> None:
+    stream = bitstream.read(small_file("nerv"))
+    with pytest.raises(ValueError, match="is none, or the segments do not have the video's"):
+        bitstream.write(dataclasses.replace(stream, video=dataclasses.replace(stream.video, **changes)))
+
+
+@pytest.mark.parametrize("group", [0, 256])
+def test_a_group_that_does_not_fit(group: int) -> None:
+    with pytest.raises(ValueError, match=f"a group of {group} frames does not fit the format"):
+        write_embeddings(np.zeros((4, 1, 1, 1), np.int32), 2000, 0, group)
