@@ -62,6 +62,7 @@ def compress(
             "Keys are those of Preparation in config/README.md.",
         ),
     ] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second of a folder of images; else 25.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
     work: Annotated[
         Path | None,
@@ -90,6 +91,7 @@ def compress(
         gop=gop,
         cut_scenes=cut_scenes,
         preparation=compression.parse_preparation(prepare or []),
+        fps=fps,
         seed=seed,
         device=device,
     )

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from boostnerv import files
-from boostnerv.codec.bitstream import Bitstream, Segment, Video, write
+from boostnerv.codec.bitstream import Bitstream, Segment, Video, head_bytes, write
 from boostnerv.codec.encoder import encode_segment, snap
 from boostnerv.config import (
     ExtractJob,
@@ -86,7 +86,10 @@ PRESETS = {"fast": Preset(40, 10), "balanced": Preset(150, 30), "best": Preset(6
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for: `bpp` or `size_bytes`, the other None. `gop` is the most frames a model may have."""
+    """What is asked for: `bpp` or `size_bytes`, the other None. `gop` is the most frames a model may have.
+
+    `fps` are the frames per second of a folder of images, which carries none; of a video None.
+    """
 
     bpp: float | None
     size_bytes: int | None
@@ -95,6 +98,7 @@ class Request:
     gop: int = 600
     cut_scenes: bool = True
     preparation: Preparation = field(default_factory=Preparation)
+    fps: float | None = None
     seed: int = 1
     device: str = "auto"
 
@@ -122,11 +126,11 @@ def compress(source: Path, output: Path, request: Request, work: Path, shown: Sh
     """
     started = time.monotonic()
     check_request(request, output)
-    _check_source(source)
+    _check_source(source, request.fps)
     files.check_writable(output)
     files.check_writable(work / "frames.npy")
     with _stopping(), StateFolder(work, "").locked():
-        video = _extracted(source, request.preparation, work, shown)
+        video = _extracted(source, request, work, shown)
         sound_notes = _sound_notes(source, request.preparation)
         plans = plan(video, request, shown)
         for number, each in enumerate(plans):
@@ -180,7 +184,7 @@ def plan(video: Frames, request: Request, shown: Shown) -> tuple[SegmentPlan, ..
             f"{bits / 8:,.0f} bytes are more than the {_SOURCE_BITS * pixels / 8:,.0f} of the frames themselves; "
             "ask for less with --bpp or --size"
         )
-    head_bits, bare_bits = (8 * len(write(Bitstream(head, ()))) for head in _heads(video))
+    head_bits, bare_bits = (8 * head_bytes(head) for head in _heads(video))
     parts = _segments(video, request, shown)
     shares = [len(frames) / manifest.frames for frames in parts]
     _check_bits(bits, head_bits, bare_bits, shares, video, request)
@@ -324,8 +328,10 @@ def _stopping() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _check_source(source: Path) -> None:
+def _check_source(source: Path, fps: float | None) -> None:
     check_source(source)
+    if fps is not None and (not source.is_dir() or not 0 < fps < math.inf):
+        raise UserError(f"--fps {fps:g} is for folders of images, and above zero; correct it or leave it out")
     if source.suffix.lower() == ".yuv":
         raise UserError(
             f"{source} has no header: make a .y4m of it, e.g. with `ffmpeg -f rawvideo -video_size 1920x1080 "
@@ -333,12 +339,14 @@ def _check_source(source: Path) -> None:
         )
 
 
-def _extracted(source: Path, preparation: Preparation, work: Path, shown: Shown) -> Frames:
+def _extracted(source: Path, request: Request, work: Path, shown: Shown) -> Frames:
     """The frames of the source, extracted once for a source and preparation, in a folder of their own."""
-    key = files.sha256_of_value([str(source.resolve()), source_state(source), preparation.tag])[:12]
+    preparation = request.preparation
+    key = files.sha256_of_value([str(source.resolve()), source_state(source), preparation.tag, request.fps])[:12]
     output = work / key / "frames.npy"
     if not manifest_path(output).exists():
-        job = ExtractJob(dataset="own", video=own_video(OwnVideo(path=str(source))), preparation=preparation)
+        video = own_video(OwnVideo(path=str(source))).model_copy(update={"fps": request.fps})
+        job = ExtractJob(dataset="own", video=video, preparation=preparation)
         try:
             with shown("extract", preparation.frame_count, "frames") as show:
                 extract_frames(job.video, source, preparation, output, dataset=job.dataset, progress=show)

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from boostnerv import compression, files, progress, steps
-from boostnerv.codec.bitstream import Bitstream, write
+from boostnerv.codec.bitstream import Bitstream, head_bytes, write
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.compression import Preset, Request, compress, forget, parse_preparation, parse_size, plan, verify
 from boostnerv.config import Preparation
@@ -347,7 +347,8 @@ def test_signals_outside_of_trainings(number: signal.Signals, title: str, source
 def test_frames_are_extracted_once_for_a_source_and_a_preparation(tmp_path: Path) -> None:
     def extracted(source: Path, preparation: Preparation | None = None) -> tuple[Frames, bool]:
         told = Told()
-        found = compression._extracted(source, preparation or Preparation(), tmp_path / "work", told)
+        request = dataclasses.replace(ASKED, preparation=preparation or Preparation())
+        found = compression._extracted(source, request, tmp_path / "work", told)
         return found, "extract" in told.units
 
     clip, folder = write_clip(tmp_path / "a.mkv", noise(3, 16, 24), "-c:v", "ffv1"), tmp_path / "folder"
@@ -365,6 +366,17 @@ def test_frames_are_extracted_once_for_a_source_and_a_preparation(tmp_path: Path
     for path in (clip, folder):
         assert extracted(path)[1]
     assert not extracted(folder)[0].pixels[1].any()
+
+
+def test_the_rate_of_a_folder_of_images(tmp_path: Path) -> None:
+    folder = images(tmp_path / "folder", noise(3, 16, 24))
+    for fps, found in ((None, 25.0), (12.5, 12.5)):
+        request = dataclasses.replace(ASKED, fps=fps)
+        assert compression._extracted(folder, request, tmp_path / "work", Told()).manifest.fps == found
+    clip = write_clip(tmp_path / "a.mkv", noise(3, 16, 24), "-c:v", "ffv1")
+    for source, fps in ((clip, 25.0), (folder, 0.0), (folder, float("nan"))):
+        with pytest.raises(UserError, match="--fps .* is for folders of images, and above zero; correct it"):
+            compress(source, tmp_path / "a.bnv", dataclasses.replace(ASKED, fps=fps), tmp_path / "w", Told())
 
 
 def test_one_folder_of_work_has_one_process(source: Path, tmp_path: Path) -> None:
@@ -430,7 +442,7 @@ def test_plans_cover_the_video_and_keep_within_the_bits(
             plan(video, dataclasses.replace(enough, size_bytes=fewest - 1), Told())
     assert [index for each in plans for index in each.frames] == list(range(frames))
     assert all(1 <= len(each.frames) <= gop for each in plans)
-    head_bits, bare_bits = (8 * len(write(Bitstream(head, ()))) for head in compression._heads(video))
+    head_bits, bare_bits = (8 * head_bytes(head) for head in compression._heads(video))
     wanted = [each.finetune.finetuning.target_bits * total_parameters(architecture(model), each.spec) for each in plans]
     assert head_bits + sum(wanted) - len(plans) * bare_bits == pytest.approx(bits)
     for each in plans:

@@ -108,14 +108,26 @@ class Bitstream:
 def write(stream: Bitstream) -> bytes:
     """Serialise to the bytes of a file; raises `UserError` for what the format cannot hold."""
     _check_fits(stream)
-    sections = [(VIDEO, _write_video(stream))]
-    if stream.video.timestamps_s is not None:
-        sections.append((TIMESTAMPS, _write_timestamps(stream.video.timestamps_s)))
+    sections = _head(stream.video, len(stream.segments))
     for segment in stream.segments:
         sections += [(MODEL, _write_model(segment)), (WEIGHTS, segment.weights)]
         if segment.spec.embedding_shape is not None:
             sections.append((EMBEDDINGS, segment.embeddings))
     return join(sections)
+
+
+def head_bytes(video: Video) -> int:
+    """Bytes of a file before its segments."""
+    return len(join(_head(video, 1)))
+
+
+def _head(video: Video, segments: int) -> list[tuple[int, bytes]]:
+    values = {field.name: getattr(video, field.name, None) for field in VIDEO_FIELDS}
+    values |= {"colour": _number(COLOURS, video.colour), "segments": segments}
+    sections = [(VIDEO, _pack(VIDEO_FIELDS, values))]
+    if video.timestamps_s is not None:
+        sections.append((TIMESTAMPS, _write_timestamps(video.timestamps_s)))
+    return sections
 
 
 def join(sections: Sequence[tuple[int, bytes]]) -> bytes:
@@ -166,13 +178,6 @@ def _rises(timestamps_s: Sequence[float], frames: int) -> bool:
 
 def _pack(fields: Sequence[Field], values: dict[str, Any]) -> bytes:
     return b"".join(struct.pack("<" + field.code, values[field.name]) for field in fields)
-
-
-def _write_video(stream: Bitstream) -> bytes:
-    values = {field.name: getattr(stream.video, field.name, None) for field in VIDEO_FIELDS}
-    return _pack(
-        VIDEO_FIELDS, values | {"colour": _number(COLOURS, stream.video.colour), "segments": len(stream.segments)}
-    )
 
 
 def _write_timestamps(timestamps_s: Sequence[float]) -> bytes:
