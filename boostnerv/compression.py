@@ -28,6 +28,7 @@ import torch
 from boostnerv import files
 from boostnerv.codec.bitstream import Bitstream, Segment, Video, head_bytes, write
 from boostnerv.codec.encoder import encode_segment, snap
+from boostnerv.codec.limits import least_file_bytes
 from boostnerv.config import (
     ExtractJob,
     FinetuneJob,
@@ -69,7 +70,7 @@ _SSIM_SMALLEST_SIDE = 11
 _ROUND_OFF = 1e-9
 _EVALUATIONS = 8  # of a training; it goes back to the last one where it collapses
 _LARGEST_LOSS_DB = 0.1  # decoded frames against those that fine-tuning measured
-_ROUNDING_MSE = 1 / 12 / 255**2  # of values in [0, 1], on average
+_LEAST_FILLING = 0.95  # of the bytes that are asked for; rate control ends at 0.97 or more
 _SAVE_EVERY_S = 30.0
 
 
@@ -137,6 +138,7 @@ def compress(source: Path, output: Path, request: Request, work: Path, shown: Sh
             _train(video, each, request, f"{number + 1}/{len(plans)} ", shown)
         coded = work / output.name
         files.write_bytes(coded, _file(video, plans))
+        _check_size(coded, video, request)
         quality, decode_fps = verify(coded, video, plans, shown)
         files.write_bytes(output, coded.read_bytes())
         manifest, size = video.manifest, output.stat().st_size
@@ -177,8 +179,7 @@ def check_request(request: Request, output: Path) -> None:
 def plan(video: Frames, request: Request, shown: Shown) -> tuple[SegmentPlan, ...]:
     """Segments, models and their sizes; raises `UserError` where no model has the size that is asked for."""
     manifest = video.manifest
-    pixels = manifest.frames * manifest.height * manifest.width
-    bits = 8.0 * request.size_bytes if request.size_bytes else (request.bpp or 0) * pixels
+    pixels, bits = manifest.frames * manifest.height * manifest.width, _wanted_bits(video, request)
     if bits > _SOURCE_BITS * pixels:
         raise UserError(
             f"{bits / 8:,.0f} bytes are more than the {_SOURCE_BITS * pixels / 8:,.0f} of the frames themselves; "
@@ -190,10 +191,24 @@ def plan(video: Frames, request: Request, shown: Shown) -> tuple[SegmentPlan, ..
     _check_bits(bits, head_bits, bare_bits, shares, video, request)
     # A segment is trained as a file of its own, with the head of one.
     wanted = [(bits - head_bits) * share + bare_bits for share in shares]
-    return tuple(
+    plans = tuple(
         _plan_segment(frames, manifest.height, manifest.width, each, request)
         for frames, each in zip(parts, wanted, strict=True)
     )
+    _check_decodable(bits, plans, video, request)
+    return plans
+
+
+def _check_decodable(bits: float, plans: tuple[SegmentPlan, ...], video: Frames, request: Request) -> None:
+    """Raise `UserError` where frames are so large that decoders would take so small a file for a hostile one."""
+    needed = max(least_file_bytes(architecture(request.model), each.spec) for each in plans)
+    fewest = math.ceil(needed / _LEAST_FILLING)
+    if bits / 8 < fewest:
+        raise UserError(
+            f"{bits / 8:,.0f} bytes are too few for frames of {video.manifest.height}×{video.manifest.width}, which "
+            f"take work that decoders refuse to do for so small a file: ask for {fewest:,} bytes or more "
+            f"(--size {fewest})"
+        )
 
 
 def _heads(video: Frames) -> tuple[Video, Video]:
@@ -232,6 +247,12 @@ def _check_bits(
 
 def _frames_text(manifest: Manifest) -> str:
     return f"{manifest.frames} frame{'s' if manifest.frames > 1 else ''} of {manifest.height}×{manifest.width}"
+
+
+def _wanted_bits(video: Frames, request: Request) -> float:
+    manifest = video.manifest
+    pixels = manifest.frames * manifest.height * manifest.width
+    return 8.0 * request.size_bytes if request.size_bytes else (request.bpp or 0) * pixels
 
 
 def _segments(video: Frames, request: Request, shown: Shown) -> tuple[range, ...]:
@@ -437,22 +458,25 @@ def verify(file: Path, video: Frames, plans: tuple[SegmentPlan, ...], shown: Sho
     return quality, float(files.read_json(report)["decode_fps"])
 
 
+def _check_size(file: Path, video: Frames, request: Request) -> None:
+    """Raise `UserError` where a file is larger than asked for."""
+    size, asked = file.stat().st_size, _wanted_bits(video, request) / 8
+    if size > asked:
+        raise UserError(
+            f"{file} has {size:,} bytes, more than the {asked:,.0f} that were asked for: fine-tuning did not get "
+            "there; ask for more with --size or --bpp, or for a longer training with --preset"
+        )
+
+
 def _check_quality(frame_psnr_db: tuple[float, ...], video: Frames, each: SegmentPlan, file: Path) -> None:
     """Raise `UserError` where a segment does not decode to what its fine-tuning measured."""
-    wanted = last_record(_folder(video, each) / "finetune.jsonl")["psnr_db"]
-    found = float(np.mean([_unrounded_db(psnr_db) for psnr_db in frame_psnr_db]))
+    wanted = last_record(_folder(video, each) / "finetune.jsonl")["psnr_rounded_db"]
+    found = float(np.mean(frame_psnr_db))
     if found < wanted - _LARGEST_LOSS_DB:
         raise UserError(
             f"frames {each.frames.start} to {each.frames.stop - 1} of {file} decode to {found:.2f} dB and had "
             f"{wanted:.2f} dB when they were coded; keep {file.parent} and report this"
         )
-
-
-def _unrounded_db(psnr_db: float) -> float:
-    """What a frame may have had before its values, in [0, 1], were rounded to 8 bits."""
-    mse = 10 ** (-psnr_db / 10)
-    # No error is more than doubled by rounding.
-    return -10 * math.log10(max(mse - _ROUNDING_MSE, mse / 4))
 
 
 def forget(work: Path) -> None:

@@ -327,8 +327,8 @@ def decode(
     where = str(choose_device(device))
     video = VideoFile(bitstream, where, exact=exact)
     wanted = _wanted_frames(frames, len(video), bitstream)
-    if audio_from is not None and wanted.start > 0:
-        raise UserError("--audio-from belongs to whole videos, and --frames leaves out the beginning; give one of both")
+    if audio_from is not None and len(wanted) < len(video):
+        raise UserError("--audio-from belongs to whole videos, and --frames leaves some out; give one of both")
     timestamps_s = video.timestamps_s and [video.timestamps_s[index] for index in wanted]
     described = OutputVideo(
         count=len(wanted),

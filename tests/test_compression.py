@@ -206,16 +206,20 @@ def test_a_file_that_does_not_decode_is_found_out(
     assert "fails its CRC" in capfd.readouterr().err
 
 
-@given(st.floats(5, 80), st.integers(0, 2**32 - 1))
-def test_rounding_to_levels_is_no_loss(psnr_db: float, seed: int) -> None:
-    """Frames as a network makes them, and rounded as they are decoded: what was lost is allowed for."""
-    rng = np.random.default_rng(seed)
-    levels = rng.integers(64, 192, 20_000)
-    made = levels + rng.normal(0, 255 * 10 ** (-psnr_db / 20), levels.shape)
-    unrounded, rounded = (
-        -10 * math.log10(np.mean((values - levels) ** 2) / 255**2 + 1e-9) for values in (made, np.rint(made))
-    )
-    assert compression._unrounded_db(rounded) >= unrounded - 0.09
+def test_frames_that_decoders_would_refuse_are_not_planned() -> None:
+    video = video_of(8, 48, 64)
+    each = compression.plan(video, ASKED, Told())[0]
+    huge = dataclasses.replace(each, spec=dataclasses.replace(each.spec, height=8000, width=8000))
+    compression._check_decodable(8e9, (huge,), video, ASKED)
+    with pytest.raises(UserError, match=r"take work that decoders refuse .*: ask for [\d,]+ bytes or more"):
+        compression._check_decodable(8e2, (huge,), video, ASKED)
+
+
+def test_a_file_that_is_too_large_gets_no_name(tmp_path: Path) -> None:
+    video = video_of(8, 48, 64)
+    (tmp_path / "a.bnv").write_bytes(bytes(8001))
+    with pytest.raises(UserError, match="has 8,001 bytes, more than the 8,000 that were asked for"):
+        compression._check_size(tmp_path / "a.bnv", video, ASKED)
 
 
 @pytest.mark.slow

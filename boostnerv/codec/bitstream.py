@@ -11,8 +11,12 @@ payload: a section cannot be damaged, left out, or taken from another file witho
     4 weights      the coded tensors of the decoder
     5 embeddings   the coded embeddings of the frames, for models that have them
 
+Sections of numbers from 128 on are remarks: they may stand anywhere behind the first section, count for the CRCs, and
+are passed over by readers that do not know them. Nothing that frames depend on may stand there.
+
 Nothing is executed or unpickled, and every length is compared with the bytes at hand before memory is taken. Version 1
-is frozen: what comes later comes under new numbers, of sections or of what fields name, which this reader refuses.
+is frozen: what comes later comes under new numbers, of sections or of what fields name; this reader refuses those it
+does not know, remarks excepted.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ VIDEO, TIMESTAMPS, MODEL, WEIGHTS, EMBEDDINGS = range(1, 6)
 SECTIONS = {VIDEO: "video", TIMESTAMPS: "timestamps", MODEL: "model", WEIGHTS: "weights", EMBEDDINGS: "embeddings"}
 COLOURS = {1: "ffmpeg-default"}
 # How codes become numbers, and by which coder the codes are stored.
+FIRST_REMARK = 128
+REMARKS = "remarks"
 QUANTIZERS = {1: "uniform", 2: "min-max"}
 TICKS_PER_SECOND = 90_000
 
@@ -237,7 +243,7 @@ def version(data: bytes) -> int:
 
 def read(data: bytes) -> Bitstream:
     """Parse and check the bytes of a file; raises `BitstreamError` in one sentence."""
-    sections = split(data)
+    sections = [(number, payload) for number, payload in split(data) if number < FIRST_REMARK]
     if not sections or sections[0][0] != VIDEO:
         raise BitstreamError("section video is missing; the file is truncated, get it again")
     video, count = _read_video(sections[0][1])
@@ -258,7 +264,7 @@ def section_bytes(data: bytes) -> dict[str, int]:
     """Bytes of all sections of a kind, their heads included, and of the container itself; they add up to the file."""
     sizes = {"container": len(MAGIC) + 1}
     for number, payload in split(data):
-        name = SECTIONS[number]
+        name = SECTIONS.get(number, REMARKS)
         sizes[name] = sizes.get(name, 0) + _SECTION_HEAD.size + len(payload)
     return sizes
 
@@ -280,17 +286,19 @@ def split(data: bytes) -> list[tuple[int, bytes]]:
                 f"the file ends inside a section head at byte {position}; it is truncated, get it again"
             )
         number, length, crc = _SECTION_HEAD.unpack_from(data, position)
-        if number not in SECTIONS:
+        if number not in SECTIONS and (number < FIRST_REMARK or not sections):
             raise BitstreamError(f"section {number} is not known here; a newer boostnerv may know it")
         position += _SECTION_HEAD.size
         if length > len(data) - position:
             raise BitstreamError(
-                f"section {SECTIONS[number]} wants {length} bytes, {len(data) - position} are left; "
+                f"section {SECTIONS.get(number, number)} wants {length} bytes, {len(data) - position} are left; "
                 "the file is truncated or damaged, get it again"
             )
         payload = data[position : position + length]
         if _crc(number, payload, running) != crc:
-            raise BitstreamError(f"section {SECTIONS[number]} fails its CRC; the file is damaged, get it again")
+            raise BitstreamError(
+                f"section {SECTIONS.get(number, number)} fails its CRC; the file is damaged, get it again"
+            )
         sections.append((number, payload))
         position += length
         running = zlib.crc32(data[position - length - _SECTION_HEAD.size : position], running)

@@ -8,9 +8,12 @@ number of threads.
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 
 from boostnerv.codec import bitstream, version0
 from boostnerv.codec.bitstream import Bitstream, Segment
+from boostnerv.codec.limits import most_side_by_side
 from boostnerv.codec.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
 from boostnerv.codec.post_training import PostTrainingEmbeddings, PostTrainingWeights, decode_tensors
 from boostnerv.errors import BitstreamError, UserError
@@ -35,11 +39,6 @@ from boostnerv.models.architecture import (
 from boostnerv.models.budget import decoding_work
 
 FAST_BATCH = 8
-# What any file may take, and how much more for every byte of it: memory of the largest operation, of all batches that
-# are computed side by side; bytes that a frame's operations move; and its multiply–accumulates (a byte and pixel).
-_ANY_STEP_BYTES, _STEP_BYTES_PER_BYTE = 384 << 20, 64_000
-_ANY_MOVED_BYTES, _MOVED_BYTES_PER_BYTE = 1 << 30, 1 << 19
-_ANY_MACS, _MACS_PER_BYTE_AND_PIXEL = 3_000_000_000, 2
 
 
 class VideoFile:
@@ -98,77 +97,94 @@ class VideoFile:
     def frames(self, indices: Sequence[int] | range | None = None) -> Iterator[NDArray[np.uint8]]:
         """Yield frames (all of them by default) in the given order as uint8 ``[H, W, 3]``."""
         wanted = range(len(self)) if indices is None else indices
-        runs = ((key, [index for index, _ in run]) for key, run in itertools.groupby(self._located(wanted), _batch_key))
+        batches = self._batches(wanted)
         if self.exact and self.device.type == "cpu":
-            yield from _side_by_side(self, runs)
+            yield from _side_by_side(batches)
         else:
-            for key, run in runs:
-                yield from self.render(key, run)
+            for batch in batches:
+                yield from batch.render()
 
     def segment(self, number: int) -> SegmentDecoder:
         """The decoder of a segment; the one before is let go."""
-        if self._opened is None or self._opened[0] != number:
-            self._opened = None
-            segment = self.stream.segments[number]
-            decoder = SegmentDecoder(segment, self.device, self.file_bytes, self._batch, str(self.path))
-            self._opened = (number, decoder)
-        return self._opened[1]
+        opened = self._opened
+        if opened is None or opened[0] != number:
+            segment, batch = self.stream.segments[number], self._batch_sizes[number]
+            opened = (number, SegmentDecoder(segment, self.device, self.file_bytes, batch, str(self.path)))
+            self._opened = opened
+        return opened[1]
 
-    def render(self, key: tuple[int, int], indices: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
-        """Frames of one batch ``(segment, batch)``, all of it computed."""
-        number, batch = key
-        decoder, start = self.segment(number), batch * self._batch
-        frames = decoder.render(range(start, min(start + self._batch, decoder.spec.frames)))
-        first = self.starts[number] + start
-        yield from (frames[index - first] for index in indices)
+    def _batches(self, indices: Sequence[int] | range) -> Iterator[_Batch]:
+        """What has to be computed for frames, in order: batches as the file names them, whole."""
+        for (number, batch), run in itertools.groupby(indices, self._locate):
+            decoder, start = self.segment(number), batch * self._batch_sizes[number]
+            frames = range(start, min(start + self._batch_sizes[number], decoder.spec.frames))
+            yield _Batch(decoder, frames, [index - self.starts[number] - start for index in run])
 
-    @property
-    def _batch(self) -> int:
-        return self.stream.video.batch if self.exact else FAST_BATCH
+    def _locate(self, index: int) -> tuple[int, int]:
+        """Numbers of the segment and batch of a frame."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of a video of {len(self)} frames")
+        number = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return number, (index - self.starts[number]) // self._batch_sizes[number]
 
-    def _located(self, indices: Sequence[int] | range) -> Iterator[tuple[int, tuple[int, int]]]:
-        for index in indices:
-            if not 0 <= index < len(self):
-                raise IndexError(f"frame {index} of a video of {len(self)} frames")
-            number = int(np.searchsorted(self.starts, index, side="right")) - 1
-            yield index, (number, (index - self.starts[number]) // self._batch)
+    @cached_property
+    def _batch_sizes(self) -> list[int]:
+        """Frames that are computed together in each segment."""
+        if self.exact:
+            return [self.stream.video.batch] * len(self.stream.segments)
+        return [self._fast_batch(segment) for segment in self.stream.segments]
+
+    def _fast_batch(self, segment: Segment) -> int:
+        """As many frames as memory in proportion to the file allows; one where not even that is sure."""
+        try:
+            return min(FAST_BATCH, most_side_by_side(segment.architecture, segment.spec, 1, self.file_bytes))
+        except (ArithmeticError, BitstreamError, RuntimeError, TypeError, ValueError):
+            return 1  # the decoder of the segment says what is wrong
 
 
-def _batch_key(located: tuple[int, tuple[int, int]]) -> tuple[int, int]:
-    return located[1]
+@dataclass(frozen=True)
+class _Batch:
+    """Frames of a segment that are computed together, and which of them are wanted."""
+
+    decoder: SegmentDecoder
+    frames: range
+    wanted: list[int]
+
+    def render(self) -> list[NDArray[np.uint8]]:
+        """The wanted frames."""
+        frames = self.decoder.render(self.frames)
+        return [frames[index] for index in self.wanted]
 
 
-def _side_by_side(video: VideoFile, runs: Iterator[tuple[tuple[int, int], list[int]]]) -> Iterator[NDArray[np.uint8]]:
-    """Batches on threads of their own, a few ahead of what is taken, in order.
+def _side_by_side(batches: Iterator[_Batch]) -> Iterator[NDArray[np.uint8]]:
+    """Frames of batches that are computed on threads of their own, a few ahead of what is taken, in order.
 
-    Sums of floats depend on how many threads share them: here none is shared. Threads that are idle because memory is
-    short stay idle.
+    Sums of floats depend on how many threads share them: here none is shared.
     """
     threads = torch.get_num_threads()
     side_by_side = 1
 
-    def compute(key: tuple[int, int], run: list[int]) -> list[NDArray[np.uint8]]:
+    def compute(batch: _Batch) -> list[NDArray[np.uint8]]:
         # The number of a thread's own threads is its own; asking first keeps that of the caller as it is.
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)
-        return list(video.render(key, run))
+        return batch.render()
 
     waiting: deque[Future[list[NDArray[np.uint8]]]] = deque()
-    current = -1
+    current: SegmentDecoder | None = None
     pool = ThreadPoolExecutor(threads)
     try:
-        for key, run in runs:
-            if key[0] != current:
+        for batch in batches:
+            if batch.decoder is not current:
                 # The network of a segment is built once, here, when no thread uses the one before.
                 while waiting:
                     yield from waiting.popleft().result()
-                segment = video.segment(key[0])
-                segment.prepare()
-                current = key[0]
-                side_by_side = min(threads, segment.most_side_by_side)
+                current = batch.decoder
+                current.prepare()
+                side_by_side = min(threads, current.most_side_by_side)
             while len(waiting) >= side_by_side:
                 yield from waiting.popleft().result()
-            waiting.append(pool.submit(compute, key, run))
+            waiting.append(pool.submit(compute, batch))
         while waiting:
             yield from waiting.popleft().result()
     finally:
@@ -258,28 +274,16 @@ class SegmentDecoder:
     def most_side_by_side(self) -> int:
         """Batches that may be computed at once; raises `BitstreamError` where one is out of all proportion to the file.
 
-        Memory is that of all batches, time that of a frame.
+        Whatever the file, the largest operations of all take no more than half of this machine's memory.
         """
         try:
-            work = decoding_work(self.architecture, self.spec)
+            most = most_side_by_side(self.architecture, self.spec, self._batch, self._file_bytes)
+            step_bytes = self._batch * decoding_work(self.architecture, self.spec).largest_step_bytes
         except (ArithmeticError, RuntimeError) as error:
             raise self._damaged("model", "it describes no possible model; the file is damaged, get it again") from error
-        size, pixels = self._file_bytes, self.spec.height * self.spec.width
-        batch_bytes = self._batch * work.largest_step_bytes
-        allowed_bytes = _ANY_STEP_BYTES + _STEP_BYTES_PER_BYTE * size
-        self._check_work(batch_bytes >> 20, allowed_bytes >> 20, "MiB at once")
-        self._check_work(work.moved_bytes >> 20, (_ANY_MOVED_BYTES + _MOVED_BYTES_PER_BYTE * size) >> 20, "MiB a frame")
-        allowed_macs = _ANY_MACS + _MACS_PER_BYTE_AND_PIXEL * pixels * size
-        self._check_work(work.macs // 1_000_000, allowed_macs // 1_000_000, "million multiplications a frame")
-        return max(allowed_bytes // batch_bytes, 1)
-
-    def _check_work(self, needed: int, allowed: int, what: str) -> None:
-        if needed > allowed:
-            raise self._damaged(
-                "model",
-                f"it needs {needed} {what}, and a file of {self._file_bytes} bytes may use {allowed}; "
-                "the file is damaged, get it again",
-            )
+        except BitstreamError as error:
+            raise self._damaged("model", str(error)) from error
+        return max(1, min(most, _machine_bytes() // 2 // max(step_bytes, 1)))
 
     def _damaged(self, section: str, reason: str) -> BitstreamError:
         return BitstreamError(f"{self._name}: section {section}: {reason}")
@@ -289,7 +293,8 @@ def build_decoder(
     entry: Architecture, spec: Spec, values: Iterable[NDArray[np.float32]], device: torch.device
 ) -> nn.Module:
     """Network with these values in its tensors, in their order."""
-    decoder = entry.decoder(spec)
+    with torch.random.fork_rng(devices=[]):
+        decoder = entry.decoder(spec)
     with torch.no_grad():
         for parameter, value in zip(decoder.parameters(), values, strict=True):
             parameter.copy_(torch.from_numpy(value).view(parameter.shape))
@@ -301,8 +306,19 @@ def render(decoder: nn.Module, spec: Spec, batch: range, embeddings: Tensor | No
     """Frames of a network, computed together: uint8 RGB ``[N, H, W, 3]``; `embeddings` are those of the batch."""
     device = next(decoder.parameters()).device
     t = frame_time(torch.tensor(batch), spec.frames).to(device)
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    with _repeatable(device):
         return to_uint8(crop_to_video(decoder(t, embeddings), spec))
+
+
+def _repeatable(device: torch.device) -> AbstractContextManager[None]:
+    """On a GPU, algorithms that give the same result every time. The flags are those of the whole process."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+
+
+def _machine_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:

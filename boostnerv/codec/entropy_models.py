@@ -7,7 +7,8 @@
     4  temporal          embeddings only: each code is predicted from the same position of the frame before
 
 What a model needs to know of the codes (its parameters) lies on grids and is a part of the same streams. All values
-that enter a distribution are products of small integers and powers of two: no machine rounds them differently.
+that enter a distribution are products of small integers and powers of two, which no machine rounds differently; what
+is left to agree on are erf and exp, those of constriction.
 
 Codes of embeddings come in groups of N frames, each group a stream of its own that the `temporal` model starts afresh:
 a frame needs at most N − 1 others' embeddings.

@@ -106,6 +106,10 @@ The CRC-32 is that of zlib and PNG, taken over every byte of the file before the
 the section, then its payload. The bytes before include the CRCs of earlier sections.
 
 {_table(("number", "section", "where", "what"), rows)}
+
+Sections of numbers from {bitstream.FIRST_REMARK} to 255 are **remarks**. They may stand anywhere behind the first
+section, their CRCs have to be right, and a reader passes over those that it does not know. None is defined yet. What
+frames depend on is never a remark: other unknown numbers are refused.
 """
 
 
@@ -308,11 +312,12 @@ with the frame's embedding. It makes RGB of H'×W', H and W rounded up to multip
 below and columns to the right are cut off. A pixel is 255 times the value in float32, rounded to the nearest whole
 number (halves to the even one) and kept within 0 and 255.
 
-Codes, δ, β and values are the same everywhere, to the bit. What the network makes of them depends on the order in which
-floats are added. The exact decoder computes the frames 0 … B − 1 of a segment together, then the next B and so on (the
-last may be fewer), where B is `batch` of section video, each batch on one thread: on one machine with one version of
-PyTorch its pixels depend neither on which frames are wanted nor on the number of threads. Other processors, GPUs, other
-versions, and batches of another size may give pixels that differ by a level.
+Codes, δ, β and values are the same everywhere, to the bit, as far as erf and exp are (see *Streams and grids*). What
+the network makes of them depends on the order in which floats are added. The exact decoder computes the frames
+0 … B − 1 of a segment together, then the next B and so on (the last may be fewer), where B is `batch` of section video,
+each batch on one thread: on one machine with one version of PyTorch its pixels depend neither on which frames are
+wanted nor on the number of threads. Other processors, GPUs, other versions, and batches of another size may give pixels
+that differ by a level.
 """
 
 
@@ -356,8 +361,8 @@ def _versions() -> str:
 
 Version {bitstream.VERSION} is frozen: files that it allows today are read by every later release, and mean the same.
 What comes later comes as sections of new numbers, or as new numbers of architectures, quantisers and entropy models,
-which older readers refuse; a number is never given twice. The version of constriction belongs to the format: its models
-are a part of it.
+which older readers refuse, or as remarks, which they pass over; a number is never given twice. The version of
+constriction belongs to the format: its models are a part of it.
 
 Files of version {version0.VERSION}, written before the format was frozen, are read and no longer written;
 [version0.py](../boostnerv/codec/version0.py) describes them.

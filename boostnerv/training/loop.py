@@ -151,13 +151,16 @@ def train_step(
 
 @torch.no_grad()
 def mean_psnr_db(objective: Objective, device: torch.device) -> dict[str, float]:
-    """Mean PSNR in dB, one frame at a time: over all frames, and over those that training does not see."""
-    values = []
+    """Mean PSNR in dB, one frame at a time: over all frames, as they are and as 8-bit frames would have it, and over
+    those that training does not see."""
+    values, rounded = [], []
     for index in objective.evaluated_frames:
         indices = torch.tensor([index], device=device)
-        values.append(psnr_db(objective.reconstruct(indices), objective.target(indices)))
+        made, target = objective.reconstruct(indices), objective.target(indices)
+        values.append(psnr_db(made, target))
+        rounded.append(psnr_db((made * 255).round().clamp(0, 255) / 255, target))
     found, unseen = torch.cat(values), list(objective.unseen_frames)
-    means = {"psnr_db": float(found.mean())}
+    means = {"psnr_db": float(found.mean()), "psnr_rounded_db": float(torch.cat(rounded).mean())}
     return means | ({"psnr_unseen_db": float(found[unseen].mean())} if unseen else {})
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 TOLERANCE = 0.03  # of the target, below it; nothing is tolerated above
 _AIM = 1 - TOLERANCE / 2
 _NEAR = 0.005  # of the target, where a search ends
+_SHRUNK = 0.8  # of the size with the steps as they are
 _MOST_TRIALS = 16
 _MEASUREMENTS = 10
 _MOST_OCTAVES = 6.0
@@ -36,19 +37,22 @@ def wanted_bits(file_bits: float, target_bits: float, epoch: int, epochs: int) -
     return None if near else _AIM * target_bits
 
 
-def step_scale(file_bits: Callable[[float], int], target_bits: float, parameters: int) -> float:
+def step_scale(file_bits: Callable[[float], float], target_bits: float, parameters: int) -> float:
     """Factor in [1/64, 64] on all steps whose `file_bits` are at most `target_bits`, by half a per cent or less.
 
-    Where no factor brings the file up to the target the smallest is taken; where none brings it down, 1: what the file
-    holds besides codes is too large, and coarser steps would not help.
+    Where no factor brings the file up to the target the smallest is taken; where none brings it down, the one of the
+    smallest file, or 1 where the file hardly shrinks: then it is what it holds besides codes that is too large.
+    `file_bits` is infinite where codes cannot be.
     """
     margin = _NEAR / 2 * target_bits
     low, high = -_MOST_OCTAVES, _MOST_OCTAVES
     over: float | None = None  # excess at `low`
     under: float | None = None  # excess at `high`
     octaves = move = 0.0
+    tried: dict[float, float] = {}
     for _ in range(_MOST_TRIALS):
-        excess = file_bits(2.0**octaves) - target_bits
+        tried[octaves] = file_bits(2.0**octaves)
+        excess = min(tried[octaves] - target_bits, _MOST_OCTAVES * parameters)
         if excess <= 0:
             high, under = octaves, excess
         else:
@@ -66,4 +70,7 @@ def step_scale(file_bits: Callable[[float], int], target_bits: float, parameters
         if aimed == octaves:
             break
         octaves = aimed
-    return 1.0 if under is None else float(2.0**high)
+    if under is not None:
+        return float(2.0**high)
+    best = min(tried, key=lambda octaves: (tried[octaves], octaves))
+    return float(2.0**best) if tried[best] < _SHRUNK * tried[0.0] else 1.0

@@ -259,6 +259,7 @@ def _finish(
     summary = {
         "finished": True,
         "psnr_db": last["psnr_db"],
+        "psnr_rounded_db": last["psnr_rounded_db"],
         **{key: value for key, value in last.items() if key.startswith("estimated_")},
         "wall_s": last["wall_s"],
         "config_sha256": config_hash(job),

@@ -7,6 +7,7 @@ Frames live as uint8 ``[T, H, W, 3]`` on the training device; batches leave it a
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -276,10 +277,13 @@ class EntropyMinimisation(Objective):
     def _scale_steps(self, quantized: Quantized, target_bits: float) -> None:
         codes = self.embedding_quantizer
 
-        def file_bits(factor: float) -> int:
+        def file_bits(factor: float) -> float:
             steps = self.weight_quantizers.scaled_steps(factor).abs().tolist()
             step = quantized.embedding_step if codes is None else float(codes.scaled_step(factor).abs())
-            return self._file_bits(dataclasses.replace(quantized, steps=steps, embedding_step=step))
+            try:
+                return self._file_bits(dataclasses.replace(quantized, steps=steps, embedding_step=step))
+            except UserError:
+                return math.inf  # steps so fine that some code lies beyond the largest
 
         factor = step_scale(file_bits, target_bits, self._coded_numbers)
         self.weight_quantizers.steps.copy_(self.weight_quantizers.scaled_steps(factor))

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import re
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from boostnerv.codec.bitstream import Bitstream, Video
 from boostnerv.codec.payloads import write_embeddings
 from boostnerv.errors import BitstreamError, UserError
 from tests.codec.container import EMBEDDINGS, MODEL, TIMESTAMPS, VIDEO, WEIGHTS, Sections, join, split
-from tests.codec.tiny import file_of, segment_of, small_file
+from tests.codec.tiny import file_of, opened, segment_of, small_file
 from tests.golden.streams import FILES as KINDS
 from tests.models.tiny import NAMES, tiny_model
 
@@ -401,3 +402,18 @@ def test_what_no_reader_takes_is_not_written(changes: dict[str, int]) -> None:
 def test_a_group_that_does_not_fit(group: int) -> None:
     with pytest.raises(ValueError, match=f"a group of {group} frames does not fit the format"):
         write_embeddings(np.zeros((4, 1, 1, 1), np.int32), 2000, 0, group)
+
+
+@pytest.mark.parametrize("number", [128, 255])
+def test_remarks_are_passed_over_wherever_they_stand(number: int, tmp_path: Path) -> None:
+    data = FILES["hnerv"]
+    good, frames = split(data), [frame.tobytes() for frame in opened(data, tmp_path).frames()]
+    for place in range(1, len(good) + 1):
+        remarked = join([*good[:place], (number, b"said later"), *good[place:]])
+        video = opened(remarked, tmp_path)
+        assert [frame.tobytes() for frame in video.frames()] == frames
+        assert video.section_bytes == bitstream.section_bytes(data) | {"remarks": 9 + len(b"said later")}
+        damaged = bytearray(remarked)
+        damaged[remarked.index(b"said later")] ^= 1
+        refused(bytes(damaged), f"section {number} fails its CRC")
+    refused(join([(number, b""), *good]), f"section {number} is not known here")

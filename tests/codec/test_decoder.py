@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import boostnerv
 from boostnerv.codec import bitstream
 from boostnerv.codec.bitstream import Bitstream
-from boostnerv.codec.decoder import VideoFile, render, to_uint8
+from boostnerv.codec.decoder import FAST_BATCH, VideoFile, render, to_uint8
 from boostnerv.config import ModelSettings
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import build_model
@@ -350,3 +350,34 @@ def test_versions_that_are_newer_are_refused(tmp_path: Path) -> None:
     sentence = re.escape("format version 2, this program reads versions 0 to 1; use a newer boostnerv release")
     with pytest.raises(BitstreamError, match=sentence):
         opened(join(split(data), version=2), tmp_path)
+
+
+def test_iterators_of_one_file_do_not_disturb_each_other(folder: Path) -> None:
+    models = [tiny_model("hnerv", frames=6, seed=seed) for seed in (1, 2)]
+    video = opened(file_of([segment_of(model) for model in models]), folder)
+    frames = list(video.frames())
+    pairs = zip(video.frames(range(6)), video.frames(range(6, 12)), strict=True)
+    for index, (first, second) in enumerate(pairs):
+        assert np.array_equal(first, frames[index])
+        assert np.array_equal(second, frames[6 + index])
+        assert np.array_equal(video[11 - index], frames[11 - index])
+
+
+def test_decoding_leaves_the_process_as_it_was(folder: Path) -> None:
+    video = opened(file_of([segment_of(tiny_model("hnerv", frames=6))]), folder)
+    cudnn = torch.backends.cudnn
+
+    def state() -> tuple[object, ...]:
+        return cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32, torch.random.get_rng_state().sum()
+
+    before = state()
+    list(video.frames())
+    assert state() == before
+
+
+def test_batches_that_the_program_chooses_fit_the_memory_that_a_file_may_use(folder: Path) -> None:
+    model = tiny_model("nerv", frames=20, height=2600, width=2600, strides=(2,), fc_dim=3)
+    video = opened(file_of([segment_of(model)]), folder)
+    video.exact = False
+    assert 1 <= video._batch_sizes[0] < FAST_BATCH
+    assert video.segment(0).most_side_by_side >= 1

@@ -201,8 +201,8 @@ def specs(draw: st.DrawFn) -> bytes:
 def _unchecked(stream: Bitstream) -> bytes:
     """What `bitstream.write` makes of numbers that it refuses."""
     segment = stream.segments[0]
-    sections = [(bitstream.VIDEO, bitstream._write_video(stream)), (bitstream.MODEL, bitstream._write_model(segment))]
-    sections.append((bitstream.WEIGHTS, segment.weights))
+    sections = bitstream._head(stream.video, len(stream.segments))
+    sections += [(bitstream.MODEL, bitstream._write_model(segment)), (bitstream.WEIGHTS, segment.weights)]
     if segment.spec.embedding_shape is not None:
         sections.append((bitstream.EMBEDDINGS, segment.embeddings))
     return bitstream.join(sections)

@@ -37,7 +37,7 @@ def test_the_rate_is_met_from_below(sigma: float, target: float) -> None:
     if reachable:
         assert 0.99 * target <= file_bits(factor) <= target
     else:
-        assert factor in (2.0**-6, 1.0)
+        assert factor in (2.0**-6, 1.0, 2.0**6)
 
 
 def test_a_rate_that_cannot_be_reached() -> None:
@@ -202,3 +202,16 @@ def test_the_process_follows_the_codes() -> None:
 def test_imported_models_without_embeddings_have_no_process() -> None:
     assert objective("nerv-boost", embedding_rate="temporal").process is None
     assert snap(objective("nerv-boost").quantized()).embedding_codes is None
+
+
+def test_steps_that_make_codes_impossible_are_not_taken() -> None:
+    def bits(factor: float) -> float:
+        return math.inf if factor < 0.3 else PARAMETERS * (5 - math.log2(factor))
+
+    assert bits(step_scale(bits, 6000, PARAMETERS)) <= 6000
+    assert step_scale(bits, 8000, PARAMETERS) >= 0.3
+
+
+def test_a_file_that_cannot_get_small_enough_gets_as_small_as_it_can() -> None:
+    assert step_scale(lambda factor: 900 + 4000 / factor, 600, PARAMETERS) == 64
+    assert step_scale(lambda factor: 900 + 100 / factor, 600, PARAMETERS) == 1
