@@ -111,6 +111,7 @@ def test_every_experiment_shows_its_whole_plan(name: str, tmp_path: Path) -> Non
     rules = planned(tmp_path)
     chain = {"extract_frames", "train", "collect", "tabulate", "plot"}
     chain |= {"finetune", "encode", "decode", "evaluate"} if coded else {"evaluate_model"}
+    chain |= {"encode_after_training"} if any("post_training" in entry for entry in settings["models"]) else set()
     chain |= {"encode_anchor"} if settings.get("anchors") else set()
     chain |= {"fetch_source" if settings["dataset"] == "bunny" else "downloaded_source"}
     assert rules == chain

@@ -25,7 +25,9 @@ rule evaluate:
     params:
         step_version=STEP_VERSIONS["evaluate"],
         identity=identity,
-        finetune_log=lambda wildcards, input: f"--finetune-log {shlex.quote(input.finetune_log)}" if input.finetune_log else "",
+        finetune_log=lambda wildcards, input: (
+            f"--finetune-log {shlex.quote(input.finetune_log)}" if input.finetune_log else ""
+        ),
     shell:
         "boostnerv evaluate --frames {input.frames:q} --file {input.video:q} --decoded {input.decoded:q}"
         " --encode-report {input.encode_report:q} --decode-report {input.decode_report:q}"
