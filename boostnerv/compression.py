@@ -214,8 +214,7 @@ def _check_decodable(bits: float, plans: tuple[SegmentPlan, ...], video: Frames,
 def _heads(video: Frames) -> tuple[Video, Video]:
     """What is stored of the whole video, and the same of one at a constant rate."""
     manifest = video.manifest
-    colour = manifest.preparation.colour if manifest.preparation else "ffmpeg-default"
-    bare = Video(manifest.frames, manifest.height, manifest.width, manifest.fps, colour)
+    bare = Video(manifest.frames, manifest.height, manifest.width, manifest.fps, manifest.colour)
     return dataclasses.replace(bare, timestamps_s=manifest.timestamps_s), bare
 
 

@@ -15,7 +15,6 @@ from boostnerv import provenance
 if TYPE_CHECKING:
     from boostnerv.codec.decoder import SegmentDecoder
 
-_OF_THE_VIDEO = ("frames", "height", "width")
 ANCHOR_LIBRARIES = ("libx264", "libx265", "libsvtav1", "libvvenc")
 
 
@@ -41,12 +40,14 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def _describe_segment(segment: SegmentDecoder) -> dict[str, Any]:
+    from boostnerv.codec.bitstream import spec_fields
+
     spec, embeddings = segment.spec, segment.embeddings
     return {
         "frames": spec.frames,
         "architecture": segment.architecture.name,
         "quantizer": segment.quantizer,
-        "spec": {key: value for key, value in dataclasses.asdict(spec).items() if key not in _OF_THE_VIDEO},
+        "spec": {field.name: getattr(spec, field.name) for field in spec_fields(type(spec))},
         "params_decoder": sum(shape.numel() for shape in segment.shapes.values()),
         "params_embedding": spec.embedding_parameters,
         "side_bytes": (segment.weights.side_bits + (embeddings.side_bits if embeddings else 0)) // 8,
@@ -94,6 +95,7 @@ def describe_machine() -> dict[str, Any]:
     """What was found on this machine; `problems` lists sentences about what is missing."""
     import torch
 
+    from boostnerv.codec.limits import machine_memory_bytes
     from boostnerv.errors import UserError
 
     problems: list[str] = []
@@ -115,7 +117,7 @@ def describe_machine() -> dict[str, Any]:
         "device": torch.cuda.get_device_name(0) if cuda else "cpu",
         "processor": provenance.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(_memory_bytes() / 2**30, 1),
+        "memory_gib": round(machine_memory_bytes() / 2**30, 1),
         "free_disk_gib": round(shutil.disk_usage(".").free / 2**30, 1),
         "ffmpeg": ffmpeg,
         "anchor_encoders": encoders,
@@ -130,10 +132,6 @@ def machine_text(found: dict[str, Any]) -> str:
     shown["anchor_encoders"] = ", ".join(found["anchor_encoders"]) or "none"
     lines = [f"{key.replace('_', ' '):<16} {value}" for key, value in shown.items()]
     return "\n".join([*lines, *(f"problem: {problem}" for problem in found["problems"])])
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _version(package: str) -> str:

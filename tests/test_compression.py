@@ -37,7 +37,7 @@ from boostnerv.video import ffmpeg as ffmpeg_runner
 from boostnerv.video.frames import Frames, Manifest, open_frames
 from boostnerv.video.source import open_source
 from boostnerv.video.writing import OutputVideo, write_frames
-from tests.video.conftest import Pixels, ffmpeg, noise, synthetic, write_clip
+from tests.video.conftest import Pixels, ffmpeg, noise, synthetic, write_clip, write_images
 from tests.video.test_scenes import scene
 
 TINY = Preset(epochs=12, finetuning_epochs=4)
@@ -91,13 +91,6 @@ def frames_in(work: Path) -> Frames:
 
 def two_scenes() -> Pixels:
     return np.concatenate([scene(0, 6, 48, 64), scene(2, 6, 48, 64)])
-
-
-def images(folder: Path, pixels: Pixels) -> Path:
-    folder.mkdir()
-    for index, frame in enumerate(pixels):
-        Image.fromarray(frame).save(folder / f"{index}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +175,7 @@ def test_sound_is_said_to_be_missing_and_can_be_added(done: Done, tmp_path: Path
 def test_a_source_without_sound_has_no_note_of_it(tmp_path: Path) -> None:
     mute = synthetic(tmp_path / "mute.mp4")
     assert compression._sound_notes(mute, Preparation()) == []
-    assert compression._sound_notes(images(tmp_path / "folder", noise(2, 16, 16)), Preparation()) == []
+    assert compression._sound_notes(write_images(tmp_path / "folder", noise(2, 16, 16)), Preparation()) == []
 
 
 def test_a_file_that_decodes_to_something_else_is_found_out(done: Done, tmp_path: Path) -> None:
@@ -232,8 +225,8 @@ def test_a_file_that_is_too_large_gets_no_name(tmp_path: Path) -> None:
             (1, 16, 16),
             1,
         ),
-        (lambda folder: images(folder / "images", noise(5, 17, 31)), ("4k", "--gop", "1"), (5, 17, 31), 5),
-        (lambda folder: images(folder / "small", noise(3, 8, 8)), ("500",), (3, 8, 8), 1),
+        (lambda folder: write_images(folder / "images", noise(5, 17, 31)), ("4k", "--gop", "1"), (5, 17, 31), 5),
+        (lambda folder: write_images(folder / "small", noise(3, 8, 8)), ("500",), (3, 8, 8), 1),
         (
             lambda folder: synthetic(folder / "i.mkv", *INTERLACED),
             ("5k", "--prepare", "interlaced=deinterlace", "--prepare", "frame_count=2"),
@@ -356,7 +349,7 @@ def test_frames_are_extracted_once_for_a_source_and_a_preparation(tmp_path: Path
         return found, "extract" in told.units
 
     clip, folder = write_clip(tmp_path / "a.mkv", noise(3, 16, 24), "-c:v", "ffv1"), tmp_path / "folder"
-    images(folder, noise(3, 16, 24))
+    write_images(folder, noise(3, 16, 24))
     for path in (clip, folder):
         first, was_first = extracted(path)
         again, was_again = extracted(path)
@@ -372,8 +365,8 @@ def test_frames_are_extracted_once_for_a_source_and_a_preparation(tmp_path: Path
     assert not extracted(folder)[0].pixels[1].any()
 
 
-def test_the_rate_of_a_folder_of_images(tmp_path: Path) -> None:
-    folder = images(tmp_path / "folder", noise(3, 16, 24))
+def test_the_rate_of_a_folder_of_write_images(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "folder", noise(3, 16, 24))
     for fps, found in ((None, 25.0), (12.5, 12.5)):
         request = dataclasses.replace(ASKED, fps=fps)
         assert compression._extracted(folder, request, tmp_path / "work", Told()).manifest.fps == found

@@ -60,6 +60,11 @@ class Field:
     meaning: str
 
 
+def layout(fields: Sequence[Field]) -> struct.Struct:
+    """Fields one after the other, little-endian, without gaps."""
+    return struct.Struct("<" + "".join(field.code for field in fields))
+
+
 VIDEO_FIELDS = (
     Field("frames", "I", "frames of the video, T"),
     Field("height", "H", "height of the video in pixels, H; models may make more, which is cut off below"),
@@ -183,7 +188,7 @@ def _rises(timestamps_s: Sequence[float], frames: int) -> bool:
 
 
 def _pack(fields: Sequence[Field], values: dict[str, Any]) -> bytes:
-    return b"".join(struct.pack("<" + field.code, values[field.name]) for field in fields)
+    return layout(fields).pack(*(values[field.name] for field in fields))
 
 
 def _write_timestamps(timestamps_s: Sequence[float]) -> bytes:
@@ -307,11 +312,11 @@ def split(data: bytes) -> list[tuple[int, bytes]]:
 
 def _unpack(fields: Sequence[Field], data: bytes, section: str) -> tuple[dict[str, Any], bytes]:
     """Values of the fields, and the bytes behind them."""
-    layout = struct.Struct("<" + "".join(field.code for field in fields))
-    if len(data) < layout.size:
+    head = layout(fields)
+    if len(data) < head.size:
         raise BitstreamError(f"section {section} is too short; the file is damaged, get it again")
-    values = dict(zip((field.name for field in fields), layout.unpack_from(data), strict=True))
-    return values, data[layout.size :]
+    values = dict(zip((field.name for field in fields), head.unpack_from(data), strict=True))
+    return values, data[head.size :]
 
 
 def _read_video(data: bytes) -> tuple[Video, int]:

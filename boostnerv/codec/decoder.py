@@ -8,7 +8,6 @@ number of threads.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 from boostnerv.codec import bitstream, version0
 from boostnerv.codec.bitstream import Bitstream, Segment
-from boostnerv.codec.limits import most_side_by_side
+from boostnerv.codec.limits import machine_memory_bytes, most_side_by_side
 from boostnerv.codec.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
 from boostnerv.codec.post_training import PostTrainingEmbeddings, PostTrainingWeights, decode_tensors
 from boostnerv.errors import BitstreamError, UserError
@@ -283,7 +282,7 @@ class SegmentDecoder:
             raise self._damaged("model", "it describes no possible model; the file is damaged, get it again") from error
         except BitstreamError as error:
             raise self._damaged("model", str(error)) from error
-        return max(1, min(most, _machine_bytes() // 2 // max(step_bytes, 1)))
+        return max(1, min(most, machine_memory_bytes() // 2 // max(step_bytes, 1)))
 
     def _damaged(self, section: str, reason: str) -> BitstreamError:
         return BitstreamError(f"{self._name}: section {section}: {reason}")
@@ -315,10 +314,6 @@ def _repeatable(device: torch.device) -> AbstractContextManager[None]:
     if device.type != "cuda":
         return nullcontext()
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-
-
-def _machine_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:

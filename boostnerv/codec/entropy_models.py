@@ -139,7 +139,7 @@ class Independent:
         units = UNITS_PER_SIGMA_OF_CHANNEL if self.by_channel else UNITS_PER_SIGMA
         largest = _LARGEST_INDEX if self.by_channel else (1 << (MEAN_BITS[role] - 1)) - 1
         needed = np.maximum(np.abs(mean - origin) * units / (largest - 0.5), farthest / (LARGEST_REACH - _SPARE_REACH))
-        scale_index = np.maximum(SIGMA_GRID.encode(scale), SIGMA_GRID.encode(needed, at_least=True))
+        scale_index = _at_least(SIGMA_GRID, scale, needed)
         grid_scale = SIGMA_GRID.decode(scale_index)
         mean_index = np.rint((mean - origin) * units / grid_scale).astype(np.int64)
         reach = _reach(farthest, grid_scale)

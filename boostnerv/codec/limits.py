@@ -5,6 +5,7 @@ Real models stay far below: their work grows with their parameters, and those wi
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from boostnerv.errors import BitstreamError
@@ -61,3 +62,8 @@ def most_side_by_side(entry: Architecture, spec: Spec, batch: int, file_bytes: i
 def least_file_bytes(entry: Architecture, spec: Spec, batch: int = 1) -> int:
     """Size of a file from which on a model may be decoded."""
     return max(limit.least_bytes for limit in _limits(entry, spec, batch))
+
+
+def machine_memory_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

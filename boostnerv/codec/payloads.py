@@ -11,7 +11,6 @@ parameters of the model, and the groups' streams.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from boostnerv.codec.bitstream import Field
+from boostnerv.codec.bitstream import Field, layout
 from boostnerv.codec.entropy_models import BY_NAME, BY_WIRE_ID, Codes, EntropyModel, Indices, Parameters, models_of
 from boostnerv.codec.grids import STEP_GRID, offset_value, step_values
 from boostnerv.codec.symbols import SymbolReader, SymbolWriter
@@ -45,7 +44,7 @@ EMBEDDINGS_FIELDS = (
     Field("group", "B", "N, frames whose codes are decoded together"),
     Field("parameters", "I", "length of the parameters' stream in words"),
 )
-_EMBEDDINGS_HEAD = struct.Struct("<" + "".join(field.code for field in EMBEDDINGS_FIELDS))
+_EMBEDDINGS_HEAD = layout(EMBEDDINGS_FIELDS)
 
 
 def check_choice(choice: str) -> None:

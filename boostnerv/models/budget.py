@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -158,32 +157,19 @@ class Work:
 
 
 class _Watch(TorchDispatchMode):
-    """Watches what each operation reads, writes and multiplies; tensors may be on the meta device."""
+    """Watches what each operation reads and writes; tensors may be on the meta device."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.work = Work(0, 0, 0)
+        self.largest_step_bytes = self.moved_bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         values = tree_leaves((args, kwargs, result))
         taken = sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
-        self.work = Work(
-            max(self.work.largest_step_bytes, taken),
-            self.work.moved_bytes + taken,
-            self.work.macs + _macs(func.overloadpacket, args, result),
-        )
+        self.largest_step_bytes = max(self.largest_step_bytes, taken)
+        self.moved_bytes += taken
         return result
-
-
-def _macs(operation: Any, args: Any, result: Any) -> int:
-    if operation in (torch.ops.aten.conv2d, torch.ops.aten.linear):
-        weight: Tensor = args[1]
-        return result.numel() * weight[0].numel()
-    if operation == torch.ops.aten.scaled_dot_product_attention:
-        query, key, _ = args
-        return 2 * query.numel() * key.shape[-2]
-    return 0
 
 
 @cache
@@ -192,16 +178,11 @@ def decoding_work(entry: Architecture, spec: Spec) -> Work:
     with torch.device("meta"):
         decoder = entry.decoder(spec)
         embedding = torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
-        with _Watch() as watched, torch.inference_mode():
+        with FlopCounterMode(display=False) as counter, _Watch() as watched, torch.inference_mode():
             decoder(torch.empty(1), embedding)
-    return watched.work
+    return Work(watched.largest_step_bytes, watched.moved_bytes, counter.get_total_flops() // 2)
 
 
-@cache
 def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:
     """Thousand multiply–accumulates of decoding one frame, per pixel of the video; counted, not estimated."""
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        decoder = entry.decoder(spec)
-        embedding = torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
-        decoder(torch.empty(1), embedding)
-    return counter.get_total_flops() / 2 / (spec.height * spec.width) / 1000
+    return decoding_work(entry, spec).macs / (spec.height * spec.width) / 1000

@@ -34,7 +34,7 @@ from boostnerv.training.tasks import (
     interpolated_frames,
     training_objective,
 )
-from boostnerv.video.frames import Frames, Manifest
+from boostnerv.video.frames import Frames
 from boostnerv.video.masks import check_mask
 
 
@@ -84,7 +84,7 @@ def train_video(
         spec=checkpoint.spec_fields(spec),
         frames_sha256=manifest.pixels_sha256,
         fps=manifest.fps,
-        colour=_colour(manifest),
+        colour=manifest.colour,
         train=job,
     )
     objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
@@ -156,7 +156,7 @@ def _finetuned(about: About | Imported, job: FinetuneJob, frames: Frames, path: 
             spec=about.spec,
             frames_sha256=manifest.pixels_sha256,
             fps=manifest.fps,
-            colour=_colour(manifest),
+            colour=manifest.colour,
             train=None,
             finetune=job,
         )
@@ -173,11 +173,6 @@ def _finetuned(about: About | Imported, job: FinetuneJob, frames: Frames, path: 
             "measure it with `boostnerv evaluate-model`"
         )
     return about.model_copy(update={"kind": "finetuned", "finetune": job})
-
-
-def _colour(manifest: Manifest) -> str:
-    """Profile by which the source became RGB."""
-    return manifest.preparation.colour if manifest.preparation else "ffmpeg-default"
 
 
 class Reconstruction:

@@ -271,13 +271,16 @@ class EntropyMinimisation(Objective):
         wanted = wanted_bits(file_bits, target_bits, epoch, epochs)
         if wanted is None:
             return False
-        self._scale_steps(quantized, wanted)
+        self._scale_steps(quantized, file_bits, wanted)
         return True
 
-    def _scale_steps(self, quantized: Quantized, target_bits: float) -> None:
+    def _scale_steps(self, quantized: Quantized, bits: int, target_bits: float) -> None:
+        """Scale all steps of what makes a file of `bits` towards `target_bits`."""
         codes = self.embedding_quantizer
 
         def file_bits(factor: float) -> float:
+            if factor == 1:
+                return bits
             steps = self.weight_quantizers.scaled_steps(factor).abs().tolist()
             step = quantized.embedding_step if codes is None else float(codes.scaled_step(factor).abs())
             try:
@@ -327,11 +330,6 @@ class EntropyMinimisation(Objective):
             embedding_offset=float(quantizer.offset) if quantizer is not None else 0.0,
         )
 
-    def _checked_embeddings(self) -> Tensor:
-        embeddings = self.embeddings()
-        assert embeddings is not None
-        return embeddings
-
     def _weight_codes(self) -> Tensor:
         return self.weight_quantizers.codes(self.weight_quantizers.flatten(self.model.decoder.parameters()))
 
@@ -366,8 +364,10 @@ class EntropyMinimisation(Objective):
         return self.video.batch((indices - 1).clamp_min(0))
 
     def _all_embedding_codes(self) -> Tensor:
+        embeddings = self.embeddings()
         assert self.embedding_quantizer is not None
-        return self.embedding_quantizer.codes(self._checked_embeddings()).detach()
+        assert embeddings is not None
+        return self.embedding_quantizer.codes(embeddings).detach()
 
 
 def _frame_bits(values: Tensor, codes: Tensor) -> Tensor:

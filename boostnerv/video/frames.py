@@ -54,6 +54,11 @@ class Manifest(Closed):
     credit: str = Field(default="unknown", description="Who made the video.")
     licence: str = Field(default="unknown", description="Under which licence it may be used.")
 
+    @property
+    def colour(self) -> str:
+        """Profile by which the source became RGB."""
+        return self.preparation.colour if self.preparation else "ffmpeg-default"
+
 
 @dataclass(frozen=True)
 class Frames:

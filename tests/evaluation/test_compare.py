@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.evaluation.compare import Video, check_fit, compare, open_video, rows_text, short_names, write_rows
@@ -18,17 +17,10 @@ from boostnerv.evaluation.metrics import Frames
 from boostnerv.video.frames import write_frames
 from tests.evaluation.videos import counting, moving
 from tests.golden.streams import paths
-from tests.video.conftest import LOSSLESS, reference, write_clip
+from tests.video.conftest import LOSSLESS, reference, write_clip, write_images
 
 BNV, BNV_FRAMES = paths("hnerv-boost", version=0)
 LOSSY = ("-c:v", "libx264", "-crf", "35", "-pix_fmt", "yuv420p")
-
-
-def write_images(folder: Path, pixels: Frames) -> Path:
-    folder.mkdir()
-    for index, frame in enumerate(pixels):
-        Image.fromarray(frame).save(folder / f"{index}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,14 @@ def ffmpeg(*arguments: str | Path, stdin: bytes | None = None) -> None:
     subprocess.run(command, input=stdin or b"", check=True, timeout=60)
 
 
+def write_images(folder: Path, pixels: Pixels) -> Path:
+    """A folder with one PNG a frame."""
+    folder.mkdir()
+    for index, frame in enumerate(pixels):
+        Image.fromarray(frame).save(folder / f"{index}.png")
+    return folder
+
+
 def write_clip(path: Path, pixels: Pixels, *options: str, fps: int = 10) -> Path:
     """Encode uint8 RGB [T, H, W, 3] into `path` with ffmpeg's output `options`."""
     _, height, width, _ = pixels.shape
