@@ -1,0 +1,165 @@
+"""What models of many videos share: clips of frames, patches of a frame, keyframes between which a clip lies.
+
+He et al., "Towards Scalable Neural Representation for Diverse Videos", CVPR 2023, sections 3.2 and 4.1. Videos of one
+size stand one after the other. Each is cut into clips of D consecutive frames, the last of which may have fewer, and
+each frame into a grid of patches, row by row, whose clips the model makes one by one. Keyframes are the first frames of
+the clips and the last frame of the video: a clip lies between its first frame and the next keyframe.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from boostnerv.errors import UserError
+from boostnerv.models.architecture import Spec
+
+_E4 = 10_000
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Up to D consecutive frames of a video: number of the video, its first frame within it, and how many frames."""
+
+    video: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpec(Spec):
+    """Choices of a model of many videos; `frames` counts those of all videos, `height` and `width` are a frame's."""
+
+    lengths: tuple[int, ...]  # frames of each video
+    clip_frames: int = 8  # D
+    patch_rows: int = 1  # patches below each other in a frame
+    patch_columns: int = 1  # patches beside each other
+    mean_e4: tuple[int, ...] = (5000, 5000, 5000)  # of the videos' R, G and B in [0, 1], in units of 1e-4
+    deviation_e4: tuple[int, ...] = (2500, 2500, 2500)  # standard deviation, the same
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if sum(self.lengths) != self.frames:
+            raise UserError(f"model setting lengths adds up to {sum(self.lengths)} frames, not to {self.frames}")
+        if self.height % self.patch_rows or self.width % self.patch_columns:
+            raise UserError(
+                f"{self.patch_rows}×{self.patch_columns} patches do not divide frames of {self.height}×{self.width}; "
+                "choose a patch size that divides the frame, or crop the frames"
+            )
+        if len(self.mean_e4) != 3 or len(self.deviation_e4) != 3:
+            raise UserError("model settings mean_e4 and deviation_e4 have three numbers: R, G and B")
+
+    @property
+    def uses_keyframes(self) -> bool:
+        """Whether the decoder is given keyframes."""
+        return False
+
+    @property
+    def patches(self) -> int:
+        """Patches of a frame."""
+        return self.patch_rows * self.patch_columns
+
+    @property
+    def patch_height(self) -> int:
+        return self.height // self.patch_rows
+
+    @property
+    def patch_width(self) -> int:
+        return self.width // self.patch_columns
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the first feature map of a patch."""
+        step = math.prod(self.strides)
+        return -(-self.patch_height // step), -(-self.patch_width // step)
+
+    @cached_property
+    def clips(self) -> tuple[Clip, ...]:
+        """Clips of all videos in order."""
+        return tuple(
+            Clip(video, first, min(self.clip_frames, length - first))
+            for video, length in enumerate(self.lengths)
+            for first in range(0, length, self.clip_frames)
+        )
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Number of each video's first frame among those of all videos, and the number of all."""
+        return tuple(accumulate(self.lengths, initial=0))
+
+    @cached_property
+    def keyframe_starts(self) -> tuple[int, ...]:
+        """Number of each video's first keyframe among those of all videos, and the number of all."""
+        return tuple(accumulate((len(self.keyframes_of(video)) for video in range(len(self.lengths))), initial=0))
+
+    def keyframes_of(self, video: int) -> tuple[int, ...]:
+        """Frames of a video that are keyframes, as numbers within it."""
+        return keyframes_of(self.lengths[video], self.clip_frames)
+
+    def keyframes_around(self, clip: Clip) -> tuple[int, int]:
+        """Numbers among all keyframes of the two between which a clip lies; they are equal for a last clip of one frame."""
+        first = self.keyframe_starts[clip.video] + clip.first // self.clip_frames
+        return first, min(first + 1, self.keyframe_starts[clip.video + 1] - 1)
+
+    def frame_indices(self, clip: Clip, patch: int) -> Tensor:
+        """Normalised index of each frame of a clip, float32 ``[D]``: ``k / (T − 1)`` in the video, in [0, 1].
+
+        Frames behind the end of the video repeat the last one.
+        """
+        return _shares(self._frames(clip), self.lengths[clip.video])
+
+    def distances(self, clip: Clip) -> Tensor:
+        """Place of each frame between the two keyframes, float32 ``[D]`` in [0, 1): 0 at the first one.
+
+        Only where the video ends before the clip does is the next keyframe a frame of the clip, at 1.
+        """
+        length = self.lengths[clip.video]
+        gap = min(clip.first + self.clip_frames, length - 1) - clip.first
+        return torch.tensor([(frame - clip.first) / max(gap, 1) for frame in self._frames(clip)])
+
+    def _frames(self, clip: Clip) -> list[int]:
+        last = clip.first + clip.count - 1
+        return [min(clip.first + frame, last) for frame in range(self.clip_frames)]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """RGB in [0, 1], channels on axis 1, less the mean, over the standard deviation."""
+        mean, deviation = self._statistics(images)
+        return (images - mean) / deviation
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """Inverse of `normalize`, kept in [0, 1]."""
+        mean, deviation = self._statistics(images)
+        return (images * deviation + mean).clamp(0, 1)
+
+    def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, 3, *(1,) * (images.dim() - 2))
+        mean, deviation = (
+            torch.tensor([value / _E4 for value in values], device=images.device).view(shape)
+            for values in (self.mean_e4, self.deviation_e4)
+        )
+        return mean, deviation
+
+
+def keyframes_of(length: int, clip_frames: int) -> tuple[int, ...]:
+    """Frames of a video of `length` frames that are keyframes: first ones of clips, and the last one."""
+    firsts = range(0, length, clip_frames)
+    return tuple(firsts) if (length - 1) % clip_frames == 0 else (*firsts, length - 1)
+
+
+def _shares(frames: list[int], length: int) -> Tensor:
+    return torch.tensor([frame / max(length - 1, 1) for frame in frames])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedIndexSpec(ClipSpec):
+    """A model that tells videos and patches apart by one index over all frames of all of them."""
+
+    def frame_indices(self, clip: Clip, patch: int) -> Tensor:
+        """Normalised index of each frame of a clip, float32 ``[D]``, over all videos and, in each, all patches."""
+        before = self.starts[clip.video] * self.patches + patch * self.lengths[clip.video]
+        return _shares([before + frame for frame in self._frames(clip)], self.frames * self.patches)
