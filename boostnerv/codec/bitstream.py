@@ -8,8 +8,10 @@ payload: a section cannot be damaged, left out, or taken from another file witho
     2 timestamps   at most once: when each frame is shown, where the rate varies
     then for each segment of the video, a run of frames with a model of its own:
     3 model        the architecture and its spec
+    6 videos       names and lengths, for models of many videos
     4 weights      the coded tensors of the decoder
     5 embeddings   the coded embeddings of the frames, for models that have them
+    7 keyframes    images between which clips lie, for models that need them
 
 Sections of numbers from 128 on are remarks: they may stand anywhere behind the first section, count for the CRCs, and
 are passed over by readers that do not know them. Nothing that frames depend on may stand there.
@@ -25,17 +27,26 @@ import dataclasses
 import itertools
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import Architecture, Spec, architectures_by_wire_id
+from boostnerv.models.clips import ClipSpec
 
 MAGIC = b"BNV"
 VERSION = 1
-VIDEO, TIMESTAMPS, MODEL, WEIGHTS, EMBEDDINGS = range(1, 6)
-SECTIONS = {VIDEO: "video", TIMESTAMPS: "timestamps", MODEL: "model", WEIGHTS: "weights", EMBEDDINGS: "embeddings"}
+VIDEO, TIMESTAMPS, MODEL, WEIGHTS, EMBEDDINGS, VIDEOS, KEYFRAMES = range(1, 8)
+SECTIONS = {
+    VIDEO: "video",
+    TIMESTAMPS: "timestamps",
+    MODEL: "model",
+    WEIGHTS: "weights",
+    EMBEDDINGS: "embeddings",
+    VIDEOS: "videos",
+    KEYFRAMES: "keyframes",
+}
 COLOURS = {1: "ffmpeg-default"}
 # How codes become numbers, and by which coder the codes are stored.
 FIRST_REMARK = 128
@@ -48,7 +59,12 @@ LARGEST_SIDE = 1 << 15
 LARGEST_BATCH = 255
 LARGEST_WIDTH = 1 << 14
 LARGEST_STRIDES = 8
+LONGEST_NAME = 255
+FPS_LIMIT = 1e6
+# Deflate makes at most a thousand bytes of one.
+_INFLATED_PER_BYTE = 100
 _SECTION_HEAD = struct.Struct("<BII")
+_COUNT = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,13 @@ MODEL_FIELDS = (
 )
 
 
+ONE_OF_MANY_FIELDS = (
+    Field("frames", "I", "frames of the video"),
+    Field("fps", "d", "its frames per second"),
+    Field("name", "B", "length in bytes of its name, UTF-8, which follows"),
+)
+
+
 @dataclass(frozen=True)
 class Video:
     """What belongs to the whole video. `timestamps_s` counts from the first frame; None at a constant rate."""
@@ -95,14 +118,28 @@ class Video:
 
 
 @dataclass(frozen=True)
+class OneOfMany:
+    """One of the videos of a segment whose model is of many."""
+
+    name: str
+    frames: int
+    fps: float
+
+
+@dataclass(frozen=True)
 class Segment:
-    """A run of frames with a model of its own; `weights` and `embeddings` are payloads, still coded."""
+    """A run of frames with a model of its own; `weights`, `embeddings` and `keyframes` are payloads, still coded.
+
+    `videos` are those of a model of many, in order.
+    """
 
     architecture: Architecture
     spec: Spec
     quantizer: str
     weights: bytes
-    embeddings: bytes
+    embeddings: bytes = b""
+    videos: tuple[OneOfMany, ...] = ()
+    keyframes: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -121,9 +158,14 @@ def write(stream: Bitstream) -> bytes:
     _check_fits(stream)
     sections = _head(stream.video, len(stream.segments))
     for segment in stream.segments:
-        sections += [(MODEL, _write_model(segment)), (WEIGHTS, segment.weights)]
+        sections.append((MODEL, _write_model(segment)))
+        if isinstance(segment.spec, ClipSpec):
+            sections.append((VIDEOS, _write_videos(segment)))
+        sections.append((WEIGHTS, segment.weights))
         if segment.spec.embedding_shape is not None:
             sections.append((EMBEDDINGS, segment.embeddings))
+        if segment.spec.uses_keyframes:
+            sections.append((KEYFRAMES, segment.keyframes))
     return join(sections)
 
 
@@ -213,9 +255,24 @@ def _write_model(segment: Segment) -> bytes:
     return _pack(MODEL_FIELDS, values) + _write_spec(segment.spec)
 
 
+def _write_videos(segment: Segment) -> bytes:
+    """How many, then all in one deflated run: names are much alike."""
+    assert isinstance(segment.spec, ClipSpec)
+    if tuple(video.frames for video in segment.videos) != segment.spec.lengths:
+        raise ValueError("the videos of a segment have the lengths of its spec")
+    rows = []
+    for video in segment.videos:
+        name = video.name.encode()
+        if len(name) > LONGEST_NAME:
+            raise UserError(f"the video name '{video.name}' is longer than {LONGEST_NAME} bytes; choose a shorter one")
+        rows.append(_pack(ONE_OF_MANY_FIELDS, {"frames": video.frames, "fps": video.fps, "name": len(name)}) + name)
+    return _COUNT.pack(len(rows)) + zlib.compress(b"".join(rows), level=9)
+
+
 def spec_fields(kind: type[Spec]) -> list[dataclasses.Field[Any]]:
-    """The fields of a spec that a file stores; the others follow from the video and the segment."""
-    return [field for field in dataclasses.fields(kind) if field.name not in ("frames", "height", "width")]
+    """The fields of a spec that a file stores; the others follow from the video, the segment and its videos."""
+    elsewhere = ("frames", "height", "width", "lengths")
+    return [field for field in dataclasses.fields(kind) if field.name not in elsewhere]
 
 
 def _write_spec(spec: Spec) -> bytes:
@@ -323,7 +380,7 @@ def _read_video(data: bytes) -> tuple[Video, int]:
     values, rest = _unpack(VIDEO_FIELDS, data, "video")
     if rest:
         raise BitstreamError("section video is too long; the file is damaged, get it again")
-    if not 0 < values["fps"] < 1e6:
+    if not 0 < values["fps"] < FPS_LIMIT:
         raise BitstreamError(f"{values['fps']} frames per second cannot be; the file is damaged, get it again")
     limits = {
         "frames": LARGEST_FRAME_COUNT,
@@ -369,15 +426,13 @@ def _read_segments(sections: list[tuple[int, bytes]], video: Video) -> tuple[Seg
         return left.pop()[1]
 
     while left:
-        segments.append(_read_model(take(MODEL), video))
-        weights = take(WEIGHTS)
-        embeddings = take(EMBEDDINGS) if segments[-1].spec.embedding_shape is not None else b""
-        segments[-1] = dataclasses.replace(segments[-1], weights=weights, embeddings=embeddings)
+        segments.append(_read_segment(take, video))
     return tuple(segments)
 
 
-def _read_model(data: bytes, video: Video) -> Segment:
-    values, rest = _unpack(MODEL_FIELDS, data, "model")
+def _read_segment(take: Callable[[int], bytes], video: Video) -> Segment:
+    """A segment of the payloads that `take` gives, one after the other."""
+    values, rest = _unpack(MODEL_FIELDS, take(MODEL), "model")
     entry = architectures_by_wire_id().get(values["architecture"])
     if entry is None:
         raise BitstreamError(f"architecture {values['architecture']} is not known here; a newer boostnerv may know it")
@@ -387,8 +442,50 @@ def _read_model(data: bytes, video: Video) -> Segment:
             f"a segment of {values['frames']} frames in a video of {video.frames} cannot be; "
             "the file is damaged, get it again"
         )
-    shape = {"frames": values["frames"], "height": video.height, "width": video.width}
-    return Segment(entry, _read_spec(rest, entry.spec, shape), quantizer, b"", b"")
+    shape: dict[str, Any] = {"frames": values["frames"], "height": video.height, "width": video.width}
+    videos: tuple[OneOfMany, ...] = ()
+    if issubclass(entry.spec, ClipSpec):
+        videos = _read_videos(take(VIDEOS), values["frames"])
+        shape["lengths"] = tuple(each.frames for each in videos)
+    spec = _read_spec(rest, entry.spec, shape)
+    return Segment(
+        entry,
+        spec,
+        quantizer,
+        weights=take(WEIGHTS),
+        embeddings=take(EMBEDDINGS) if spec.embedding_shape is not None else b"",
+        videos=videos,
+        keyframes=take(KEYFRAMES) if spec.uses_keyframes else b"",
+    )
+
+
+def _read_videos(data: bytes, frames: int) -> tuple[OneOfMany, ...]:
+    """The videos of a segment of so many frames."""
+    damaged = BitstreamError("section videos does not describe those of its segment; the file is damaged, get it again")
+    if len(data) < _COUNT.size:
+        raise damaged
+    (count,) = _COUNT.unpack_from(data)
+    head = layout(ONE_OF_MANY_FIELDS)
+    # What is inflated is bounded by the bytes at hand.
+    if not 1 <= count <= min(frames, _INFLATED_PER_BYTE * len(data)):
+        raise damaged
+    inflate = zlib.decompressobj()
+    try:
+        rows = inflate.decompress(data[_COUNT.size :], count * (head.size + LONGEST_NAME))
+        found, position = [], 0
+        for _ in range(count):
+            length, fps, name_bytes = head.unpack_from(rows, position)
+            position += head.size + name_bytes
+            name = rows[position - name_bytes : position].decode()
+            if position > len(rows) or not 1 <= length <= frames or not 0 < fps < FPS_LIMIT or not name.isprintable():
+                raise damaged
+            found.append(OneOfMany(name, length, fps))
+    except (zlib.error, struct.error, UnicodeDecodeError) as error:
+        raise damaged from error
+    whole = position == len(rows) and inflate.eof and not inflate.unused_data and not inflate.unconsumed_tail
+    if not whole or len({each.name for each in found}) != count or sum(each.frames for each in found) != frames:
+        raise damaged
+    return tuple(found)
 
 
 def _known(names: dict[int, str], number: int, what: str) -> str:

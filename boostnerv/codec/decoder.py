@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from boostnerv.codec import bitstream, version0
 from boostnerv.codec.bitstream import Bitstream, Segment
+from boostnerv.codec.keyframes import Keyframes
 from boostnerv.codec.limits import machine_memory_bytes, most_side_by_side
 from boostnerv.codec.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
 from boostnerv.codec.post_training import PostTrainingEmbeddings, PostTrainingWeights, decode_tensors
@@ -36,6 +37,7 @@ from boostnerv.models.architecture import (
     to_channels_last,
 )
 from boostnerv.models.budget import decoding_work
+from boostnerv.models.clips import Clip, ClipSpec, clip_keyframes
 
 FAST_BATCH = 8
 
@@ -112,19 +114,29 @@ class VideoFile:
             self._opened = opened
         return opened[1]
 
+    @property
+    def videos(self) -> dict[str, tuple[range, float]]:
+        """Frame numbers and frames per second of the videos in it, by name; empty where it is of one."""
+        found = {}
+        for start, segment in zip(self.starts, self.stream.segments, strict=False):
+            for video in segment.videos:
+                found[video.name] = (range(start, start + video.frames), video.fps)
+                start += video.frames
+        return found
+
     def _batches(self, indices: Sequence[int] | range) -> Iterator[_Batch]:
         """What has to be computed for frames, in order: batches as the file names them, whole."""
-        for (number, batch), run in itertools.groupby(indices, self._locate):
-            decoder, start = self.segment(number), batch * self._batch_sizes[number]
-            frames = range(start, min(start + self._batch_sizes[number], decoder.spec.frames))
-            yield _Batch(decoder, frames, [index - self.starts[number] - start for index in run])
+        for (number, frames), run in itertools.groupby(indices, self._locate):
+            start = self.starts[number] + frames.start
+            yield _Batch(self.segment(number), frames, [index - start for index in run])
 
-    def _locate(self, index: int) -> tuple[int, int]:
-        """Numbers of the segment and batch of a frame."""
+    def _locate(self, index: int) -> tuple[int, range]:
+        """Number of the segment of a frame, and the segment's frames that are computed together with it."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of a video of {len(self)} frames")
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return number, (index - self.starts[number]) // self._batch_sizes[number]
+        spec = self.stream.segments[number].spec
+        return number, spec.computed_with(index - self.starts[number], self._batch_sizes[number])
 
     @cached_property
     def _batch_sizes(self) -> list[int]:
@@ -198,12 +210,14 @@ class SegmentDecoder:
     def __init__(self, segment: Segment, device: torch.device, file_bytes: int, batch: int, name: str) -> None:
         self.architecture, self.spec, self.quantizer = segment.architecture, segment.spec, segment.quantizer
         self._segment, self._device, self._name = segment, device, name
-        self._file_bytes, self._batch = file_bytes, min(batch, segment.spec.frames)
+        self._file_bytes = file_bytes
+        # Patches of a clip are computed one by one.
+        self._batch = 1 if isinstance(segment.spec, ClipSpec) else min(batch, segment.spec.frames)
         self._group: tuple[int, Tensor] | None = None
 
     def prepare(self) -> None:
         """Build the network, so that `render` may be called from several threads."""
-        _ = self.network, self.embeddings
+        _ = self.network, self.embeddings, self.keyframes
 
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
@@ -238,6 +252,19 @@ class SegmentDecoder:
             raise self._damaged("embeddings", str(error)) from error
 
     @cached_property
+    def keyframes(self) -> Keyframes | None:
+        """The images between which clips lie, or None."""
+        if not self.spec.uses_keyframes:
+            return None
+        assert isinstance(self.spec, ClipSpec)
+        try:
+            return Keyframes(
+                self._segment.keyframes, self.spec.keyframe_starts[-1], self.spec.height, self.spec.width
+            )
+        except BitstreamError as error:
+            raise self._damaged("keyframes", str(error)) from error
+
+    @cached_property
     def network(self) -> nn.Module:
         """The network with its decoded weights."""
         weights = self.weights
@@ -247,7 +274,20 @@ class SegmentDecoder:
     @torch.inference_mode()
     def render(self, batch: range) -> NDArray[np.uint8]:
         """Frames of the segment, computed together: uint8 ``[N, H, W, 3]``."""
+        if isinstance(self.spec, ClipSpec):
+            clip = self.spec.clip_of(batch.start)
+            return render_clip(self.network, self.spec, clip, self._keyframes(self.spec, clip))
         return render(self.network, self.spec, batch, self._embedding(batch))
+
+    def _keyframes(self, spec: ClipSpec, clip: Clip) -> list[NDArray[np.uint8]] | None:
+        """The two whole images ``[H, W, 3]`` between which a clip lies."""
+        coded = self.keyframes
+        if coded is None:
+            return None
+        try:
+            return coded.decode(spec.keyframes_around(clip))
+        except BitstreamError as error:
+            raise self._damaged("keyframes", str(error)) from error
 
     def _embedding(self, batch: range) -> Tensor | None:
         """Embeddings of the frames of a batch ``[N, e, h, w]``; those of the last group are kept."""
@@ -307,6 +347,28 @@ def render(decoder: nn.Module, spec: Spec, batch: range, embeddings: Tensor | No
     t = frame_time(torch.tensor(batch), spec.frames).to(device)
     with _repeatable(device):
         return to_uint8(crop_to_video(decoder(t, embeddings), spec))
+
+
+@torch.inference_mode()
+def render_clip(
+    decoder: nn.Module, spec: ClipSpec, clip: Clip, keyframes: Sequence[NDArray[np.uint8]] | None
+) -> NDArray[np.uint8]:
+    """Frames of a clip, its patches computed one by one and put together: uint8 RGB ``[N, H, W, 3]``.
+
+    `keyframes` are the two whole images ``[H, W, 3]`` between which it lies.
+    """
+    device = next(decoder.parameters()).device
+    whole = np.empty((clip.count, spec.height, spec.width, 3), np.uint8)
+    with _repeatable(device):
+        for patch in range(spec.patches):
+            rows, columns = spec.window(patch)
+            shown = None
+            if keyframes is not None:
+                shown = clip_keyframes(spec, np.stack([image[rows, columns] for image in keyframes])[None], device)
+            index = spec.frame_indices(clip, patch)[None].to(device)
+            made = decoder(index, shown, spec.distances(clip)[None].to(device))
+            whole[:, rows, columns] = to_uint8(crop_to_video(made[0, : clip.count], spec))
+    return whole
 
 
 def _repeatable(device: torch.device) -> AbstractContextManager[None]:

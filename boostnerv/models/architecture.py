@@ -49,14 +49,19 @@ class Spec:
                 )
 
     @property
+    def decoded_size(self) -> tuple[int, int]:
+        """Height and width of what the decoder makes at once, less its padding: the frame."""
+        return self.height, self.width
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Height and width of the first feature map."""
-        step = math.prod(self.strides)
-        return -(-self.height // step), -(-self.width // step)
+        step, (height, width) = math.prod(self.strides), self.decoded_size
+        return -(-height // step), -(-width // step)
 
     @property
     def padded(self) -> tuple[int, int]:
-        """Frame size that the strides can make: H and W rounded up to their product."""
+        """Size that the strides can make: the decoded height and width rounded up to their product."""
         step = math.prod(self.strides)
         return self.grid[0] * step, self.grid[1] * step
 
@@ -69,6 +74,16 @@ class Spec:
     def embedding_parameters(self) -> int:
         """Stored numbers of all frame embeddings together."""
         return self.frames * math.prod(self.embedding_shape) if self.embedding_shape else 0
+
+    @property
+    def uses_keyframes(self) -> bool:
+        """Whether the decoder is given images of some frames, which the file stores."""
+        return False
+
+    def computed_with(self, frame: int, batch: int) -> range:
+        """The frames that the exact decoder computes together with `frame`, where a file says `batch`."""
+        start = frame - frame % batch
+        return range(start, min(start + batch, self.frames))
 
     @property
     def stack(self) -> StackBudget:
@@ -164,13 +179,14 @@ class VideoModel(nn.Module):
 
 def pad_to_grid(frames: Tensor, spec: Spec) -> Tensor:
     """Repeat the last row and column until the strides divide the size: ``[N, 3, H, W] → [N, 3, H', W']``."""
-    height, width = spec.padded
-    return F.pad(frames, (0, width - spec.width, 0, height - spec.height), mode="replicate")
+    (height, width), (padded_height, padded_width) = spec.decoded_size, spec.padded
+    return F.pad(frames, (0, padded_width - width, 0, padded_height - height), mode="replicate")
 
 
 def crop_to_video(frames: Tensor, spec: Spec) -> Tensor:
-    """Undo `pad_to_grid`."""
-    return frames[:, :, : spec.height, : spec.width]
+    """Undo `pad_to_grid`: ``[…, H', W'] → […, H, W]``."""
+    height, width = spec.decoded_size
+    return frames[..., :height, :width]
 
 
 def build_model(name: str, spec: Spec, seed: int) -> VideoModel:

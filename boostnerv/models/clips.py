@@ -8,16 +8,18 @@ the clips and the last frame of the video: a clip lies between its first frame a
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from boostnerv.errors import UserError
-from boostnerv.models.architecture import Spec
+from boostnerv.models.architecture import Spec, pad_to_grid
 
 _E4 = 10_000
 
@@ -55,11 +57,6 @@ class ClipSpec(Spec):
             raise UserError("model settings mean_e4 and deviation_e4 have three numbers: R, G and B")
 
     @property
-    def uses_keyframes(self) -> bool:
-        """Whether the decoder is given keyframes."""
-        return False
-
-    @property
     def patches(self) -> int:
         """Patches of a frame."""
         return self.patch_rows * self.patch_columns
@@ -73,10 +70,9 @@ class ClipSpec(Spec):
         return self.width // self.patch_columns
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """Height and width of the first feature map of a patch."""
-        step = math.prod(self.strides)
-        return -(-self.patch_height // step), -(-self.patch_width // step)
+    def decoded_size(self) -> tuple[int, int]:
+        """Height and width of a patch."""
+        return self.patch_height, self.patch_width
 
     @cached_property
     def clips(self) -> tuple[Clip, ...]:
@@ -96,6 +92,24 @@ class ClipSpec(Spec):
     def keyframe_starts(self) -> tuple[int, ...]:
         """Number of each video's first keyframe among those of all videos, and the number of all."""
         return tuple(accumulate((len(self.keyframes_of(video)) for video in range(len(self.lengths))), initial=0))
+
+    def window(self, patch: int) -> tuple[slice, slice]:
+        """Rows and columns of a patch in its frame; patches are numbered row by row."""
+        row, column = divmod(patch, self.patch_columns)
+        height, width = self.patch_height, self.patch_width
+        return slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width)
+
+    def clip_of(self, frame: int) -> Clip:
+        """The clip of a frame, whose number counts the frames of all videos."""
+        video = bisect_right(self.starts, frame) - 1
+        first = (frame - self.starts[video]) // self.clip_frames * self.clip_frames
+        return Clip(video, first, min(self.clip_frames, self.lengths[video] - first))
+
+    def computed_with(self, frame: int, batch: int) -> range:
+        """The frames of a clip, whatever the batch."""
+        clip = self.clip_of(frame)
+        start = self.starts[clip.video] + clip.first
+        return range(start, start + clip.count)
 
     def keyframes_of(self, video: int) -> tuple[int, ...]:
         """Frames of a video that are keyframes, as numbers within it."""
@@ -143,6 +157,12 @@ class ClipSpec(Spec):
             for values in (self.mean_e4, self.deviation_e4)
         )
         return mean, deviation
+
+
+def clip_keyframes(spec: ClipSpec, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """What a decoder is given of keyframes of a patch: uint8 ``[N, 2, h, w, 3]`` → RGB in [0, 1], ``[N, 3, 2, H', W']``."""
+    images = torch.from_numpy(np.array(pixels)).to(device).flatten(0, 1).permute(0, 3, 1, 2) / 255
+    return pad_to_grid(images, spec).unflatten(0, (-1, 2)).transpose(1, 2)
 
 
 def keyframes_of(length: int, clip_frames: int) -> tuple[int, ...]:
