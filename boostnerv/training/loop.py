@@ -61,14 +61,14 @@ def fit(
     device: torch.device,
     group: Group = ALONE,
 ) -> list[Record]:
-    """Train `objective` on its frames; returns a record an epoch, and one for every return to an earlier state.
+    """Train `objective` on its samples; returns a record an epoch, and one for every return to an earlier state.
 
     Goes on from `state` where it holds one, saves there at intervals, and raises `InterruptedBySignal` after saving
     when a signal asks to stop. `on_record` gets all records so far after every epoch. An epoch that diverged is
     taken back (see `boostnerv.training.guard`); raises `UserError` when that has been tried too often.
     """
     optimizer = make_optimizer(recipe, list(objective.parameters()))
-    trained = torch.tensor(objective.trained_frames)
+    trained = torch.tensor(objective.trained_samples)
     steps_per_epoch = math.ceil(len(trained) / recipe.batch_size)
     total = recipe.epochs * steps_per_epoch
     run = _Training(objective, optimizer, state, recipe, group)
@@ -79,7 +79,10 @@ def fit(
         while run.step < total:
             epoch, batch = divmod(run.step, steps_per_epoch)
             if batch == 0 or order is None:
-                order = trained[epoch_order(len(trained), settings.seed, epoch)].to(device)
+                order = trained[epoch_order(len(trained), settings.seed, epoch)]
+                coming = order[batch * recipe.batch_size :].split(recipe.batch_size)
+                objective.expect([group.share(each) for each in coming])
+                order = order.to(device)
             rate = run.rate_factor * learning_rate(recipe.lr, run.step / total)
             indices = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
             noise = _noise(settings, run.step, device)
@@ -136,11 +139,11 @@ def train_step(
     own = group.share(indices)
     values = torch.zeros(2, device=indices.device)
     if len(own):
-        share = len(own) / len(indices)
-        loss, prediction = objective.loss(own, noise)
-        (loss * share if share < 1 else loss).backward()
+        fit = objective.fit(own, noise)
+        share = objective.share(own, indices) if group.size > 1 else 1.0
+        (fit.loss * share if group.size > 1 else fit.loss).backward()
         with torch.no_grad():
-            values = share * torch.stack((loss.detach(), objective.trained_psnr_db(prediction, own).mean()))
+            values = share * torch.stack((fit.loss.detach(), psnr_db(fit.prediction, fit.target).mean()))
     values = group.add_up(objective.parameters(), values)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(objective.parameters(), clip_norm)
@@ -151,10 +154,10 @@ def train_step(
 
 @torch.no_grad()
 def mean_psnr_db(objective: Objective, device: torch.device) -> dict[str, float]:
-    """Mean PSNR in dB, one frame at a time: over all frames, as they are and as 8-bit frames would have it, and over
+    """Mean PSNR in dB, one sample at a time: over all frames, as they are and as 8-bit frames would have it, and over
     those that training does not see."""
     values, rounded = [], []
-    for index in objective.evaluated_frames:
+    for index in objective.evaluated_samples:
         indices = torch.tensor([index], device=device)
         made, target = objective.reconstruct(indices), objective.target(indices)
         values.append(psnr_db(made, target))
@@ -164,10 +167,10 @@ def mean_psnr_db(objective: Objective, device: torch.device) -> dict[str, float]
     return means | ({"psnr_unseen_db": float(found[unseen].mean())} if unseen else {})
 
 
-def epoch_order(frames: int, seed: int, epoch: int) -> Tensor:
-    """Order of the frames in an epoch ``[T]``; the same for the same seed and epoch, on any device."""
+def epoch_order(samples: int, seed: int, epoch: int) -> Tensor:
+    """Order of the samples in an epoch; the same for the same seed and epoch, on any device."""
     generator = torch.Generator().manual_seed(seed * _SEED_STRIDE + epoch)
-    return torch.randperm(frames, generator=generator)
+    return torch.randperm(samples, generator=generator)
 
 
 def _noise(settings: LoopSettings, step: int, device: torch.device) -> torch.Generator:

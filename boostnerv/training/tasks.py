@@ -1,7 +1,8 @@
-"""What is minimised: an objective turns frame numbers into a loss. The loop knows nothing else of a task.
+"""What is minimised: an objective turns numbers of samples into a loss. The loop knows nothing else of a task.
 
-Frames live as uint8 ``[T, H, W, 3]`` on the training device; batches leave it as float ``[N, 3, H, W]`` in
-[0, 1], channels last.
+A sample is what a batch has several of: a frame here, a clip of a patch in `boostnerv.training.clip_tasks`. Frames
+live as uint8 ``[T, H, W, 3]`` on the training device; batches leave it as float ``[N, 3, H, W]`` in [0, 1], channels
+last.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from boostnerv.codec.quantizers import EmbeddingQuantizer, WeightQuantizers, rou
 from boostnerv.config import Finetuning, Training
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
-from boostnerv.training.losses import frame_losses, psnr_db
+from boostnerv.training.losses import frame_losses
 from boostnerv.training.rate_control import measurement_due, step_scale, wanted_bits
 from boostnerv.video.masks import hidden_pixels
 
@@ -47,51 +49,58 @@ class ResidentVideo:
         return self._pixels[indices].permute(0, 3, 1, 2) / 255
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What a batch came to: the scalar loss, and what it compared, frames ``[M, 3, H, W]`` in [0, 1]."""
+
+    loss: Tensor
+    prediction: Tensor
+    target: Tensor
+
+
 class Objective(nn.Module):
-    """A module whose parameters are trained; tasks derive from it. ``indices`` are frame numbers ``[N]`` int64."""
+    """A module whose parameters are trained; tasks derive from it. ``indices`` are numbers of samples ``[N]`` int64."""
 
     pays_with_quality = False
     """Whether a falling PSNR may be what is wanted."""
 
-    def __init__(self, model: VideoModel, video: ResidentVideo) -> None:
+    def __init__(self, model: VideoModel) -> None:
         super().__init__()
         self.model = model
-        self.video = video
 
     @property
-    def trained_frames(self) -> range:
-        """Frame numbers that training sees."""
-        return range(self.model.spec.frames)
+    def trained_samples(self) -> range:
+        """Samples that training sees."""
+        return self.evaluated_samples
 
     @property
-    def evaluated_frames(self) -> range:
-        """Frame numbers that `reconstruct` can make: all that the model is of."""
+    def evaluated_samples(self) -> range:
+        """Samples that `reconstruct` can make: all that the model is of."""
         return range(self.model.spec.frames)
 
     @property
     def unseen_frames(self) -> tuple[int, ...]:
         """Frame numbers that are evaluated and that training does not see."""
-        return tuple(index for index in self.evaluated_frames if index not in self.trained_frames)
+        return ()
 
-    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Scalar loss and reconstruction ``[N, 3, H, W]``."""
+    def expect(self, batches: list[Tensor]) -> None:
+        """Told which batches will come, in this order, so that they can be made ready."""
+
+    def share(self, own: Tensor, batch: Tensor) -> float | Tensor:
+        """How much of a batch's frames is in the part of it that one process has."""
+        return len(own) / len(batch)
+
+    def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
+        """Loss of a batch: the mean over its frames."""
         raise NotImplementedError
 
     def reconstruct(self, indices: Tensor) -> Tensor:
-        """Reconstruction as it is evaluated, ``[N, 3, H, W]``, without gradients."""
+        """Frames of samples as they are evaluated, ``[M, 3, H, W]``, without gradients."""
         raise NotImplementedError
 
     def target(self, indices: Tensor) -> Tensor:
-        """What the reconstruction is compared with, ``[N, 3, H, W]``."""
-        return self.video.batch(indices)
-
-    def trained_psnr_db(self, prediction: Tensor, indices: Tensor) -> Tensor:
-        """PSNR of each frame ``[N]`` of what the loss looks at."""
-        return psnr_db(prediction, self.target(indices))
-
-    def time(self, indices: Tensor) -> Tensor:
-        """Normalised times ``[N]`` of frames."""
-        return frame_time(indices, self.model.spec.frames)
+        """What the reconstruction is compared with, ``[M, 3, H, W]``."""
+        raise NotImplementedError
 
     def after_step(self) -> None:
         """Called after each update of the parameters."""
@@ -105,17 +114,36 @@ class Objective(nn.Module):
         return {}
 
 
-class Regression(Objective):
+class FrameObjective(Objective):
+    """An objective of one video, whose samples are its frames."""
+
+    def __init__(self, model: VideoModel, video: ResidentVideo) -> None:
+        super().__init__(model)
+        self.video = video
+
+    @property
+    def unseen_frames(self) -> tuple[int, ...]:
+        return tuple(index for index in self.evaluated_samples if index not in self.trained_samples)
+
+    def target(self, indices: Tensor) -> Tensor:
+        return self.video.batch(indices)
+
+    def time(self, indices: Tensor) -> Tensor:
+        """Normalised times ``[N]`` of frames."""
+        return frame_time(indices, self.model.spec.frames)
+
+
+class Regression(FrameObjective):
     """Fit the model to the video: the mean loss of the batch's frames."""
 
     def __init__(self, model: VideoModel, video: ResidentVideo, terms: Mapping[str, float]) -> None:
         super().__init__(model, video)
         self._terms = terms
 
-    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+    def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         frames = self.shown(indices)
         prediction = self.model(self.time(indices), frames)
-        return frame_losses(self._terms, prediction, frames).mean(), prediction
+        return Fit(frame_losses(self._terms, prediction, frames).mean(), prediction, frames)
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
@@ -142,13 +170,10 @@ class Inpainting(Regression):
         visible = torch.from_numpy(~hidden).to(video.device, torch.float32)
         self.register_buffer("visible", visible, persistent=False)
 
-    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+    def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         frames = self.shown(indices)
-        prediction = self.model(self.time(indices), frames)
-        return frame_losses(self._terms, prediction * self.visible, frames).mean(), prediction
-
-    def trained_psnr_db(self, prediction: Tensor, indices: Tensor) -> Tensor:
-        return psnr_db(prediction * self.visible, self.shown(indices))
+        prediction = self.model(self.time(indices), frames) * self.visible
+        return Fit(frame_losses(self._terms, prediction, frames).mean(), prediction, frames)
 
     def shown(self, indices: Tensor) -> Tensor:
         return self.video.batch(indices) * self.visible
@@ -162,7 +187,7 @@ class Interpolation(Regression):
     """
 
     @property
-    def trained_frames(self) -> range:
+    def trained_samples(self) -> range:
         return range(0, self.model.spec.frames, 2)
 
     @torch.no_grad()
@@ -194,7 +219,7 @@ def training_objective(model: VideoModel, video: ResidentVideo, training: Traini
     return Regression(model, video, training.loss)
 
 
-class EntropyMinimisation(Objective):
+class EntropyMinimisation(FrameObjective):
     """Consistent entropy minimisation (CEM): distortion + λ·R with everything quantised as it will be stored.
 
     Zhang et al., CVPR 2024, section 3.4. ``R = (bits of all weights + T·bits of the frame's embedding)/(H·W)``;
@@ -223,7 +248,7 @@ class EntropyMinimisation(Objective):
         target_rate = settings.target_bits * self._coded_numbers / (model.spec.height * model.spec.width)
         self.register_buffer("target_rate", torch.tensor(target_rate))
 
-    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+    def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         frames = self.video.batch(indices)
         codes = self._weight_codes()
         embedding_codes = self._embedding_codes(frames)
@@ -237,7 +262,7 @@ class EntropyMinimisation(Objective):
         rate = bits / (self.model.spec.height * self.model.spec.width)
         # Compared on the device: the host never waits for the rate.
         active = (rate > self.target_rate).to(rate.dtype)
-        return distortion + self._settings.lambda_rate * active * rate, prediction
+        return Fit(distortion + self._settings.lambda_rate * active * rate, prediction, frames)
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:

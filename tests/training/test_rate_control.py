@@ -180,7 +180,7 @@ def test_what_the_frame_before_tells_is_not_paid_for() -> None:
 def test_a_step_with_temporal_rate_pulls_frames_together() -> None:
     found = objective("hnerv-boost", embedding_rate="temporal", lambda_rate=1.0, target_bits=1e-3)
     seed = torch.Generator().manual_seed(0)
-    loss, _ = found.loss(torch.tensor([2]), seed)
+    loss = found.fit(torch.tensor([2]), seed).loss
     loss.backward()
     assert found.model.encoder is not None
     assert all(p.grad is not None and p.grad.isfinite().all() for p in found.model.encoder.parameters())

@@ -90,9 +90,9 @@ def test_a_step_lowers_the_loss_of_its_frame(name: str) -> None:
     objective = Regression(tiny_model(name), video, {"l2": 1.0})
     optimizer = make_optimizer(Training(epochs=1), list(objective.parameters()))
     indices = torch.tensor([1])
-    before, _ = objective.loss(indices, NO_NOISE)
+    before = objective.fit(indices, NO_NOISE).loss
     loss, psnr = train_step(objective, optimizer, indices, 1e-3, None, NO_NOISE)
-    after, _ = objective.loss(indices, NO_NOISE)
+    after = objective.fit(indices, NO_NOISE).loss
     assert loss == before
     assert after < before
     assert psnr.item() == pytest.approx(-10 * np.log10(before.item() + 1e-9), rel=1e-5)
@@ -182,7 +182,8 @@ def test_one_step_is_that_of_the_original(golden: Golden, file: str, monkeypatch
     monkeypatch.setattr(tasks, "add_noise", lambda codes, noise: codes)  # as it was recorded
     step = CemStep(golden, file)
     recorded = step.recorded
-    loss, output = step.objective.loss(step.frame, NO_NOISE)
+    fit = step.objective.fit(step.frame, NO_NOISE)
+    loss, output = fit.loss, fit.prediction
     loss.backward()
 
     assert (output - step.tensors["output"]).abs().max() <= 1e-5
@@ -248,7 +249,7 @@ def test_the_rate_counts_only_above_its_target(name: str) -> None:
     for target in (1e-3, 1e3):
         for weight in (0.0, 1.0):
             objective = small_cem(name, lambda_rate=weight, target_bits=target)
-            losses[target, weight] = objective.loss(torch.tensor([1]), torch.Generator().manual_seed(0))[0].item()
+            losses[target, weight] = objective.fit(torch.tensor([1]), torch.Generator().manual_seed(0)).loss.item()
     assert losses[1e3, 0.0] == losses[1e3, 1.0] == losses[1e-3, 0.0]
     assert losses[1e-3, 1.0] > losses[1e-3, 0.0]
 
@@ -261,7 +262,7 @@ def test_the_rate_is_that_of_the_whole_video_per_pixel(name: str) -> None:
     rates = []
     for k in range(3):
         with_rate, without = (
-            o.loss(torch.tensor([k]), torch.Generator().set_state(seed))[0].item() for o in (objective, plain)
+            o.fit(torch.tensor([k]), torch.Generator().set_state(seed)).loss.item() for o in (objective, plain)
         )
         rates.append(with_rate - without)
     # Evaluation has rounded codes where training has noise: near, not equal.
