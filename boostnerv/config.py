@@ -33,7 +33,7 @@ from pydantic import (
 
 from boostnerv.errors import UserError, nearest
 from boostnerv.files import sha256_of_value
-from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS
+from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS, MODELS_OF_MANY
 
 _PACKAGE = Path(__file__).parent
 _SLUG = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -343,10 +343,45 @@ class Finetuning(_Optimisation):
 
 
 class PostTraining(Closed):
-    """The older pipeline of HNeRV: trained weights quantised between their least and largest, Huffman codes."""
+    """A pipeline without fine-tuning: trained weights quantised between their least and largest, Huffman codes."""
 
+    quantizer: Literal["min-max", "slices"] = Field(
+        default="min-max", description="That of HNeRV's pipeline, or of D-NeRV's, a range for each slice of a tensor."
+    )
     weight_bits: int = Field(default=8, ge=2, le=16, description="Bits of a weight.")
     embedding_bits: int = Field(default=6, ge=2, le=16, description="Bits of a number in a frame embedding.")
+
+
+class PatchSize(Closed):
+    """Size of a patch; it divides the frame."""
+
+    height: int = Field(gt=0, description="Height in pixels.")
+    width: int = Field(gt=0, description="Width in pixels.")
+
+
+class KeyframeSettings(Closed):
+    """How keyframes are coded: as images, whole frames each."""
+
+    codec: Literal["avif", "webp", "x265-intra"] = Field(default="avif", description="Image codec.")
+    quality: int = Field(default=50, ge=0, le=100, description="Its quality, 0 to 100; the CRF of x265-intra.")
+
+
+class ClipSettings(Closed):
+    """How models of many videos see them: in clips, perhaps in patches, between keyframes."""
+
+    frames: int = Field(default=8, ge=2, le=64, description="Frames of a clip; a keyframe stands at its beginning.")
+    patches: PatchSize | None = Field(default=None, description="Frames are cut into patches of this size.")
+    keyframes: KeyframeSettings = Field(default=KeyframeSettings(), description="How keyframes are coded.")
+    statistics: Literal["dataset", "computed"] = Field(
+        default="dataset",
+        description="Mean and deviation of the pixels: those of the data set where it says any, or those found.",
+    )
+
+
+class KeyframeJob(KeyframeSettings):
+    """All that the step ``code_keyframes`` needs besides the videos."""
+
+    clip_frames: int = Field(default=8, ge=2, le=64, description="Frames of a clip.")
 
 
 class ModelEntry(Closed):
@@ -374,7 +409,10 @@ class ModelEntry(Closed):
         default_factory=dict, description="Keys of finetuning that differ for this model."
     )
     post_training: PostTraining | None = Field(
-        default=None, description="Also code the model as trained by the older pipeline, as a run of its own."
+        default=None, description="Also code the model as trained, without fine-tuning, as a run of its own."
+    )
+    keyframes: KeyframeSettings | None = Field(
+        default=None, description="How keyframes are coded for this model, instead of clips.keyframes."
     )
 
     @model_validator(mode="after")
@@ -401,6 +439,19 @@ class ModelEntry(Closed):
         if self.epochs and "epochs" in self.training:
             raise ValueError(f"model '{self.name}': give either epochs or training.epochs")
         return self
+
+    @model_validator(mode="after")
+    def _clips_are_of_the_experiment(self) -> ModelEntry:
+        if "clip_frames" in self.options:
+            raise ValueError(f"model '{self.name}': the frames of a clip are said once, by clips.frames")
+        if self.keyframes is not None and not MODELS_OF_MANY.get(self.name):
+            raise ValueError(f"model '{self.name}' needs no keyframes; remove them")
+        return self
+
+    @property
+    def of_many(self) -> bool:
+        """Whether it is a model of many videos."""
+        return self.name in MODELS_OF_MANY
 
     def sizes(self, video: VideoSpec | None = None) -> Iterator[tuple[str, dict[str, float]]]:
         """Yield (label, the matching `ModelSettings` keyword), as they are for `video`."""
@@ -452,6 +503,9 @@ class Experiment(Closed):
         default=Finetuning(),
         description="Consistent entropy minimisation before coding; null: nothing is coded, models are measured.",
     )
+    clips: ClipSettings = Field(
+        default=ClipSettings(), description="How models of many videos (d-nerv, d-nerv-baseline) see them."
+    )
     anchors: tuple[Anchor, ...] = Field(default=(), description="Classical codecs on the same frames.")
 
     @model_validator(mode="after")
@@ -496,6 +550,8 @@ class Experiment(Closed):
                         size_label=label,
                         train=TrainJob(model=self._model(entry, size), training=training, seed=seed),
                         finetune=None if finetuning is None else FinetuneJob(finetuning=finetuning, seed=seed),
+                        of_many=entry.of_many,
+                        keyframes=self._keyframes(entry),
                     )
                     runs.append(run)
                     if entry.post_training is not None:
@@ -517,11 +573,20 @@ class Experiment(Closed):
 
     def _model(self, entry: ModelEntry, size: Mapping[str, float]) -> ModelSettings:
         strides = entry.strides or self.strides
-        return ModelSettings(name=entry.name, strides=strides, options=entry.options, **size)
+        clips = {"clip_frames": self.clips.frames} if entry.of_many else {}
+        return ModelSettings(name=entry.name, strides=strides, options={**clips, **entry.options}, **size)
+
+    def _keyframes(self, entry: ModelEntry) -> KeyframeJob | None:
+        if not MODELS_OF_MANY.get(entry.name):
+            return None
+        chosen = entry.keyframes or self.clips.keyframes
+        return KeyframeJob(codec=chosen.codec, quality=chosen.quality, clip_frames=self.clips.frames)
 
     def _finetuning(self, number: int, entry: ModelEntry, training: Training) -> Finetuning | None:
         if entry.post_training is not None and training.task != "regression":
             raise ValueError(f"models.{number}.post_training: only regression is coded, not task: {training.task}")
+        if entry.of_many and training.task != "regression":
+            raise ValueError(f"models.{number}: {entry.name} is trained for regression only, not task: {training.task}")
         if self.finetuning is None:
             if entry.finetuning:
                 raise ValueError(
@@ -600,6 +665,8 @@ class Run(Closed):
         default=None, description="Settings of the older pipeline; None where it does not code the model."
     )
     trained_as: str = Field(default="", description="The run whose trained model this one codes; empty for its own.")
+    of_many: bool = Field(default=False, description="Whether all videos of the experiment share the model.")
+    keyframes: KeyframeJob | None = Field(default=None, description="Settings of its keyframes, where it needs any.")
 
     @property
     def coded(self) -> bool:
@@ -757,7 +824,7 @@ def keys_page() -> str:
     """The text of `config/README.md`: every key of an experiment and of a data set, from the classes above."""
     settings: list[type[Closed]] = [
         Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, PostTraining, LearningRate,
-        Anchor, DatasetSpec, VideoSpec, PathSource, WheelSource, LocalSource,
+        ClipSettings, PatchSize, KeyframeSettings, Anchor, DatasetSpec, VideoSpec, PathSource, WheelSource, LocalSource,
     ]  # fmt: skip
     lines = [
         "# Every key of an experiment and of a data set",

@@ -1,4 +1,4 @@
-"""Published choices as plain data: loss mixtures, optimisers and per-model learning rates. No torch here.
+"""Published choices as plain data: loss mixtures, and which models are of many videos. No torch here.
 
 A loss is a sum of named terms; the terms are implemented in `boostnerv.training.losses`. Both source papers
 use the names ``FusionN`` for different mixtures, so an alias carries its paper.
@@ -59,3 +59,6 @@ LOSS_ALIASES: MappingProxyType[str, MappingProxyType[str, float]] = MappingProxy
         for name, terms in losses.items()
     }
 )
+
+# Models of many videos: whether they need keyframes. A test compares this with their specs.
+MODELS_OF_MANY = MappingProxyType({"d-nerv": True, "d-nerv-baseline": False})
