@@ -55,6 +55,7 @@ class About(Described):
     frames_sha256: Sha256 = Field(description="Identity of the frames it was trained on.")
     fps: float = Field(description="Frames per second of the video.")
     colour: str = Field(description="Profile by which the source became RGB.")
+    keyframes_sha256: Sha256 | None = Field(default=None, description="Identity of its keyframes, where it needs any.")
     train: TrainJob | None = Field(description="Settings of the training; None where the weights were imported.")
     finetune: FinetuneJob | None = Field(default=None, description="Settings of the fine-tuning.")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,12 @@ from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Spec, VideoModel, build_model, to_channels_last
 from boostnerv.models.budget import resolve
 from boostnerv.progress import Progress, silent
+from boostnerv.codec.keyframe_files import KeyframeFile
+from boostnerv.models.clips import ClipSpec
 from boostnerv.training import checkpoint
+from boostnerv.training.clip_reader import ClipReader
+from boostnerv.training.clip_tasks import ClipRegression
+from boostnerv.video.collections import OpenCollection
 from boostnerv.training.board import Board
 from boostnerv.training.checkpoint import About, Imported
 from boostnerv.training.distributed import Group, join, local_device, only_alone
@@ -77,7 +83,6 @@ def train_video(
     """Fit a model to a video; writes the checkpoint `model_path` and the log `log_path`."""
     manifest = frames.manifest
     spec = planned_spec(job, manifest.frames, manifest.height, manifest.width)
-    model = to_channels_last(build_model(job.model.name, spec, job.seed), device)
     about = checkpoint.About(
         kind="trained",
         architecture=job.model.name,
@@ -87,25 +92,125 @@ def train_video(
         colour=manifest.colour,
         train=job,
     )
+    model = to_channels_last(build_model(job.model.name, spec, job.seed), device)
     objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
     state = StateFolder(state_folder, _identity(job, manifest.pixels_sha256))
-    group = join(device, job.training.batch_size)
     board = _board(tensorboard, model_path)
-    with state.locked() if group.leads else nullcontext():
-        log = _fit(
-            objective,
-            job.training,
-            settings,
-            state,
-            state_folder,
-            progress,
-            device,
-            board,
-            group,
+    _train(objective, about, job, settings, state, model_path, log_path, state_folder, progress, device, board)
+
+
+def train_videos(
+    videos: OpenCollection,
+    keyframes: KeyframeFile | None,
+    job: TrainJob,
+    model_path: Path,
+    log_path: Path,
+    state_folder: Path,
+    *,
+    device: torch.device,
+    save_every_s: float,
+    progress: Progress,
+    tensorboard: Path | None = None,
+) -> None:
+    """Fit a model to many videos; writes the checkpoint `model_path` and the log `log_path`.
+
+    Raises `UserError` where the keyframes are missing, or not those of these videos.
+    """
+    spec = planned_clips(job, videos)
+    check_keyframes(spec, keyframes, videos)
+    about = checkpoint.About(
+        kind="trained",
+        architecture=job.model.name,
+        spec=checkpoint.spec_fields(spec),
+        frames_sha256=videos.manifest.pixels_sha256,
+        fps=videos.manifest.videos[0].fps,
+        colour=videos.manifest.colour,
+        keyframes_sha256=keyframes and keyframes.manifest.payload_sha256,
+        train=job,
+    )
+    model = to_channels_last(build_model(job.model.name, spec, job.seed), device)
+    objective = clip_objective(model, videos, keyframes, job.training, device)
+    settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
+    state = StateFolder(state_folder, _identity(job, about.frames_sha256 + (about.keyframes_sha256 or "")))
+    board = _board(tensorboard, model_path)
+    _train(objective, about, job, settings, state, model_path, log_path, state_folder, progress, device, board)
+
+
+def clip_objective(
+    model: VideoModel,
+    videos: OpenCollection,
+    keyframes: KeyframeFile | None,
+    training: Training,
+    device: torch.device,
+) -> ClipRegression:
+    """The objective of a model of many videos."""
+    assert isinstance(model.spec, ClipSpec)
+    reader = ClipReader(videos, model.spec, keyframes.pixels if keyframes else None)
+    return ClipRegression(model, reader, device, training.loss).to(device)
+
+
+def planned_clips(job: TrainJob, videos: OpenCollection) -> ClipSpec:
+    """The spec of a model of these videos."""
+    described = videos.manifest
+    spec = planned_clip_spec(
+        job, videos.lengths, videos.height, videos.width, (videos.rows, videos.columns)
+    )
+    return dataclasses.replace(
+        spec, mean_e4=ten_thousandths(described.mean), deviation_e4=ten_thousandths(described.std)
+    )
+
+
+def planned_clip_spec(
+    job: TrainJob, lengths: Sequence[int], height: int, width: int, grid: tuple[int, int]
+) -> ClipSpec:
+    """The spec of a training on many videos of this size, in a grid of patches; raises `UserError` where it cannot be."""
+    rows, columns = grid
+    fields = {"lengths": tuple(lengths), "patch_rows": rows, "patch_columns": columns}
+    spec = resolve(job.model, sum(lengths), height, width, fields=fields)
+    assert isinstance(spec, ClipSpec)
+    check_frame_size(job.training.loss, spec.patch_height, spec.patch_width)
+    for number, length in enumerate(lengths):
+        if length < spec.clip_frames:
+            raise UserError(
+                f"video {number + 1} of {len(lengths)} has {length} frames, fewer than a clip of {spec.clip_frames}; "
+                "leave it out, or lower clips.frames"
+            )
+    return spec
+
+
+def check_keyframes(spec: ClipSpec, keyframes: KeyframeFile | None, videos: OpenCollection) -> None:
+    """Raise `UserError` where keyframes are missing or not those of these videos."""
+    if not spec.uses_keyframes:
+        return
+    if keyframes is None:
+        raise UserError("this model needs keyframes: run `boostnerv code-keyframes`, and give its manifest")
+    described = keyframes.manifest
+    if described.videos_sha256 != videos.manifest.pixels_sha256 or described.clip_frames != spec.clip_frames:
+        raise UserError(
+            f"keyframes {keyframes.path} are of other videos or of clips of {described.clip_frames} frames, not of "
+            f"{spec.clip_frames}; run `boostnerv code-keyframes` on these videos"
         )
+
+
+def _train(
+    objective: Objective,
+    about: About,
+    job: TrainJob,
+    settings: LoopSettings,
+    state: StateFolder,
+    model_path: Path,
+    log_path: Path,
+    state_folder: Path,
+    progress: Progress,
+    device: torch.device,
+    board: Path | None,
+) -> None:
+    group = join(device, job.training.batch_size)
+    with state.locked() if group.leads else nullcontext():
+        log = _fit(objective, job.training, settings, state, state_folder, progress, device, board, group)
         if group.leads:
-            checkpoint.save(model_path, about, model)
+            checkpoint.save(model_path, about, objective.model)
             _finish(log, log_path, job, device, state, processes=group.size)
     group.wait()
 

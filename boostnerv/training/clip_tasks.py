@@ -1,0 +1,87 @@
+"""The objective of a model of many videos: its samples are clips of patches, numbered clip by clip.
+
+Clips are read from disk ahead of the batches that need them; nothing but these is in memory. Frames behind the end of
+a video, which a last clip may have, count neither in the loss nor in what is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boostnerv.models.architecture import VideoModel, crop_to_video
+from boostnerv.models.clips import ClipSpec, clip_keyframes
+from boostnerv.training.clip_reader import ClipBatch, ClipReader, Prefetcher
+from boostnerv.training.losses import frame_losses
+from boostnerv.training.tasks import Fit, Objective
+
+
+class ClipRegression(Objective):
+    """Fit the model to all videos: the mean loss of the batch's frames.
+
+    He et al., CVPR 2023, section 3.3.
+    """
+
+    _counts: Tensor
+
+    def __init__(
+        self, model: VideoModel, reader: ClipReader, device: torch.device, terms: Mapping[str, float]
+    ) -> None:
+        super().__init__(model)
+        assert isinstance(model.spec, ClipSpec)
+        self._spec, self._reader, self._device, self._terms = model.spec, reader, device, terms
+        counts = torch.tensor([clip.count for clip in self._spec.clips]).repeat_interleave(self._spec.patches)
+        self.register_buffer("_counts", counts.to(device), persistent=False)
+        self._coming: Prefetcher | None = None
+        self._read: tuple[list[int], ClipBatch] | None = None
+
+    @property
+    def evaluated_samples(self) -> range:
+        return range(len(self._spec.clips) * self._spec.patches)
+
+    def expect(self, batches: list[Tensor]) -> None:
+        if self._coming is not None:
+            self._coming.close()
+        self._coming = Prefetcher(self._reader, [batch.tolist() for batch in batches if len(batch)])
+
+    def share(self, own: Tensor, batch: Tensor) -> Tensor:
+        return self._counts[own].sum() / self._counts[batch].sum()
+
+    def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
+        batch = self._batch(indices.tolist()) if self._coming is None else next(self._coming)
+        prediction, target = self._reconstruct(batch), self._frames(batch)
+        return Fit(frame_losses(self._terms, prediction, target).mean(), prediction, target)
+
+    @torch.no_grad()
+    def reconstruct(self, indices: Tensor) -> Tensor:
+        return self._reconstruct(self._batch(indices.tolist()))
+
+    def target(self, indices: Tensor) -> Tensor:
+        return self._frames(self._batch(indices.tolist()))
+
+    def _batch(self, units: list[int]) -> ClipBatch:
+        """Clips read here and now; the last ones are kept, as they are asked for twice."""
+        if self._read is None or self._read[0] != units:
+            self._read = (units, self._reader.read(units))
+        return self._read[1]
+
+    def _reconstruct(self, batch: ClipBatch) -> Tensor:
+        """What the model makes of the frames of a batch ``[M, 3, h, w]``."""
+        keyframes = None if batch.keyframes is None else clip_keyframes(self._spec, batch.keyframes, self._device)
+        index, distance = (torch.as_tensor(values).to(self._device) for values in (batch.index, batch.distance))
+        made = self.model.decoder(index, keyframes, distance)
+        return self._valid(crop_to_video(made, self._spec).flatten(0, 1), batch)
+
+    def _frames(self, batch: ClipBatch) -> Tensor:
+        """The frames of a batch ``[M, 3, h, w]`` in [0, 1], channels last in memory."""
+        pixels = torch.from_numpy(batch.frames).to(self._device)
+        return self._valid(pixels.flatten(0, 1).permute(0, 3, 1, 2), batch) / 255
+
+    def _valid(self, frames: Tensor, batch: ClipBatch) -> Tensor:
+        """The frames ``[N·D, …]`` that belong to a video."""
+        if batch.valid.all():
+            return frames
+        return frames[torch.from_numpy(np.flatnonzero(batch.valid)).to(self._device)]
