@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,19 @@ class Quality:
     frame_hidden_psnr_db: tuple[float, ...] | None = None
     frame_visible_psnr_db: tuple[float, ...] | None = None
 
+    def part(self, frames: range) -> Quality:
+        """Of some consecutive frames; what was hidden is not told apart."""
+        psnr_db = self.frame_psnr_db[frames.start : frames.stop]
+        ms_ssim = None if self.frame_ms_ssim is None else self.frame_ms_ssim[frames.start : frames.stop]
+        return Quality(
+            frame_psnr_db=psnr_db,
+            frame_ms_ssim=ms_ssim,
+            psnr_db=metrics.mean(psnr_db),
+            psnr_of_mean_mse_db=metrics.psnr_of_mean_mse_db(metrics.mse_from_psnr_db(psnr_db)),
+            ms_ssim=None if ms_ssim is None else metrics.mean(ms_ssim),
+            ms_ssim_missing=self.ms_ssim_missing,
+        )
+
     def summary(self) -> dict[str, float | str | None]:
         """The values of the whole video, under the names of the columns of points.csv."""
         return {
@@ -67,7 +80,7 @@ def split_summary(quality: Quality, unseen: Sequence[int]) -> dict[str, float | 
 
 
 def measure(
-    reference: metrics.Frames,
+    reference: metrics.Frames | metrics.FrameSource,
     test: metrics.Frames | metrics.FrameSource,
     *,
     hidden: npt.NDArray[np.bool_] | None = None,
@@ -82,7 +95,7 @@ def measure(
     Raises `UserError` where shapes, dtypes or frame counts differ.
     """
     metrics.check_comparable(reference, test)
-    slices = (slice(start, start + batch) for start in range(0, len(reference), batch))
+    slices = (slice(start, start + batch) for start in range(0, reference.shape[0], batch))
     pairs = ((reference[part], test[part]) for part in slices)
     return measure_pairs(pairs, hidden=hidden, progress=progress, device=device)
 
@@ -127,19 +140,53 @@ def measure_pairs(
     )
 
 
+def measure_patches(
+    reference: metrics.FrameSource,
+    test: metrics.Frames,
+    cut: Callable[[metrics.Frames], metrics.Frames],
+    *,
+    progress: Progress = silent,
+) -> Quality:
+    """`measure` of the patches of two videos as videos of their own; `cut` makes ``[P, B, h, w, 3]`` of frames.
+
+    The mean squared error of frames is the mean of that of their patches; PSNR and MS-SSIM are not.
+    """
+    pairs = (
+        tuple(np.concatenate(cut(frames[index : index + 1])) for frames in (reference, test))
+        for index in range(reference.shape[0])
+    )
+    return measure_pairs(pairs, progress=progress)  # type: ignore[arg-type]
+
+
 def bits_per_pixel(file_bytes: int, frames: int, height: int, width: int) -> float:
     """Rate in bits per pixel: ``8 · file_bytes / (T · H · W)`` of the original video."""
     return 8 * file_bytes / (frames * height * width)
 
 
-def write_quality(quality: Quality, json_path: str | Path, csv_path: str | Path, extra: Mapping[str, Any]) -> None:
-    """Write the video's values together with `extra` as one flat JSON, and the frames' values as CSV.
+def write_quality(
+    quality: Quality,
+    json_path: str | Path,
+    csv_path: str | Path,
+    extra: Mapping[str, Any],
+    parts: Mapping[str, range] | None = None,
+    of_parts: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write the video's values together with `extra` as flat JSON, and the frames' values as CSV.
 
     The CSV has the columns frame (from 0), psnr_db and ms_ssim, and psnr_hidden_db and psnr_visible_db where pixels
-    were hidden; a missing MS-SSIM is an empty cell.
+    were hidden; a missing MS-SSIM is an empty cell. Where several videos stand one after the other, `parts` has their
+    frames by name and `of_parts` what is said of each beside its quality: the JSON is a list then, the whole first, and
+    the CSV begins with a column video and counts the frames of each.
     """
-    files.write_text(csv_path, _frames_csv(quality))
-    files.write_json(json_path, merged(extra, quality.summary()))
+    whole = merged(extra, quality.summary())
+    if not parts:
+        files.write_text(csv_path, _frames_csv(quality, {"": range(len(quality.frame_psnr_db))}))
+        files.write_json(json_path, whole)
+        return
+    assert of_parts is not None
+    found = [merged(of_parts[name], quality.part(frames).summary()) for name, frames in parts.items()]
+    files.write_text(csv_path, _frames_csv(quality, parts))
+    files.write_json(json_path, [whole, *found])
 
 
 def merged(extra: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,7 +208,7 @@ def _regions(
     )
 
 
-def _frames_csv(quality: Quality) -> str:
+def _frames_csv(quality: Quality, parts: Mapping[str, range]) -> str:
     columns: dict[str, tuple[float, ...] | None] = {
         "psnr_db": quality.frame_psnr_db,
         "ms_ssim": quality.frame_ms_ssim or (math.nan,) * len(quality.frame_psnr_db),
@@ -169,9 +216,12 @@ def _frames_csv(quality: Quality) -> str:
         "psnr_visible_db": quality.frame_visible_psnr_db,
     }
     shown = {name: values for name, values in columns.items() if values is not None}
+    rows = list(zip(*shown.values(), strict=True))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(("frame", *shown))
-    for index, values in enumerate(zip(*shown.values(), strict=True)):
-        table.writerow((index, *("" if math.isnan(value) else repr(value) for value in values)))
+    table.writerow((*(["video"] if any(parts) else []), "frame", *shown))
+    for name, frames in parts.items():
+        for index, values in enumerate(rows[frames.start : frames.stop]):
+            cells = ("" if math.isnan(value) else repr(value) for value in values)
+            table.writerow((*([name] if name else []), index, *cells))
     return text.getvalue()

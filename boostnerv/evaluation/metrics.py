@@ -44,6 +44,11 @@ def psnr_from_mse_db(mse: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(-10.0 * np.log10(np.asarray(mse, dtype=np.float64) + MSE_FLOOR))
 
 
+def mse_from_psnr_db(psnr_db: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Inverse of `psnr_from_mse_db`, at least 0."""
+    return np.maximum(10.0 ** (np.asarray(psnr_db, dtype=np.float64) / -10.0) - MSE_FLOOR, 0.0)
+
+
 def mse(reference: Frames, test: Frames) -> npt.NDArray[np.float64]:
     """Mean squared error of each frame with values in [0, 1]: float64 ``[T]``.
 
@@ -104,7 +109,7 @@ def psnr_of_mean_mse_db(per_frame_mse: Sequence[float] | npt.NDArray[np.float64]
     return float(psnr_from_mse_db(np.mean(per_frame_mse)))
 
 
-def check_comparable(reference: Frames, test: Frames | FrameSource) -> None:
+def check_comparable(reference: Frames | FrameSource, test: Frames | FrameSource) -> None:
     """Raise `UserError` unless both are uint8 ``[T, H, W, 3]`` with equal sizes and one frame or more."""
     for name, frames in (("reference", reference), ("test", test)):
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:

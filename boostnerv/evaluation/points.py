@@ -39,7 +39,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("identity", "experiment", "text", "", "name of the experiment", required=True),
     Column("identity", "dataset", "text", "", "name of the data set", required=True),
     Column("identity", "video", "text", "", "name of the video", required=True),
-    Column("identity", "kind", "text", "", "model or anchor", required=True),
+    Column("identity", "kind", "text", "", "model, anchor, or part: a video of a model of many", required=True),
     Column("identity", "codec", "text", "", "model or classical codec, e.g. hnerv-boost, x265", required=True),
     Column("identity", "run", "text", "", "name of the run or anchor point", required=True),
     Column("identity", "size_label", "text", "", "size as the experiment calls it; of an anchor, its quality"),
@@ -111,15 +111,18 @@ COLUMNS: tuple[Column, ...] = (
     Column("rate", "embeddings_gaussian_channel_bytes", "int", "bytes", "all embeddings under gaussian-channel"),
     Column("rate", "embeddings_laplace_bytes", "int", "bytes", "all embeddings under laplace"),
     Column("rate", "embeddings_temporal_bytes", "int", "bytes", "all embeddings under temporal"),
+    Column("quality", "psnr_patches_db", "float", "dB", "PSNR of the patches that the model makes, mean over them"),
+    Column("quality", "ms_ssim_patches", "float", "", "MS-SSIM of these patches, mean over them"),
+    Column("quality", "psnr_keyframes_db", "float", "dB", "PSNR of the keyframes as they are stored"),
 )
 
 _BY_NAME = {column.name: column for column in COLUMNS}
-_KINDS = ("model", "anchor")
+_KINDS = ("model", "anchor", "part")
 _KIND_NAMES = {"text": "text", "int": "a whole number", "float": "a finite number", "bool": "true or false"}
 
 
 def collect(json_paths: Iterable[str | Path]) -> list[Point]:
-    """Read one flat JSON a point (quality.json of a run, or an anchor's) into checked, sorted rows.
+    """Read flat JSON, a point or a list of them (quality.json of a run, or an anchor's), into checked, sorted rows.
 
     Keys that are no column are left out. Raises `UserError` where a file is missing or broken, a required
     key is absent, a value has another type, the rate is not that of the file, a point stands twice, or the
@@ -128,12 +131,14 @@ def collect(json_paths: Iterable[str | Path]) -> list[Point]:
     origins: dict[tuple[Value, ...], str] = {}
     points = []
     for path in json_paths:
-        point = _checked(files.read_json(path, "result"), f"result {path}")
-        identity = tuple(point[name] for name in ("experiment", "dataset", "video", "codec", "run", "seed"))
-        if identity in origins:
-            raise UserError(f"results {origins[identity]} and {path} are the same point; give each run once")
-        origins[identity] = str(path)
-        points.append(point)
+        found = files.read_json(path, "result")
+        for value in found if isinstance(found, list) else [found]:
+            point = _checked(value, f"result {path}")
+            identity = tuple(point[name] for name in ("experiment", "dataset", "video", "codec", "run", "seed"))
+            if identity in origins:
+                raise UserError(f"results {origins[identity]} and {path} are the same point; give each run once")
+            origins[identity] = str(path)
+            points.append(point)
     _check_sources(points)
     return sorted(points, key=_order)
 
@@ -207,8 +212,8 @@ def _typed(column: Column, value: Any, where: str) -> Value:
 
 
 def _check_rate(point: Point, where: str) -> None:
-    if point["kind"] == "model" and point["file_bytes"] is None and point["bpp"] is None:
-        return  # measured as trained: it has no rate, and no estimate stands in for one
+    if point["kind"] != "anchor" and point["file_bytes"] is None and point["bpp"] is None:
+        return  # measured as trained, or of a file of many: it has no rate, and no estimate stands in for one
     file_bytes, frames, height, width = (int(point[name] or 0) for name in ("file_bytes", "frames", "height", "width"))
     if min(frames, height, width) < 1 or file_bytes < 0:
         raise UserError(f"{where}: {file_bytes} bytes for {frames} frames of {height}x{width} cannot be")

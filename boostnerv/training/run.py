@@ -21,7 +21,7 @@ from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Spec, VideoModel, build_model, to_channels_last
 from boostnerv.models.budget import resolve
 from boostnerv.progress import Progress, silent
-from boostnerv.codec.keyframe_files import KeyframeFile
+from boostnerv.training.keyframe_files import KeyframeFile
 from boostnerv.models.clips import ClipSpec
 from boostnerv.training import checkpoint
 from boostnerv.training.clip_reader import ClipReader
