@@ -39,6 +39,9 @@ TensorBoard = Annotated[
     Path | None,
     typer.Option("--tensorboard", envvar="BOOSTNERV_TENSORBOARD", help="Folder to write curves for TensorBoard to."),
 ]
+Keyframes = Annotated[
+    Path | None, typer.Option("--keyframes", help="Manifest (.json) of the keyframes, for models that need them.")
+]
 Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an epoch.")]
 
 
@@ -133,6 +136,57 @@ def extract_frames(
     steps.extract_frames(source, _settings(ExtractJob, settings), output)
 
 
+@app.command("split-patches", rich_help_panel=_STEPS)
+def split_patches(
+    frames: Frames,
+    output: Output,
+    height: Annotated[int, typer.Option(min=1, help="Height of a patch in pixels; it divides the frame's.")],
+    width: Annotated[int, typer.Option(min=1, help="Width of a patch in pixels; it divides the frame's.")],
+) -> None:
+    """Cut frames into patches, each a video of its own.
+
+    Patches are numbered row by row; the manifest says how they are put together.
+    """
+    from boostnerv import steps
+
+    steps.split_patches(frames, height, width, output)
+
+
+@app.command("gather-videos", rich_help_panel=_STEPS)
+def gather_videos(
+    manifests: Annotated[list[Path], typer.Argument(help="Manifests of frames or patches, one a video.")],
+    output: Output,
+    mean: Annotated[str | None, typer.Option(help="Mean of R, G, B in [0, 1], e.g. 0.45,0.45,0.45; else found.")] = None,
+    std: Annotated[str | None, typer.Option(help="Their standard deviation, the same.")] = None,
+) -> None:
+    """Describe several videos as what one model is of.
+
+    Their frames stay where they are. Mean and deviation of the pixels are found where they are not given.
+    """
+    from boostnerv import steps
+
+    given = [_three(text, name) for text, name in ((mean, "--mean"), (std, "--std"))]
+    steps.gather_videos(manifests, (given[0], given[1]) if all(given) else None, output)
+
+
+@app.command("code-keyframes", rich_help_panel=_STEPS)
+def code_keyframes(
+    videos: Annotated[Path, typer.Option("--videos", help="What gather-videos wrote.")],
+    settings: Settings,
+    output: Output,
+    threads: Threads = None,
+) -> None:
+    """Code the keyframes of videos as images.
+
+    The first frame of every clip and the last of each video, whole, by an image codec; a training sees what a decoder
+    will see of them.
+    """
+    from boostnerv import steps
+    from boostnerv.config import KeyframeJob
+
+    steps.code_keyframes(videos, _settings(KeyframeJob, settings), output, threads=threads)
+
+
 @app.command(rich_help_panel=_STEPS)
 def train(
     frames: Frames,
@@ -140,19 +194,31 @@ def train(
     output: Output,
     log: Log,
     state: State,
+    keyframes: Keyframes = None,
     device: Device = "auto",
     threads: Threads = None,
     tensorboard: TensorBoard = None,
 ) -> None:
-    """Fit a model to a video.
+    """Fit a model to a video, or to many.
 
-    Run again after an interruption, it goes on where it was.
+    Run again after an interruption, it goes on where it was. For models of many videos, --frames is what gather-videos
+    wrote.
     """
     from boostnerv import steps
     from boostnerv.config import TrainJob
 
     job = _settings(TrainJob, settings)
-    steps.train(frames, job, output, log, state, device=device, threads=threads, tensorboard=tensorboard)
+    steps.train(
+        frames,
+        job,
+        output,
+        log,
+        state,
+        device=device,
+        threads=threads,
+        tensorboard=tensorboard,
+        keyframes=keyframes,
+    )
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -206,17 +272,18 @@ def encode_after_training(
     model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
     report: Annotated[Path, typer.Option("--report", help="JSON to write.")],
     settings: Settings = "{}",
+    keyframes: Keyframes = None,
     threads: Threads = None,
 ) -> None:
-    """Code a trained model by the older pipeline.
+    """Code a trained model without fine-tuning.
 
-    Min-max quantisers and Huffman codes, as HNeRV published.
+    8-bit quantisers and Huffman codes, as HNeRV and D-NeRV published.
     """
     from boostnerv import steps
     from boostnerv.config import PostTraining
 
     job = _settings(PostTraining, settings)
-    _print(steps.encode_after_training(frames, model, job, output, report, threads=threads))
+    _print(steps.encode_after_training(frames, model, job, output, report, threads=threads, keyframes=keyframes))
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -299,6 +366,7 @@ def evaluate_model(
     train_log: Annotated[Path, typer.Option(help="Log of train.")],
     identity: Annotated[str, typer.Option(help="experiment, run, codec, size_label, seed as JSON.")],
     frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
+    keyframes: Keyframes = None,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -309,7 +377,9 @@ def evaluate_model(
     from boostnerv import steps
 
     names = _json(identity, "--identity")
-    point = steps.evaluate_model(frames, model, train_log, names, output, frames_csv, device=device, threads=threads)
+    point = steps.evaluate_model(
+        frames, model, train_log, names, output, frames_csv, device=device, threads=threads, keyframes=keyframes
+    )
     _print({key: value for key, value in point.items() if key.startswith(("run", "psnr", "ms_ssim"))})
 
 
@@ -558,6 +628,20 @@ def _range(text: str | None) -> range | None:
     if match is None:
         raise UserError(f"--frames {text} is no range; write it as 10:20, 10: or :20")
     return range(int(match[1] or 0), int(match[2]) if match[2] else sys.maxsize)
+
+
+def _three(text: str | None, option: str) -> tuple[float, ...] | None:
+    from boostnerv.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        found = tuple(map(float, text.split(",")))
+    except ValueError:
+        found = ()
+    if len(found) != 3 or not all(0 < value <= 1 for value in found):
+        raise UserError(f"{option} {text} is not three numbers in (0, 1]; write them as 0.45,0.45,0.45")
+    return found
 
 
 def _strides(text: str | None) -> tuple[int, ...] | None:

@@ -6,11 +6,13 @@ when they are complete. Heavy packages are imported where they are used, so that
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ from boostnerv.config import (
     ExtractJob,
     FinetuneJob,
     Finetuning,
+    KeyframeJob,
     Preparation,
     Run,
     Training,
@@ -31,11 +34,16 @@ from boostnerv.config import (
     config_hash,
 )
 from boostnerv.errors import UserError
+from boostnerv.recipes import MODELS_OF_MANY
 
 if TYPE_CHECKING:
     from boostnerv.codec.bitstream import Segment
     from boostnerv.config import PostTraining
+    from boostnerv.evaluation.measure import Quality
+    from boostnerv.models.architecture import VideoModel
     from boostnerv.training.checkpoint import About
+    from boostnerv.training.keyframe_files import KeyframeFile
+    from boostnerv.video.collections import OpenCollection
     from boostnerv.video.frames import Frames
     from boostnerv.video.writing import OutputVideo
 
@@ -45,6 +53,9 @@ STEP_VERSIONS = MappingProxyType(
     {
         "fetch_source": 1,
         "extract_frames": 1,
+        "split_patches": 1,
+        "gather_videos": 1,
+        "code_keyframes": 1,
         "train": 2,
         "finetune": 3,
         "encode": 3,
@@ -87,6 +98,34 @@ def extract_frames(source: Path, job: ExtractJob, output: Path) -> None:
         )
 
 
+def split_patches(frames: Path, height: int, width: int, output: Path) -> None:
+    """Cut frames into patches of `height` × `width`, each a video of its own in the frames file `output`."""
+    from boostnerv.video.frames import open_frames
+    from boostnerv.video.patches import split_patches as split
+
+    video = open_frames(frames)
+    with progress.shown(f"patches of {video.manifest.video}", video.manifest.frames, "frames") as show:
+        split(video, height, width, output, show)
+
+
+def gather_videos(manifests: Sequence[Path], statistics: tuple[Any, Any] | None, output: Path) -> None:
+    """Describe several videos, or their patches, as what one model is of; `statistics` are the mean and deviation of
+    their pixels where they are known."""
+    from boostnerv.video.collections import gather
+
+    with progress.shown("videos", len(manifests), "videos") as show:
+        gather(manifests, output, statistics, progress=show)
+
+
+def code_keyframes(videos: Path, job: KeyframeJob, output: Path, *, threads: int | None) -> None:
+    """Code the keyframes of all videos; `output` is the manifest of what is written."""
+    from boostnerv.training.keyframe_files import code_keyframes as code
+    from boostnerv.video.collections import open_collection
+
+    with progress.shown(f"keyframes {job.codec}", None, "keyframes") as show:
+        code(open_collection(videos), job, output, threads=threads, progress=show)
+
+
 def train(
     frames: Path,
     job: TrainJob,
@@ -97,29 +136,33 @@ def train(
     device: str,
     threads: int | None,
     tensorboard: Path | None = None,
+    keyframes: Path | None = None,
 ) -> None:
-    """Fit a model to the frames of the manifest `frames`; goes on from `state` where it can."""
-    from boostnerv.training.distributed import leads
-    from boostnerv.training.run import choose_device, train_video
-    from boostnerv.video.frames import open_frames
+    """Fit a model to the frames of the manifest `frames`; goes on from `state` where it can.
 
-    video = open_frames(frames)
+    A model of many videos takes the description of all of them instead, and the manifest of their `keyframes` where
+    it needs any.
+    """
+    from boostnerv.training.distributed import leads
+    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.training.run import choose_device, train_video, train_videos
+    from boostnerv.video.collections import OpenCollection, open_videos
+
+    video = open_videos(frames, many=job.model.name in MODELS_OF_MANY)
     _limit_training_threads(threads, video)
-    count = video.manifest.frames
-    trained = (count + 1) // 2 if job.training.task == "interpolation" else count
-    total = _steps(trained, job.training)
+    total = _training_steps(video, job)
     with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
-        train_video(
-            video,
-            job,
-            model,
-            log,
-            state,
-            device=choose_device(device),
-            save_every_s=30.0,
-            progress=show,
-            tensorboard=tensorboard,
-        )
+        settings: dict[str, Any] = {
+            "device": choose_device(device),
+            "save_every_s": 30.0,
+            "progress": show,
+            "tensorboard": tensorboard,
+        }
+        if isinstance(video, OpenCollection):
+            shown = open_keyframes(keyframes) if keyframes else None
+            train_videos(video, shown, job, model, log, state, **settings)
+        else:
+            train_video(video, job, model, log, state, **settings)
 
 
 def finetune(
@@ -199,39 +242,42 @@ def encode(
 
 
 def encode_after_training(
-    frames: Path, trained: Path, job: PostTraining, output: Path, report: Path, *, threads: int | None
+    frames: Path,
+    trained: Path,
+    job: PostTraining,
+    output: Path,
+    report: Path,
+    *,
+    threads: int | None,
+    keyframes: Path | None = None,
 ) -> dict[str, Any]:
-    """Code a trained checkpoint by the older pipeline into the file `output`: min–max quantisers, Huffman codes.
+    """Code a trained checkpoint without fine-tuning into the file `output`: quantisers of least and largest values,
+    Huffman codes. Keyframes are those of the training.
 
     `report` (JSON) has what `encode` reports, and the bits as the published pipeline counts them.
     """
-    import torch
-
-    from boostnerv.codec.encoder import encode_after_training as encode_with
     from boostnerv.training import checkpoint
-    from boostnerv.training.tasks import ResidentVideo, all_embeddings
-    from boostnerv.video.frames import open_frames
+    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.video.collections import open_videos
 
     limit_threads(threads)
     started = time.monotonic()
-    video = open_frames(frames)
     about, model = checkpoint.restore(trained)
     if about.kind != "trained":
         raise UserError(f"checkpoint {trained} is fine-tuned; give the one that `boostnerv train` wrote")
-    segment, published_bits = encode_with(
-        model.architecture,
-        model.spec,
-        dict(model.decoder.named_parameters()),
-        all_embeddings(model, ResidentVideo(video.pixels, torch.device("cpu"))),
-        weight_bits=job.weight_bits,
-        embedding_bits=job.embedding_bits,
-    )
-    data = _file_of(segment, about, video, (trained, frames))
+    video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
+    shown = open_keyframes(keyframes) if keyframes else None
+    coded = _slices_segment if job.quantizer == "slices" else _min_max_segment
+    segment, published_bits = coded(model, video, job)
+    if shown is not None:
+        published_bits += 8 * shown.manifest.image_bytes
+    data = _file_of(segment, about, video, (trained, frames), shown)
     encode_s = time.monotonic() - started
     files.write_bytes(output, data)
     result = {
         **_checked_file(output, video),
         "published_bytes": published_bits / 8,
+        "psnr_keyframes_db": shown and shown.manifest.psnr_db,
         "encode_s": encode_s,
         "command": "boostnerv encode-after-training",
         "config_sha256": config_hash(about.train or about),
@@ -240,18 +286,55 @@ def encode_after_training(
     return result
 
 
-def _file_of(segment: Segment, about: About, video: Frames, given: tuple[Path, Path]) -> bytes:
-    """The bytes of a file of one segment; raises `UserError` where its model is of other frames."""
-    from boostnerv.codec.bitstream import Bitstream, Video, write
+def _min_max_segment(model: VideoModel, video: Frames | OpenCollection, job: PostTraining) -> tuple[Segment, float]:
+    """The pipeline of HNeRV, and the bits that it counts for itself."""
+    import torch
+
+    from boostnerv.codec.encoder import encode_after_training as encode_with
+    from boostnerv.training.tasks import ResidentVideo, all_embeddings
+
+    embeddings = None
+    if model.encoder is not None:
+        embeddings = all_embeddings(model, ResidentVideo(video.pixels, torch.device("cpu")))
+    weights = dict(model.decoder.named_parameters())
+    bits = {"weight_bits": job.weight_bits, "embedding_bits": job.embedding_bits}
+    return encode_with(model.architecture, model.spec, weights, embeddings, **bits)
+
+
+def _slices_segment(model: VideoModel, video: Frames | OpenCollection, job: PostTraining) -> tuple[Segment, float]:
+    """The pipeline of D-NeRV, and the bits that it counts for the weights."""
+    from boostnerv.codec.encoder import encode_slices_after_training
+
+    if model.encoder is not None:
+        raise UserError(f"{model.architecture.name} has embeddings, which the quantiser slices does not know; use min-max")
+    weights = dict(model.decoder.named_parameters())
+    return encode_slices_after_training(model.architecture, model.spec, weights, bits=job.weight_bits)
+
+
+def _file_of(
+    segment: Segment,
+    about: About,
+    video: Frames | OpenCollection,
+    given: tuple[Path, Path],
+    keyframes: KeyframeFile | None = None,
+) -> bytes:
+    """The bytes of a file of one segment; raises `UserError` where its model is of other frames or keyframes."""
+    from boostnerv.codec.bitstream import Bitstream, OneOfMany, Video, write
+    from boostnerv.video.collections import OpenCollection
 
     if about.frames_sha256 != video.manifest.pixels_sha256:
         raise UserError(f"checkpoint {given[0]} was trained on other frames than {given[1]}; give those frames")
+    if (keyframes and keyframes.manifest.payload_sha256) != about.keyframes_sha256:
+        raise UserError(f"checkpoint {given[0]} was trained with other keyframes; give those of its training")
+    if isinstance(video, OpenCollection):
+        videos = tuple(OneOfMany(each.name, each.frames, each.fps) for each in video.manifest.videos)
+        segment = dataclasses.replace(segment, videos=videos, keyframes=keyframes.payload() if keyframes else b"")
     spec, timestamps_s = segment.spec, video.manifest.timestamps_s
     header = Video(spec.frames, spec.height, spec.width, about.fps, about.colour, timestamps_s=timestamps_s)
     return write(Bitstream(header, (segment,)))
 
 
-def _checked_file(output: Path, video: Frames) -> dict[str, Any]:
+def _checked_file(output: Path, video: Frames | OpenCollection) -> dict[str, Any]:
     """Sizes of a file's parts, and what it decodes to, as the decoder shows it."""
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.metrics import psnr_db
@@ -276,7 +359,7 @@ def _checked_file(output: Path, video: Frames) -> dict[str, Any]:
 
 
 def _rate_parts(video: Any) -> dict[str, Any]:
-    """Where the bytes of a file are: container and headers, side information, weights and embeddings."""
+    """Where the bytes of a file are: container and headers, side information, weights, embeddings and keyframes."""
     parts, weights_side_bits, embeddings_side_bits, models = video.section_bytes, 0, 0, set()
     for number in range(len(video.stream.segments)):
         segment = video.segment(number)
@@ -286,13 +369,14 @@ def _rate_parts(video: Any) -> dict[str, Any]:
             embeddings_side_bits += segment.embeddings.side_bits
             models.add(segment.embeddings.model_name)
     weights_side, embeddings_side = weights_side_bits // 8, embeddings_side_bits // 8
-    weights, embeddings = parts["weights"], parts.get("embeddings", 0)
+    weights, embeddings, keyframes = parts["weights"], parts.get("embeddings", 0), parts.get("keyframes", 0)
     return {
         "file_bytes": video.file_bytes,
-        "header_bytes": video.file_bytes - weights - embeddings,
+        "header_bytes": video.file_bytes - weights - embeddings - keyframes,
         "side_bytes": weights_side + embeddings_side,
         "weights_bytes": weights - weights_side,
         "embedding_bytes": embeddings - embeddings_side,
+        "keyframes_bytes": keyframes,
         "entropy_models": "+".join(sorted(models)),
     }
 
@@ -384,13 +468,15 @@ def evaluate(
     import numpy as np
 
     from boostnerv.codec.decoder import VideoFile
-    from boostnerv.evaluation.measure import bits_per_pixel, measure, write_quality
+    from boostnerv.evaluation.measure import bits_per_pixel, measure
     from boostnerv.models.budget import kmac_per_pixel
+    from boostnerv.models.clips import ClipSpec
     from boostnerv.training.run import last_record
-    from boostnerv.video.frames import open_frames
+    from boostnerv.video.collections import open_videos
 
     limit_threads(threads)
-    video = open_frames(frames)
+    segment = VideoFile(bitstream).stream.segments[0]
+    video = open_videos(frames, many=isinstance(segment.spec, ClipSpec))
     manifest = video.manifest
     encoding, decoding = (files.read_json(path, "report") for path in reports)
     training, *finetunings = (last_record(path) for path in logs)
@@ -399,7 +485,6 @@ def evaluate(
     file_bytes = bitstream.stat().st_size
     if file_bytes != encoding["file_bytes"]:
         raise UserError(f"{bitstream} has {file_bytes} bytes, its report says {encoding['file_bytes']}; encode again")
-    segment = VideoFile(bitstream).stream.segments[0]
     point = {
         **identity,
         "dataset": manifest.dataset,
@@ -411,8 +496,8 @@ def evaluate(
         "fps": manifest.fps,
         **{key: value for key, value in encoding.items() if key != "decoded_sha256"},
         "bpp": bits_per_pixel(file_bytes, manifest.frames, manifest.height, manifest.width),
-        "keyframes_bytes": 0,
-        "psnr_float_db": training["psnr_db"],
+        # Of a model of patches, the log has the PSNR of these.
+        "psnr_float_db": None if _cut(video) else training["psnr_db"],
         "params_total": encoding["params_decoder"] + encoding["params_embedding"],
         "kmac_per_pixel": kmac_per_pixel(segment.architecture, segment.spec),
         "train_s": training["wall_s"],
@@ -428,8 +513,46 @@ def evaluate(
         "deterministic": all(record["deterministic"] for record in (training, *finetunings)),
         "frames_match_encoder": encoding["decoded_sha256"] == decoding["decoded_sha256"],
     }
-    write_quality(quality, output, frames_csv, point)
-    return files.read_json(output)
+    return _write_quality(quality, video, np.load(decoded, mmap_mode="r"), point, output, frames_csv)
+
+
+def _write_quality(
+    quality: Quality, video: Frames | OpenCollection, test: Any, point: dict[str, Any], output: Path, frames_csv: Path
+) -> dict[str, Any]:
+    """Write what was measured of `test`, of each video where there are many; returns the whole's."""
+    from boostnerv.evaluation.measure import measure_patches, write_quality
+    from boostnerv.video.collections import OpenCollection
+    from boostnerv.video.patches import split
+
+    if not isinstance(video, OpenCollection):
+        write_quality(quality, output, frames_csv, point)
+        return files.read_json(output)
+    if _cut(video):
+        with progress.shown("evaluate patches", video.manifest.frames, "frames") as show:
+            cut = partial(split, rows=video.rows, columns=video.columns)
+            patches = measure_patches(video.pixels, test, cut, progress=lambda done: show(done // (video.rows * video.columns)))
+        point = {**point, "psnr_patches_db": patches.psnr_db, "ms_ssim_patches": patches.ms_ssim}
+    shared = ("experiment", "run", "codec", "size_label", "seed", "dataset", "height", "width", "config_sha256", "version", "commit", "task")
+    of_parts = {
+        each.name: {
+            **{key: point.get(key) for key in shared},
+            "kind": "part",
+            "video": each.name,
+            "frames": each.frames,
+            "fps": each.fps,
+            "frames_sha256": each.whole_sha256,
+        }
+        for each in video.manifest.videos
+    }
+    write_quality(quality, output, frames_csv, point, video.ranges, of_parts)
+    return files.read_json(output)[0]
+
+
+def _cut(video: Frames | OpenCollection) -> bool:
+    """Whether the frames are cut into patches."""
+    from boostnerv.video.collections import OpenCollection
+
+    return isinstance(video, OpenCollection) and video.rows * video.columns > 1
 
 
 def evaluate_model(
@@ -442,32 +565,41 @@ def evaluate_model(
     *,
     device: str,
     threads: int | None,
+    keyframes: Path | None = None,
 ) -> dict[str, Any]:
     """Measure a model as it was trained, nothing coded: of every frame, and apart of those its task withheld.
 
     Frames are rounded to 8 bits before they are compared, as decoded ones are; `psnr_float_db` is the papers'
     figure, of frames that are not rounded.
     """
-    from boostnerv.evaluation.measure import measure, split_summary, write_quality
+    from boostnerv.evaluation.measure import measure, split_summary
     from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
     from boostnerv.training import checkpoint
-    from boostnerv.training.run import Reconstruction, choose_device, last_record
-    from boostnerv.video.frames import open_frames
+    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.training.run import ClipReconstruction, Reconstruction, choose_device, last_record
+    from boostnerv.video.collections import OpenCollection, open_videos
     from boostnerv.video.masks import hidden_pixels
 
     limit_threads(threads)
-    video, training = open_frames(frames), last_record(log)
-    manifest = video.manifest
+    training = last_record(log)
     about, trained = checkpoint.restore(model)
+    video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
+    manifest = video.manifest
     if about.frames_sha256 != manifest.pixels_sha256:
         raise UserError(f"checkpoint {model} was trained on other frames than {frames}; give those frames")
     if about.kind != "trained" or about.train is None:
         raise UserError(f"checkpoint {model} is fine-tuned; give the one that `boostnerv train` wrote")
     recipe, spec = about.train.training, trained.spec
-    made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
+    made: Reconstruction | ClipReconstruction
+    if isinstance(video, OpenCollection):
+        shown = open_keyframes(keyframes) if keyframes else None
+        made = ClipReconstruction(trained, video, shown, choose_device(device))
+    else:
+        made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
     hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
     with progress.shown("evaluate", spec.frames, "frames") as show:
-        quality = measure(video.pixels[: spec.frames], made, hidden=hidden, progress=show)
+        reference = video.pixels if isinstance(video, OpenCollection) else video.pixels[: spec.frames]
+        quality = measure(reference, made, hidden=hidden, progress=show)
     decoder, embeddings = decoder_parameters(trained.architecture, spec), stored_embeddings(recipe.task, spec)
     point = {
         **identity,
@@ -479,7 +611,7 @@ def evaluate_model(
         "height": manifest.height,
         "width": manifest.width,
         "fps": manifest.fps,
-        "psnr_float_db": training["psnr_db"],
+        "psnr_float_db": None if _cut(video) else training["psnr_db"],
         "params_total": decoder + embeddings,
         "params_decoder": decoder,
         "params_embedding": embeddings,
@@ -496,8 +628,7 @@ def evaluate_model(
         "command": "boostnerv train",
         **split_summary(quality, made.unseen_frames),
     }
-    write_quality(quality, output, frames_csv, point)
-    return files.read_json(output)
+    return _write_quality(quality, video, made, point, output, frames_csv)
 
 
 def encode_anchor(
@@ -681,8 +812,19 @@ def stored_embeddings(task: str, spec: Any) -> int:
     return kept * ((spec.frames + 1) // 2) // spec.frames if task == "interpolation" else kept
 
 
-def _steps(frames: int, recipe: Training | Finetuning) -> int:
-    return recipe.epochs * -(-frames // recipe.batch_size)
+def _steps(samples: int, recipe: Training | Finetuning) -> int:
+    return recipe.epochs * -(-samples // recipe.batch_size)
+
+
+def _training_steps(video: Frames | OpenCollection, job: TrainJob) -> int:
+    from boostnerv.training.run import planned_clips
+    from boostnerv.video.collections import OpenCollection
+
+    if isinstance(video, OpenCollection):
+        spec = planned_clips(job, video)
+        return _steps(len(spec.clips) * spec.patches, job.training)
+    count = video.manifest.frames
+    return _steps((count + 1) // 2 if job.training.task == "interpolation" else count, job.training)
 
 
 def _write_decoded(

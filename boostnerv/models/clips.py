@@ -9,6 +9,7 @@ the clips and the last frame of the video: a clip lies between its first frame a
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -157,6 +158,11 @@ class ClipSpec(Spec):
             for values in (self.mean_e4, self.deviation_e4)
         )
         return mean, deviation
+
+
+def ten_thousandths(values: Sequence[float]) -> tuple[int, ...]:
+    """Numbers in [0, 1] in units of 1e-4, at least 1."""
+    return tuple(max(round(value * _E4), 1) for value in values)
 
 
 def clip_keyframes(spec: ClipSpec, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -37,7 +37,8 @@ class KeyframeManifest(Closed):
     patches: int = Field(gt=0, description="Patches of a frame.")
     height: int = Field(gt=0, description="Height of a frame in pixels.")
     width: int = Field(gt=0, description="Width of a frame in pixels.")
-    coded_bytes: int = Field(gt=0, description="Bytes of the payload.")
+    coded_bytes: int = Field(gt=0, description="Bytes of the payload, which has less of what all images repeat.")
+    image_bytes: int = Field(gt=0, description="Bytes of the images as their codec made them.")
     psnr_db: float = Field(description="PSNR of the decoded keyframes, mean over them.")
     videos_sha256: Sha256 = Field(description="Identity of the videos.")
     payload_sha256: Sha256 = Field(description="SHA-256 of the payload.")
@@ -101,6 +102,7 @@ def code_keyframes(
         height=videos.height,
         width=videos.width,
         coded_bytes=len(payload),
+        image_bytes=sum(map(len, coded)),
         psnr_db=float((-10 * np.log10(np.array(errors) + 1e-9)).mean()),
         videos_sha256=videos.manifest.pixels_sha256,
         payload_sha256=hashlib.sha256(payload).hexdigest(),

@@ -15,14 +15,14 @@ import numpy.typing as npt
 import torch
 
 from boostnerv import files, provenance
-from boostnerv.codec.decoder import to_uint8
+from boostnerv.codec.decoder import render_clip, to_uint8
 from boostnerv.config import Closed, FinetuneJob, Training, TrainJob, config_hash
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Spec, VideoModel, build_model, to_channels_last
 from boostnerv.models.budget import resolve
 from boostnerv.progress import Progress, silent
 from boostnerv.training.keyframe_files import KeyframeFile
-from boostnerv.models.clips import ClipSpec
+from boostnerv.models.clips import Clip, ClipSpec, ten_thousandths
 from boostnerv.training import checkpoint
 from boostnerv.training.clip_reader import ClipReader
 from boostnerv.training.clip_tasks import ClipRegression
@@ -42,6 +42,7 @@ from boostnerv.training.tasks import (
 )
 from boostnerv.video.frames import Frames
 from boostnerv.video.masks import check_mask
+from boostnerv.video.patches import merge
 
 
 def choose_device(name: str) -> torch.device:
@@ -307,6 +308,47 @@ class Reconstruction:
         # One frame at a time, as a decoder makes them.
         made = [self._objective.reconstruct(torch.tensor([k], device=self._device)) for k in range(len(self))[part]]
         return np.concatenate([to_uint8(frame) for frame in made])
+
+
+class ClipReconstruction:
+    """The whole frames of all videos of a trained model as an array: uint8 ``[T, H, W, 3]``, computed when a slice is
+    taken; raises `UserError` where the keyframes are not those of the videos."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+    unseen_frames = ()
+
+    def __init__(
+        self, model: VideoModel, videos: OpenCollection, keyframes: KeyframeFile | None, device: torch.device
+    ) -> None:
+        assert isinstance(model.spec, ClipSpec)
+        check_keyframes(model.spec, keyframes, videos)
+        self._decoder = to_channels_last(model.decoder, device).eval()
+        self._spec, self._keyframes = model.spec, keyframes
+        self.shape: tuple[int, ...] = (self._spec.frames, self._spec.height, self._spec.width, 3)
+        self.size = math.prod(self.shape)
+        self._made: tuple[range, npt.NDArray[np.uint8]] | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> npt.NDArray[np.uint8]:
+        return np.stack([self._frame(number) for number in range(len(self))[part]])
+
+    def _frame(self, number: int) -> npt.NDArray[np.uint8]:
+        if self._made is None or number not in self._made[0]:
+            clip = self._spec.clip_of(number)
+            frames = render_clip(self._decoder, self._spec, clip, self._around(clip))
+            self._made = (self._spec.computed_with(number, 1), frames)
+        frames_of_clip, made = self._made
+        return made[number - frames_of_clip.start]
+
+    def _around(self, clip: Clip) -> list[npt.NDArray[np.uint8]] | None:
+        if self._keyframes is None:
+            return None
+        grid = (self._spec.patch_rows, self._spec.patch_columns)
+        stored = (self._keyframes.pixels[number] for number in self._spec.keyframes_around(clip))
+        return [merge(patches[:, None], *grid)[0] for patches in stored]
 
 
 def last_record(log_path: Path) -> dict[str, Any]:
