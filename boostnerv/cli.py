@@ -154,8 +154,13 @@ def split_patches(
 
 @app.command("gather-videos", rich_help_panel=_STEPS)
 def gather_videos(
-    manifests: Annotated[list[Path], typer.Argument(help="Manifests of frames or patches, one a video.")],
     output: Output,
+    manifests: Annotated[
+        list[Path] | None, typer.Argument(help="Manifests of frames or patches, one a video.")
+    ] = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="Or a text file that names them, one a line.")
+    ] = None,
     mean: Annotated[str | None, typer.Option(help="Mean of R, G, B in [0, 1], e.g. 0.45,0.45,0.45; else found.")] = None,
     std: Annotated[str | None, typer.Option(help="Their standard deviation, the same.")] = None,
 ) -> None:
@@ -166,7 +171,7 @@ def gather_videos(
     from boostnerv import steps
 
     given = [_three(text, name) for text, name in ((mean, "--mean"), (std, "--std"))]
-    steps.gather_videos(manifests, (given[0], given[1]) if all(given) else None, output)
+    steps.gather_videos(_named(manifests, listed), (given[0], given[1]) if all(given) else None, output)
 
 
 @app.command("code-keyframes", rich_help_panel=_STEPS)
@@ -628,6 +633,20 @@ def _range(text: str | None) -> range | None:
     if match is None:
         raise UserError(f"--frames {text} is no range; write it as 10:20, 10: or :20")
     return range(int(match[1] or 0), int(match[2]) if match[2] else sys.maxsize)
+
+
+def _named(paths: list[Path] | None, listed: Path | None) -> list[Path]:
+    """Paths given one by one, or in a text file."""
+    from boostnerv.errors import UserError
+
+    if bool(paths) == (listed is not None):
+        raise UserError("give either manifests or --list, a text file that names them")
+    if listed is None:
+        return paths or []
+    try:
+        return [Path(line) for line in listed.read_text(encoding="utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"list {listed} cannot be read ({error}); check the path") from error
 
 
 def _three(text: str | None, option: str) -> tuple[float, ...] | None:

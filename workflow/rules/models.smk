@@ -4,8 +4,9 @@
 
 rule train:
     input:
-        frames=FRAMES + ".json",
-        pixels=ancient(FRAMES + ".npy"),
+        frames=frames_of,
+        pixels=ancient(pixels_of),
+        keyframes=keyframes_of,
     output:
         model=RUN + "/model.safetensors",
         log=RUN + "/train.jsonl",
@@ -22,8 +23,9 @@ rule train:
         step_version=STEP_VERSIONS["train"],
         settings=lambda wildcards: settings(run_of(wildcards).train),
         state=state("train"),
+        keyframes=with_keyframes,
     shell:
-        "boostnerv train --frames {input.frames:q} --settings {params.settings:q} --state {params.state:q}"
+        "boostnerv train --frames {input.frames:q} {params.keyframes} --settings {params.settings:q} --state {params.state:q}"
         " --output {output.model:q} --log {output.log:q} --threads {threads} 2> >(tee {log:q} >&2)"
 
 

@@ -24,7 +24,7 @@ rule tabulate:
 rule plot:
     input:
         points=RESULTS + "/points.csv",
-        logs=expand(RUN + "/train.jsonl", video=VIDEOS, run=TRAINED),
+        logs=TRAIN_LOGS,
     output:
         figures=FIGURES,
     log:

@@ -1,4 +1,4 @@
-# From the source video to frames.
+# From the source video to frames, and to what a model of many videos is of.
 
 
 rule fetch_source:
@@ -70,3 +70,76 @@ rule extract_frames:
     shell:
         "boostnerv extract-frames {params.source:q} --settings {params.settings:q} --output {output.pixels:q}"
         " 2> >(tee {log:q} >&2)"
+
+
+rule split_patches:
+    input:
+        frames=FRAMES + ".json",
+        pixels=ancient(FRAMES + ".npy"),
+    output:
+        pixels=(PATCHES or f"data/patches/{DATASET.name}/{{video}}/none") + ".npy",
+        manifest=(PATCHES or f"data/patches/{DATASET.name}/{{video}}/none") + ".json",
+    log:
+        f"logs/split_patches/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.log",
+    benchmark:
+        f"logs/split_patches/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+        disk_mb=frames_mb,
+    params:
+        step_version=STEP_VERSIONS["split_patches"],
+        height=GRID.height if GRID else 0,
+        width=GRID.width if GRID else 0,
+    shell:
+        "boostnerv split-patches --frames {input.frames:q} --height {params.height} --width {params.width}"
+        " --output {output.pixels:q} 2> >(tee {log:q} >&2)"
+
+
+# A data set may have more videos than a command line can name: the list goes through a file.
+rule gather_videos:
+    input:
+        manifests=expand(CUT + ".json", video=VIDEOS),
+        pixels=ancient(expand(CUT + ".npy", video=VIDEOS)),
+    output:
+        videos=GATHERED + ".json",
+    log:
+        f"logs/gather_videos/{DATASET.name}/{Path(GATHERED).name}.log",
+    benchmark:
+        f"logs/gather_videos/{DATASET.name}/{Path(GATHERED).name}.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        step_version=STEP_VERSIONS["gather_videos"],
+        statistics=statistics(),
+        manifests=lambda wildcards, input: listed(input.manifests, GATHERED + ".list"),
+    shell:
+        "boostnerv gather-videos --list {params.manifests:q} {params.statistics} --output {output.videos:q}"
+        " 2> >(tee {log:q} >&2)"
+
+
+rule code_keyframes:
+    input:
+        videos=GATHERED + ".json",
+        pixels=ancient(expand(CUT + ".npy", video=VIDEOS)),
+    output:
+        manifest=KEYFRAMES + ".json",
+        coded=KEYFRAMES + ".bin",
+        pixels=KEYFRAMES + ".npy",
+    log:
+        f"logs/code_keyframes/{DATASET.name}/{Path(KEYFRAMES).name}.log",
+    benchmark:
+        f"logs/code_keyframes/{DATASET.name}/{Path(KEYFRAMES).name}.benchmark.tsv"
+    threads: 4
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        step_version=STEP_VERSIONS["code_keyframes"],
+        settings=lambda wildcards: settings(CODINGS[wildcards.coding]),
+    shell:
+        "boostnerv code-keyframes --videos {input.videos:q} --settings {params.settings:q}"
+        " --output {output.manifest:q} --threads {threads} 2> >(tee {log:q} >&2)"
