@@ -299,6 +299,7 @@ def decode(
     ],
     report: Annotated[Path | None, typer.Option("--report", help="JSON to write.")] = None,
     frames: Annotated[str | None, typer.Option("--frames", help="Only these, e.g. 10:20 for 10 to 19.")] = None,
+    video: Annotated[str | None, typer.Option("--video", help="Name of one, in a file of many videos.")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Keep every bit in .mp4, .mkv and .mov.")] = False,
     audio_from: Annotated[
         Path | None, typer.Option("--audio-from", help="Video whose sound is copied into .mp4, .mkv or .mov.")
@@ -325,6 +326,7 @@ def decode(
         exact=not fast,
         lossless=lossless,
         audio_from=audio_from,
+        one=video,
     )
     _print(found)
 

@@ -15,6 +15,7 @@ from boostnerv import provenance
 if TYPE_CHECKING:
     from boostnerv.codec.decoder import SegmentDecoder
 
+_NAMED = 8
 ANCHOR_LIBRARIES = ("libx264", "libx265", "libsvtav1", "libvvenc")
 
 
@@ -35,6 +36,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "variable_rate": timestamps_s is not None,
         "bpp": bits_per_pixel(video.file_bytes, len(video), video.height, video.width),
         "sections": video.section_bytes,
+        "videos": {name: len(frames) for name, (frames, _) in video.videos.items()},
         "segments": segments,
     }
 
@@ -53,6 +55,8 @@ def _describe_segment(segment: SegmentDecoder) -> dict[str, Any]:
         "side_bytes": (segment.weights.side_bits + (embeddings.side_bits if embeddings else 0)) // 8,
         "embedding_model": embeddings.model_name if embeddings else None,
         "embedding_group": embeddings.group if embeddings else None,
+        "keyframe_codec": segment.keyframes.codec if segment.keyframes else None,
+        "keyframes": len(segment.keyframes) if segment.keyframes else 0,
         "tensors": [
             {"name": name, "shape": list(shape), "entropy_model": model}
             for (name, shape), model in zip(segment.shapes.items(), segment.weights.models, strict=True)
@@ -72,6 +76,10 @@ def file_text(found: dict[str, Any]) -> str:
     ]
     lines += [f"    {name:<12}{size:>10,} bytes" for name, size in found["sections"].items()]
     lines.append(f"    {'together':<12}{sum(found['sections'].values()):>10,} bytes")
+    if found["videos"]:
+        named = [f"{name} ({frames})" for name, frames in found["videos"].items()]
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        lines.append(f"  {len(named)} videos (frames): {', '.join(named[:_NAMED])}{more}")
     for number, segment in enumerate(found["segments"]):
         lines += _segment_lines(number, segment)
     return "\n".join(lines)
@@ -82,6 +90,8 @@ def _segment_lines(number: int, segment: dict[str, Any]) -> list[str]:
     coded = ", ".join(f"{count} tensors {name}" for name, count in models.most_common())
     if segment["embedding_model"]:
         coded += f", embeddings {segment['embedding_model']} in groups of {segment['embedding_group']}"
+    if segment["keyframe_codec"]:
+        coded += f", {segment['keyframes']} keyframes {segment['keyframe_codec']}"
     choices = ", ".join(f"{key} {value}" for key, value in segment["spec"].items())
     return [
         f"  segment {number}: {segment['frames']} frames, {segment['architecture']}, "

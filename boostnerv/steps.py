@@ -33,14 +33,15 @@ from boostnerv.config import (
     VideoSpec,
     config_hash,
 )
-from boostnerv.errors import UserError
+from boostnerv.errors import UserError, nearest
 from boostnerv.recipes import MODELS_OF_MANY
 
 if TYPE_CHECKING:
     from boostnerv.codec.bitstream import Segment
+    from boostnerv.codec.decoder import VideoFile
     from boostnerv.config import PostTraining
     from boostnerv.evaluation.measure import Quality
-    from boostnerv.models.architecture import VideoModel
+    from boostnerv.models.architecture import Spec, VideoModel
     from boostnerv.training.checkpoint import About
     from boostnerv.training.keyframe_files import KeyframeFile
     from boostnerv.video.collections import OpenCollection
@@ -397,10 +398,12 @@ def decode(
     exact: bool = True,
     lossless: bool = False,
     audio_from: Path | None = None,
+    one: str | None = None,
 ) -> dict[str, Any]:
     """Decode a ``.bnv`` file, with nothing else at hand, into what the name of `output` says, e.g. ``.npy``.
 
-    `frames` is a part of the video, whose stop may lie behind the end.
+    `frames` is a part of the video, whose stop may lie behind the end. Of a file of many videos, `one` is the name of
+    that which is decoded; an array may hold all of them, one after the other.
     """
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.training.run import choose_device
@@ -410,15 +413,17 @@ def decode(
     started = time.monotonic()
     where = str(choose_device(device))
     video = VideoFile(bitstream, where, exact=exact)
-    wanted = _wanted_frames(frames, len(video), bitstream)
-    if audio_from is not None and len(wanted) < len(video):
+    inside, fps = _one_of(video, one, output)
+    part = _wanted_frames(frames, len(inside), bitstream)
+    wanted = inside[part.start : part.stop]
+    if audio_from is not None and len(wanted) < len(inside):
         raise UserError("--audio-from belongs to whole videos, and --frames leaves some out; give one of both")
     timestamps_s = video.timestamps_s and [video.timestamps_s[index] for index in wanted]
     described = OutputVideo(
         count=len(wanted),
         height=video.height,
         width=video.width,
-        fps=video.fps,
+        fps=fps,
         timestamps_s=tuple(time - timestamps_s[0] for time in timestamps_s) if timestamps_s else None,
     )
     if timestamps_s and has_one_rate(output):
@@ -439,6 +444,22 @@ def decode(
     if report is not None:
         files.write_json(report, result)
     return result
+
+
+def _one_of(video: VideoFile, name: str | None, output: Path) -> tuple[range, float]:
+    """Frame numbers and frames per second of the video called `name`, or of all that is in a file."""
+    videos = video.videos
+    if name is not None:
+        if name not in videos:
+            hint = nearest(name, videos) if videos else "it is of one video; leave --video out"
+            raise UserError(f"{video.path} has no video '{name}': {hint}")
+        return videos[name]
+    if len(videos) > 1 and output.suffix != ".npy":
+        raise UserError(
+            f"{video.path} holds {len(videos)} videos; say which with --video ({', '.join([*videos][:3])} …), "
+            "or decode all of them into one .npy"
+        )
+    return range(len(video)), video.fps
 
 
 def _wanted_frames(frames: range | None, count: int, file: Path) -> range:
@@ -742,12 +763,15 @@ def _plots_for(figure: Path) -> Any:
 def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
     """Build the spec of every run on every video and count its parameters; raises `UserError` for the first
     that cannot be. Videos of unknown size are looked at where they are present and left out where not."""
+    videos = experiment.video_specs()
     rows = [
         row
-        for video in experiment.video_specs()
+        for video in videos
         for run in experiment.runs(video)
+        if not run.of_many
         for row in _plan(experiment, video, run)
     ]
+    rows += [row for run in experiment.runs() if run.of_many for row in _plan_of_many(experiment, videos, run)]
     for anchor in experiment.anchors:
         from boostnerv.evaluation.anchors import check_anchor
 
@@ -758,27 +782,55 @@ def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
 
 
 def _plan(experiment: Experiment, video: VideoSpec, run: Run) -> Iterable[dict[str, Any]]:
-    from boostnerv.models.architecture import architecture
-    from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
     from boostnerv.training.losses import check_frame_size
     from boostnerv.training.run import planned_spec
 
     shape = planned_shape(experiment.preparation, video)
     if shape is None:
         return
-    _, height, width = shape
-    entry = architecture(run.train.model.name)
     spec = planned_spec(run.train, *shape)
     if run.finetune is not None:
-        check_frame_size(run.finetune.finetuning.loss, height, width)
+        check_frame_size(run.finetune.finetuning.loss, *shape[1:])
+    yield _planned(video.name, run, spec)
+
+
+def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run) -> Iterable[dict[str, Any]]:
+    from boostnerv.codec.image_codecs import check_codec
+    from boostnerv.training.run import planned_clip_spec
+    from boostnerv.video.patches import check_patches
+
+    if run.keyframes is not None:
+        check_codec(run.keyframes.codec, run.keyframes.quality)
+    shapes = [planned_shape(experiment.preparation, video) for video in videos]
+    known = [shape for shape in shapes if shape is not None]
+    for video, shape in zip(videos, shapes, strict=True):
+        if shape is not None and shape[1:] != known[0][1:]:
+            raise UserError(
+                f"video {video.name} has frames of {shape[1]}×{shape[2]}, {videos[0].name} of {known[0][1]}×{known[0][2]}: "
+                f"one {run.train.model.name} is of one size; set preparation.fit, height and width"
+            )
+    if not known or len(known) < len(shapes):
+        return
+    _, height, width = known[0]
+    patches = experiment.clips.patches
+    grid = (1, 1) if patches is None else check_patches(height, width, patches.height, patches.width)
+    spec = planned_clip_spec(run.train, [frames for frames, _, _ in known], height, width, grid)
+    yield _planned(f"{len(videos)} videos", run, spec)
+
+
+def _planned(video: str, run: Run, spec: Spec) -> dict[str, Any]:
+    from boostnerv.models.architecture import architecture
+    from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
+
+    entry = architecture(run.train.model.name)
     decoder = decoder_parameters(entry, spec)
     embeddings = stored_embeddings(run.train.training.task, spec)
-    yield {
-        "video": video.name,
+    return {
+        "video": video,
         "run": run.name,
         "frames": spec.frames,
-        "height": height,
-        "width": width,
+        "height": spec.height,
+        "width": spec.width,
         "padded_height": spec.padded[0],
         "padded_width": spec.padded[1],
         "fc_dim": spec.fc_dim,

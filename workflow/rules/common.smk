@@ -10,7 +10,7 @@ from pathlib import Path
 from boostnerv import config as schema
 from boostnerv.errors import UserError
 from boostnerv.evaluation.anchors import anchor_name
-from boostnerv.files import canonical_json
+from boostnerv.files import canonical_json, sha256_of_value
 from boostnerv.report.names import figure_files
 from boostnerv.steps import STEP_VERSIONS, planned_shape
 from boostnerv.video.datasets import check_sources, is_missing, source_files, source_path
@@ -45,11 +45,13 @@ RESULTS = f"results/{EXPERIMENT.name}"
 FRAMES = f"data/frames/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
 # What a model of many videos is of: frames, or the patches they are cut into, all described in one file.
 GRID = EXPERIMENT.clips.patches
-PATCHES = f"data/patches/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}-{GRID.height}x{GRID.width}" if GRID else ""
+PATCHES = (
+    f"data/patches/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}-{GRID.height}x{GRID.width}" if GRID else ""
+)
 CUT = PATCHES or FRAMES
 GATHERED = (
     f"data/collections/{DATASET.name}/{Path(CUT).name}-"
-    + schema.sha256_of_value([list(VIDEOS), EXPERIMENT.clips.statistics])[:8]
+    + sha256_of_value([list(VIDEOS), EXPERIMENT.clips.statistics])[:8]
 )
 KEYFRAMES = f"data/keyframes/{DATASET.name}/{Path(GATHERED).name}-{{coding}}"
 CODINGS = {run.keyframes.tag: run.keyframes for run in EXPERIMENT.runs() if run.keyframes}
@@ -236,8 +238,8 @@ def evaluation_runtime(wildcards, attempt):
 
 
 def check_experiment(planned):
-    """Before the first of the `planned` jobs: sources that are downloaded by hand, all at once; then, once per
-    configuration, specs, sizes and encoders."""
+    """Before the first of the `planned` jobs: sources that are downloaded by hand, all at once; the list of videos of a
+    model of many; then, once per configuration, specs, sizes and encoders."""
     wanted = {str(file) for job in planned if job.rule.name == "downloaded_source" for file in job.output}
     try:
         check_sources(
@@ -245,6 +247,10 @@ def check_experiment(planned):
         )
     except UserError as error:
         raise WorkflowError(str(error))
+    if RUNS[ALL_VIDEOS]:
+        named = "".join(f"{path}\n" for path in expand(CUT + ".json", video=VIDEOS))
+        Path(GATHERED + ".list").parent.mkdir(parents=True, exist_ok=True)
+        Path(GATHERED + ".list").write_text(named)
     plan = Path(RESULTS) / "plan.json"
     if plan.exists() and json.loads(plan.read_text())["config_sha256"] == schema.config_hash(EXPERIMENT):
         return

@@ -97,7 +97,7 @@ rule split_patches:
         " --output {output.pixels:q} 2> >(tee {log:q} >&2)"
 
 
-# A data set may have more videos than a command line can name: the list goes through a file.
+# A data set may have more videos than a command line can name: onstart writes the list into a file.
 rule gather_videos:
     input:
         manifests=expand(CUT + ".json", video=VIDEOS),
@@ -115,7 +115,7 @@ rule gather_videos:
     params:
         step_version=STEP_VERSIONS["gather_videos"],
         statistics=statistics(),
-        manifests=lambda wildcards, input: listed(input.manifests, GATHERED + ".list"),
+        manifests=GATHERED + ".list",
     shell:
         "boostnerv gather-videos --list {params.manifests:q} {params.statistics} --output {output.videos:q}"
         " 2> >(tee {log:q} >&2)"
