@@ -234,6 +234,7 @@ def finetune(
     log: Log,
     state: State,
     model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
+    keyframes: Keyframes = None,
     device: Device = "auto",
     threads: Threads = None,
     tensorboard: TensorBoard = None,
@@ -246,7 +247,18 @@ def finetune(
     from boostnerv.config import FinetuneJob
 
     job = _settings(FinetuneJob, settings)
-    steps.finetune(frames, model, job, output, log, state, device=device, threads=threads, tensorboard=tensorboard)
+    steps.finetune(
+        frames,
+        model,
+        job,
+        output,
+        log,
+        state,
+        device=device,
+        threads=threads,
+        tensorboard=tensorboard,
+        keyframes=keyframes,
+    )
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -259,6 +271,7 @@ def encode(
         str | None,
         typer.Option(help="auto, gaussian, gaussian-channel, laplace, temporal; else as fine-tuned."),
     ] = None,
+    keyframes: Keyframes = None,
     threads: Threads = None,
 ) -> None:
     """Code a fine-tuned model into a .bnv file.
@@ -267,7 +280,10 @@ def encode(
     """
     from boostnerv import steps
 
-    _print(steps.encode(frames, model, output, report, threads=threads, entropy_model=entropy_model))
+    found = steps.encode(
+        frames, model, output, report, threads=threads, entropy_model=entropy_model, keyframes=keyframes
+    )
+    _print(found)
 
 
 @app.command("encode-after-training", rich_help_panel=_STEPS)

@@ -177,26 +177,30 @@ def finetune(
     device: str,
     threads: int | None,
     tensorboard: Path | None = None,
+    keyframes: Path | None = None,
 ) -> None:
-    """Fine-tune the checkpoint `trained` with consistent entropy minimisation."""
-    from boostnerv.training.run import choose_device, finetune_video
-    from boostnerv.video.frames import open_frames
+    """Fine-tune the checkpoint `trained` with consistent entropy minimisation; `frames` and `keyframes` are those of
+    its training."""
+    from boostnerv.training import checkpoint
+    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.training.run import choose_device, finetune_video, finetune_videos
+    from boostnerv.video.collections import OpenCollection, open_videos
 
-    video = open_frames(frames)
+    about, _ = checkpoint.load_any(trained)
+    video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
     _limit_training_threads(threads, video)
-    with progress.shown("finetune", _steps(video.manifest.frames, job.finetuning), "steps") as show:
-        finetune_video(
-            video,
-            job,
-            trained,
-            model,
-            log,
-            state,
-            device=choose_device(device),
-            save_every_s=30.0,
-            progress=show,
-            tensorboard=tensorboard,
-        )
+    with progress.shown("finetune", _steps(_samples(about.make_spec()), job.finetuning), "steps") as show:
+        settings: dict[str, Any] = {
+            "device": choose_device(device),
+            "save_every_s": 30.0,
+            "progress": show,
+            "tensorboard": tensorboard,
+        }
+        if isinstance(video, OpenCollection):
+            shown = open_keyframes(keyframes) if keyframes else None
+            finetune_videos(video, shown, job, trained, model, log, state, **settings)
+        else:
+            finetune_video(video, job, trained, model, log, state, **settings)
 
 
 def encode(
@@ -207,6 +211,7 @@ def encode(
     *,
     threads: int | None,
     entropy_model: str | None = None,
+    keyframes: Path | None = None,
 ) -> dict[str, Any]:
     """Code a fine-tuned checkpoint into the file `output`; `report` (JSON) has what the encoder measured.
 
@@ -216,22 +221,25 @@ def encode(
     from boostnerv.codec.encoder import encode_segment, payload_bytes, snap
     from boostnerv.models.architecture import architecture
     from boostnerv.training.checkpoint import restore_quantized
-    from boostnerv.video.frames import open_frames
+    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.video.collections import open_videos
 
     limit_threads(threads)
     started = time.monotonic()
-    video = open_frames(frames)
     about, model = restore_quantized(finetuned)
+    video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
+    shown = open_keyframes(keyframes) if keyframes else None
     assert about.finetune is not None, "only fine-tuned checkpoints have quantisers"
     choice = entropy_model or about.finetune.finetuning.entropy_model
     snapped = snap(model)
     segment = encode_segment(architecture(about.architecture), about.make_spec(), snapped, entropy_model=choice)
-    data = _file_of(segment, about, video, (finetuned, frames))
+    data = _file_of(segment, about, video, (finetuned, frames), shown)
     encode_s = time.monotonic() - started
     files.write_bytes(output, data)
     result = {
         **_checked_file(output, video),
         "estimated_bytes": snapped.estimated_bits / 8,
+        "psnr_keyframes_db": shown and shown.manifest.psnr_db,
         "encode_s": encode_s,
         "command": "boostnerv encode",
         # The settings of imported weights are not known; those of their fine-tuning are.
@@ -292,11 +300,11 @@ def _min_max_segment(model: VideoModel, video: Frames | OpenCollection, job: Pos
     import torch
 
     from boostnerv.codec.encoder import encode_after_training as encode_with
-    from boostnerv.training.tasks import ResidentVideo, all_embeddings
+    from boostnerv.training.tasks import FrameObjective, ResidentVideo, all_embeddings
 
     embeddings = None
     if model.encoder is not None:
-        embeddings = all_embeddings(model, ResidentVideo(video.pixels, torch.device("cpu")))
+        embeddings = all_embeddings(FrameObjective(model, ResidentVideo(video.pixels, torch.device("cpu"))))
     weights = dict(model.decoder.named_parameters())
     bits = {"weight_bits": job.weight_bits, "embedding_bits": job.embedding_bits}
     return encode_with(model.architecture, model.spec, weights, embeddings, **bits)
@@ -873,10 +881,16 @@ def _training_steps(video: Frames | OpenCollection, job: TrainJob) -> int:
     from boostnerv.video.collections import OpenCollection
 
     if isinstance(video, OpenCollection):
-        spec = planned_clips(job, video)
-        return _steps(len(spec.clips) * spec.patches, job.training)
+        return _steps(_samples(planned_clips(job, video)), job.training)
     count = video.manifest.frames
     return _steps((count + 1) // 2 if job.training.task == "interpolation" else count, job.training)
+
+
+def _samples(spec: Spec) -> int:
+    """What an epoch goes through: frames, or clips of patches."""
+    from boostnerv.models.clips import ClipSpec
+
+    return len(spec.clips) * spec.patches if isinstance(spec, ClipSpec) else spec.frames
 
 
 def _write_decoded(

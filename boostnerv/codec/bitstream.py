@@ -174,6 +174,15 @@ def head_bytes(video: Video) -> int:
     return len(join(_head(video, 1)))
 
 
+def coded_bytes(segment: Segment) -> int:
+    """Bytes of a file of one segment, without those of its videos and keyframes."""
+    video = Video(segment.spec.frames, segment.spec.height, segment.spec.width, 25.0, COLOURS[1])
+    sections = [*_head(video, 1), (MODEL, _write_model(segment)), (WEIGHTS, segment.weights)]
+    if segment.spec.embedding_shape is not None:
+        sections.append((EMBEDDINGS, segment.embeddings))
+    return len(join(sections))
+
+
 def _head(video: Video, segments: int) -> list[tuple[int, bytes]]:
     values = {field.name: getattr(video, field.name, None) for field in VIDEO_FIELDS}
     values |= {"colour": _number(COLOURS, video.colour), "segments": segments}

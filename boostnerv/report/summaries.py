@@ -39,6 +39,10 @@ MEASURED = (
     "embeddings_gaussian_channel_bytes",
     "embeddings_laplace_bytes",
     "embeddings_temporal_bytes",
+    "keyframes_bytes",
+    "psnr_patches_db",
+    "ms_ssim_patches",
+    "psnr_keyframes_db",
 )
 """Columns that are averaged."""
 
@@ -73,16 +77,18 @@ class Summary:
         return value
 
 
-def over_seeds(points: Sequence[Point]) -> list[Summary]:
+def over_seeds(points: Sequence[Point], *, parts: bool = False) -> list[Summary]:
     """Average the runs that differ only in their seed; sorted by video, curve (models first) and size.
 
-    Where there are several tasks, the names of curves say which is meant.
+    With `parts` those of single videos of models of many, which have no rate of their own; without, all others. Where there are several tasks, the names of curves say which is meant.
     Raises `UserError` where there are no points.
     """
     if not points:
         raise UserError("there are no points to show; run at least one model or anchor of the experiment first")
     groups: dict[tuple[Value, ...], list[Point]] = {}
     for point in points:
+        if (point["kind"] == "part") != parts:
+            continue
         run = (point["video"], point["kind"], point["codec"], point["task"], without_seed(point))
         groups.setdefault(run, []).append(point)
     several_tasks = len({point["task"] for point in points if point["kind"] == "model"}) > 1

@@ -26,9 +26,9 @@ def write_tables(points: Sequence[Point], markdown_path: str | Path, csv_path: s
     Raises `UserError` where there are no points.
     """
     summaries = over_seeds(points)
-    shown = [*summaries, *over_videos(summaries)]
-    files.write_text(markdown_path, markdown(shown))
-    files.write_text(csv_path, summary_csv(shown))
+    shown, parts = [*summaries, *over_videos(summaries)], over_seeds(points, parts=True)
+    files.write_text(markdown_path, "\n".join([markdown(shown), *_parts(parts)]))
+    files.write_text(csv_path, summary_csv([*shown, *parts]))
 
 
 def markdown(summaries: Sequence[Summary]) -> str:
@@ -143,6 +143,24 @@ def _older_pipeline(group: Sequence[Summary]) -> list[str]:
         cells = (_number(row, name, ",.0f", spread=False) for name in ("published_bytes", "file_bytes"))
         lines.append(f"| {row.curve} | {row.size_label} | {' | '.join(cells)} |")
     return lines
+
+
+_MOST_PARTS = 200
+
+
+def _parts(summaries: Sequence[Summary]) -> list[str]:
+    """The videos of models of many, each apart; nothing where there are none."""
+    if not summaries:
+        return []
+    lines = ["## Each video of a model of many", ""]
+    lines += ["One file holds them all, so that none has a rate of its own.", ""]
+    lines += ["| video | codec | size | PSNR (dB) | MS-SSIM |", "|---|---|---|--:|--:|"]
+    for row in summaries[:_MOST_PARTS]:
+        cells = (_number(row, "psnr_db", ".2f"), _number(row, "ms_ssim", ".4f"))
+        lines.append(f"| {row.video} | {row.curve} | {row.size_label} | {' | '.join(cells)} |")
+    if len(summaries) > _MOST_PARTS:
+        lines += ["", f"{len(summaries) - _MOST_PARTS} more stand in the table for programs."]
+    return [*lines, ""]
 
 
 def _gain(name: str, base: float | None, boosted: float | None) -> str:

@@ -6,11 +6,14 @@ a video, which a last clip may have, count neither in the loss nor in what is me
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from boostnerv.models.architecture import VideoModel, crop_to_video
 from boostnerv.models.clips import ClipSpec, clip_keyframes
@@ -36,6 +39,7 @@ class ClipRegression(Objective):
         counts = torch.tensor([clip.count for clip in self._spec.clips]).repeat_interleave(self._spec.patches)
         self.register_buffer("_counts", counts.to(device), persistent=False)
         self._coming: Prefetcher | None = None
+        self._expected: deque[list[int]] = deque()
         self._read: tuple[list[int], ClipBatch] | None = None
 
     @property
@@ -45,34 +49,43 @@ class ClipRegression(Objective):
     def expect(self, batches: list[Tensor]) -> None:
         if self._coming is not None:
             self._coming.close()
-        self._coming = Prefetcher(self._reader, [batch.tolist() for batch in batches if len(batch)])
+        units = [batch.tolist() for batch in batches if len(batch)]
+        self._expected, self._coming = deque(units), Prefetcher(self._reader, units)
 
     def share(self, own: Tensor, batch: Tensor) -> Tensor:
         return self._counts[own].sum() / self._counts[batch].sum()
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
-        batch = self._batch(indices.tolist()) if self._coming is None else next(self._coming)
-        prediction, target = self._reconstruct(batch), self._frames(batch)
+        prediction, target = self._reconstruct(indices), self.target(indices)
         return Fit(frame_losses(self._terms, prediction, target).mean(), prediction, target)
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
-        return self._reconstruct(self._batch(indices.tolist()))
+        return self._reconstruct(indices)
+
+    def decode(self, indices: Tensor, weights: Mapping[str, Tensor], embedding: Tensor | None) -> Tensor:
+        return self._reconstruct(indices, lambda inputs: functional_call(self.model.decoder, dict(weights), inputs))
 
     def target(self, indices: Tensor) -> Tensor:
         return self._frames(self._batch(indices.tolist()))
 
     def _batch(self, units: list[int]) -> ClipBatch:
-        """Clips read here and now; the last ones are kept, as they are asked for twice."""
+        """The clips of a batch, from those that are read ahead where it is the next of them; the last one is kept."""
         if self._read is None or self._read[0] != units:
-            self._read = (units, self._reader.read(units))
+            if self._coming is not None and self._expected and self._expected[0] == units:
+                self._expected.popleft()
+                self._read = (units, next(self._coming))
+            else:
+                self._read = (units, self._reader.read(units))
         return self._read[1]
 
-    def _reconstruct(self, batch: ClipBatch) -> Tensor:
+    def _reconstruct(self, indices: Tensor, decoder: Callable[[tuple[Any, ...]], Tensor] | None = None) -> Tensor:
         """What the model makes of the frames of a batch ``[M, 3, h, w]``."""
+        batch = self._batch(indices.tolist())
         keyframes = None if batch.keyframes is None else clip_keyframes(self._spec, batch.keyframes, self._device)
         index, distance = (torch.as_tensor(values).to(self._device) for values in (batch.index, batch.distance))
-        made = self.model.decoder(index, keyframes, distance)
+        inputs = (index, keyframes, distance)
+        made = self.model.decoder(*inputs) if decoder is None else decoder(inputs)
         return self._valid(crop_to_video(made, self._spec).flatten(0, 1), batch)
 
     def _frames(self, batch: ClipBatch) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from boostnerv.training.losses import check_frame_size
 from boostnerv.training.state import StateFolder
 from boostnerv.training.tasks import (
     EntropyMinimisation,
+    FrameObjective,
     Objective,
     ResidentVideo,
     interpolated_frames,
@@ -119,7 +120,6 @@ def train_videos(
     Raises `UserError` where the keyframes are missing, or not those of these videos.
     """
     spec = planned_clips(job, videos)
-    check_keyframes(spec, keyframes, videos)
     about = checkpoint.About(
         kind="trained",
         architecture=job.model.name,
@@ -131,7 +131,7 @@ def train_videos(
         train=job,
     )
     model = to_channels_last(build_model(job.model.name, spec, job.seed), device)
-    objective = clip_objective(model, videos, keyframes, job.training, device)
+    objective = clip_objective(model, videos, keyframes, job.training.loss, device)
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
     state = StateFolder(state_folder, _identity(job, about.frames_sha256 + (about.keyframes_sha256 or "")))
     board = _board(tensorboard, model_path)
@@ -142,13 +142,14 @@ def clip_objective(
     model: VideoModel,
     videos: OpenCollection,
     keyframes: KeyframeFile | None,
-    training: Training,
+    terms: Mapping[str, float],
     device: torch.device,
 ) -> ClipRegression:
     """The objective of a model of many videos."""
     assert isinstance(model.spec, ClipSpec)
+    check_keyframes(model.spec, keyframes, videos)
     reader = ClipReader(videos, model.spec, keyframes.pixels if keyframes else None)
-    return ClipRegression(model, reader, device, training.loss).to(device)
+    return ClipRegression(model, reader, device, terms).to(device)
 
 
 def planned_clips(job: TrainJob, videos: OpenCollection) -> ClipSpec:
@@ -230,23 +231,64 @@ def finetune_video(
     tensorboard: Path | None = None,
 ) -> None:
     """Fine-tune the checkpoint `trained_path` with consistent entropy minimisation."""
-    only_alone("finetune")
     about, model = checkpoint.restore_any(trained_path)
-    manifest = frames.manifest
     finetuned = _finetuned(about, job, frames, trained_path)
-    check_frame_size(job.finetuning.loss, manifest.height, manifest.width)
     model = to_channels_last(model, device)
-    objective = EntropyMinimisation(model, ResidentVideo(frames.pixels, device), job.finetuning).to(device)
+    task = FrameObjective(model, ResidentVideo(frames.pixels, device))
     settings = LoopSettings(job.seed, save_every_s)
-    state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
     board = _board(tensorboard, model_path)
+    _finetune(task, finetuned, job, settings, trained_path, model_path, log_path, state_folder, progress, device, board)
+
+
+def finetune_videos(
+    videos: OpenCollection,
+    keyframes: KeyframeFile | None,
+    job: FinetuneJob,
+    trained_path: Path,
+    model_path: Path,
+    log_path: Path,
+    state_folder: Path,
+    *,
+    device: torch.device,
+    save_every_s: float,
+    progress: Progress,
+    tensorboard: Path | None = None,
+) -> None:
+    """Fine-tune the checkpoint `trained_path` of a model of many videos with consistent entropy minimisation."""
+    about, model = checkpoint.restore_any(trained_path)
+    finetuned = _finetuned(about, job, videos, trained_path)
+    finetuned = finetuned.model_copy(update={"keyframes_sha256": keyframes and keyframes.manifest.payload_sha256})
+    model = to_channels_last(model, device)
+    task = clip_objective(model, videos, keyframes, job.finetuning.loss, device)
+    settings = LoopSettings(job.seed, save_every_s)
+    board = _board(tensorboard, model_path)
+    _finetune(task, finetuned, job, settings, trained_path, model_path, log_path, state_folder, progress, device, board)
+
+
+def _finetune(
+    task: Objective,
+    finetuned: About,
+    job: FinetuneJob,
+    settings: LoopSettings,
+    trained_path: Path,
+    model_path: Path,
+    log_path: Path,
+    state_folder: Path,
+    progress: Progress,
+    device: torch.device,
+    board: Path | None,
+) -> None:
+    only_alone("finetune")
+    check_frame_size(job.finetuning.loss, *task.model.spec.decoded_size)
+    objective = EntropyMinimisation(task, job.finetuning).to(device)
+    state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
     with state.locked():
         log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, board)
-        checkpoint.save(model_path, finetuned, model, objective.quantized())
+        checkpoint.save(model_path, finetuned, objective.model, objective.quantized())
         _finish(log, log_path, job, device, state)
 
 
-def _finetuned(about: About | Imported, job: FinetuneJob, frames: Frames, path: Path) -> About:
+def _finetuned(about: About | Imported, job: FinetuneJob, frames: Frames | OpenCollection, path: Path) -> About:
     """What the checkpoint at `path` becomes; raises `UserError` where it and the frames do not go together."""
     manifest = frames.manifest
     if isinstance(about, Imported):

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from boostnerv.codec.encoder import Quantized, encode
+from boostnerv.codec.bitstream import coded_bytes
+from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.codec.entropy import frame_moments, gaussian_bits, segment_moments
 from boostnerv.codec.entropy_models import temporal_process
 from boostnerv.codec.payloads import DEFAULT_GROUP
@@ -102,6 +103,14 @@ class Objective(nn.Module):
         """What the reconstruction is compared with, ``[M, 3, H, W]``."""
         raise NotImplementedError
 
+    def embedding(self, indices: Tensor) -> Tensor | None:
+        """Embeddings of samples, where the model has an encoder."""
+        return None
+
+    def decode(self, indices: Tensor, weights: Mapping[str, Tensor], embedding: Tensor | None) -> Tensor:
+        """Frames of samples ``[M, 3, H, W]`` by the decoder with these weights."""
+        raise NotImplementedError
+
     def after_step(self) -> None:
         """Called after each update of the parameters."""
 
@@ -127,6 +136,14 @@ class FrameObjective(Objective):
 
     def target(self, indices: Tensor) -> Tensor:
         return self.video.batch(indices)
+
+    def embedding(self, indices: Tensor) -> Tensor | None:
+        return self.model.embed(self.video.batch(indices))
+
+    def decode(self, indices: Tensor, weights: Mapping[str, Tensor], embedding: Tensor | None) -> Tensor:
+        return crop_to_video(
+            functional_call(self.model.decoder, dict(weights), (self.time(indices), embedding)), self.model.spec
+        )
 
     def time(self, indices: Tensor) -> Tensor:
         """Normalised times ``[N]`` of frames."""
@@ -219,18 +236,22 @@ def training_objective(model: VideoModel, video: ResidentVideo, training: Traini
     return Regression(model, video, training.loss)
 
 
-class EntropyMinimisation(FrameObjective):
+class EntropyMinimisation(Objective):
     """Consistent entropy minimisation (CEM): distortion + λ·R with everything quantised as it will be stored.
 
     Zhang et al., CVPR 2024, section 3.4. ``R = (bits of all weights + T·bits of the frame's embedding)/(H·W)``;
-    it counts while ``R/T`` is above ``target_bits·(decoder parameters + embeddings)/(T·H·W)``.
+    it counts while ``R/T`` is above ``target_bits·(decoder parameters + embeddings)/(T·H·W)``. `task` says what is
+    decoded and compared; keyframes, which are coded already, count nowhere here.
     """
 
     pays_with_quality = True
     target_rate: Tensor
 
-    def __init__(self, model: VideoModel, video: ResidentVideo, settings: Finetuning) -> None:
-        super().__init__(model, video)
+    def __init__(self, task: Objective, settings: Finetuning) -> None:
+        model = task.model
+        super().__init__(model)
+        # In a tuple, as its model is a part of this module already.
+        self._tasks = (task,)
         self.weight_quantizers = WeightQuantizers(
             model.decoder.named_parameters(), settings.weight_bits, settings.weight_quantizer
         )
@@ -248,17 +269,31 @@ class EntropyMinimisation(FrameObjective):
         target_rate = settings.target_bits * self._coded_numbers / (model.spec.height * model.spec.width)
         self.register_buffer("target_rate", torch.tensor(target_rate))
 
+    @property
+    def task(self) -> Objective:
+        """What is decoded and compared."""
+        return self._tasks[0]
+
+    @property
+    def evaluated_samples(self) -> range:
+        return self.task.evaluated_samples
+
+    def expect(self, batches: list[Tensor]) -> None:
+        self.task.expect(batches)
+
+    def target(self, indices: Tensor) -> Tensor:
+        return self.task.target(indices)
+
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
-        frames = self.video.batch(indices)
-        codes = self._weight_codes()
-        embedding_codes = self._embedding_codes(frames)
+        codes, frames = self._weight_codes(), self.target(indices)
+        embedding_codes = self._embedding_codes(indices)
         prediction = self._decode(indices, codes, embedding_codes)
         distortion = frame_losses(self._settings.loss, prediction, frames).mean()
         bits = self._weight_bits(add_noise(codes, noise), codes)
         if embedding_codes is not None:
             noisy = add_noise(embedding_codes, noise)
-            before = None if self.process is None else self._embedding_codes(self._frames_before(indices))
-            bits = bits + len(self.video) * self._embedding_bits(indices, noisy, embedding_codes, before).mean()
+            before = None if self.process is None else self._embedding_codes((indices - 1).clamp_min(0))
+            bits = bits + self.model.spec.frames * self._embedding_bits(indices, noisy, embedding_codes, before).mean()
         rate = bits / (self.model.spec.height * self.model.spec.width)
         # Compared on the device: the host never waits for the rate.
         active = (rate > self.target_rate).to(rate.dtype)
@@ -266,8 +301,7 @@ class EntropyMinimisation(FrameObjective):
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
-        frames = self.video.batch(indices)
-        return self._decode(indices, self._weight_codes(), self._embedding_codes(frames))
+        return self._decode(indices, self._weight_codes(), self._embedding_codes(indices))
 
     def after_step(self) -> None:
         self.weight_quantizers.keep_away_from_zero()
@@ -319,9 +353,9 @@ class EntropyMinimisation(FrameObjective):
             codes.step.copy_(codes.scaled_step(factor))
 
     def _file_bits(self, quantized: Quantized) -> int:
-        """Size of the file that these would make."""
+        """Size of the file that these would make, less what is there whatever the weights."""
         entry, spec, choice = self.model.architecture, self.model.spec, self._settings.entropy_model
-        return 8 * len(encode(entry, spec, quantized, fps=25.0, colour="ffmpeg-default", entropy_model=choice))
+        return 8 * coded_bytes(encode_segment(entry, spec, snap(quantized), entropy_model=choice))
 
     @torch.no_grad()
     def summary(self) -> dict[str, float]:
@@ -339,7 +373,7 @@ class EntropyMinimisation(FrameObjective):
 
     def embeddings(self) -> Tensor | None:
         """Embeddings of all frames ``[T, e, h, w]``; None without an encoder."""
-        return all_embeddings(self.model, self.video)
+        return all_embeddings(self.task)
 
     @torch.no_grad()
     def quantized(self) -> Quantized:
@@ -358,10 +392,10 @@ class EntropyMinimisation(FrameObjective):
     def _weight_codes(self) -> Tensor:
         return self.weight_quantizers.codes(self.weight_quantizers.flatten(self.model.decoder.parameters()))
 
-    def _embedding_codes(self, frames: Tensor) -> Tensor | None:
+    def _embedding_codes(self, indices: Tensor) -> Tensor | None:
         if self.embedding_quantizer is None:
             return None
-        embedding = self.model.embed(frames)
+        embedding = self.task.embedding(indices)
         assert embedding is not None
         return self.embedding_quantizer.codes(embedding)
 
@@ -371,8 +405,7 @@ class EntropyMinimisation(FrameObjective):
         if embedding_codes is not None:
             assert self.embedding_quantizer is not None
             embedding = self.embedding_quantizer.dequantize(round_straight_through(embedding_codes))
-        decoded = functional_call(self.model.decoder, weights, (self.time(indices), embedding))
-        return crop_to_video(decoded, self.model.spec)
+        return self.task.decode(indices, weights, embedding)
 
     def _weight_bits(self, values: Tensor, codes: Tensor) -> Tensor:
         segment = self.weight_quantizers.segment
@@ -384,9 +417,6 @@ class EntropyMinimisation(FrameObjective):
         if self.process is None or before is None:
             return _frame_bits(values, codes)
         return self.process.bits(indices, values, round_straight_through(before))
-
-    def _frames_before(self, indices: Tensor) -> Tensor:
-        return self.video.batch((indices - 1).clamp_min(0))
 
     def _all_embedding_codes(self) -> Tensor:
         embeddings = self.embeddings()
@@ -402,12 +432,12 @@ def _frame_bits(values: Tensor, codes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def all_embeddings(model: VideoModel, video: ResidentVideo) -> Tensor | None:
+def all_embeddings(task: Objective) -> Tensor | None:
     """Embeddings of all frames ``[T, e, h, w]``, computed one frame at a time; None without an encoder."""
-    if model.encoder is None:
+    if task.model.encoder is None:
         return None
-    frames = (video.batch(torch.tensor([index], device=video.device)) for index in range(len(video)))
-    found = [model.embed(frame) for frame in frames]
+    device = next(task.model.parameters()).device
+    found = [task.embedding(torch.tensor([index], device=device)) for index in task.evaluated_samples]
     return torch.cat([embedding for embedding in found if embedding is not None])
 
 

@@ -18,7 +18,7 @@ from boostnerv.codec.payloads import DEFAULT_GROUP
 from boostnerv.codec.symbols import SymbolWriter
 from boostnerv.config import Finetuning
 from boostnerv.training.rate_control import TOLERANCE, measurement_due, step_scale, wanted_bits
-from boostnerv.training.tasks import EntropyMinimisation, ResidentVideo, TemporalProcess
+from boostnerv.training.tasks import EntropyMinimisation, FrameObjective, ResidentVideo, TemporalProcess
 from tests.models.tiny import NAMES, tiny_model
 
 PARAMETERS = 1000
@@ -78,9 +78,8 @@ def test_what_is_wanted_is_never_further_off(epochs: int, bits: float, target: f
 def objective(name: str, **settings: Any) -> EntropyMinimisation:
     noise = np.random.default_rng(0).integers(0, 256, (5, 15, 22, 3), dtype=np.uint8)
     model = tiny_model(name, frames=5, height=15, width=22, strides=(3, 2), fc_dim=24)
-    return EntropyMinimisation(
-        model, ResidentVideo(noise, torch.device("cpu")), Finetuning(loss={"l1": 1.0}, **settings)
-    )
+    task = FrameObjective(model, ResidentVideo(noise, torch.device("cpu")))
+    return EntropyMinimisation(task, Finetuning(loss={"l1": 1.0}, **settings))
 
 
 def file_bits(found: EntropyMinimisation) -> int:

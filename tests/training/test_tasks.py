@@ -139,7 +139,7 @@ class CemStep:
         model = recorded_model(self.name, self.recorded["reference_args"], self.tensors, frames=self.recorded["T"])
         settings = Finetuning(lambda_rate=self.recorded["lambda_rate"])
         self.video = ResidentVideo(self.tensors["frames"].numpy(), CPU)
-        self.objective = EntropyMinimisation(model, self.video, settings)
+        self.objective = EntropyMinimisation(FrameObjective(model, self.video), settings)
         self.original_steps = {
             our_name(self.name, key.removesuffix("_quantizer.scale").removeprefix("param.")): key.removeprefix("param.")
             for key in self.tensors
@@ -173,7 +173,7 @@ class CemStep:
 @pytest.mark.parametrize("file", CEM_FILES)
 def test_initial_quantisers_are_those_of_the_original(golden: Golden, file: str) -> None:
     step = CemStep(golden, file)
-    fresh = EntropyMinimisation(step.objective.model, step.video, Finetuning())
+    fresh = EntropyMinimisation(FrameObjective(step.objective.model, step.video), Finetuning())
     assert torch.equal(fresh.weight_quantizers.steps, step.objective.weight_quantizers.steps)
 
 
@@ -240,7 +240,8 @@ def test_bits_of_every_tensor_are_those_of_the_original(golden: Golden, file: st
 
 def small_cem(name: str, **settings: Any) -> EntropyMinimisation:
     video = ResidentVideo(np.random.default_rng(0).integers(0, 256, (3, 5, 6, 3), dtype=np.uint8), CPU)
-    return EntropyMinimisation(tiny_model(name), video, Finetuning(loss={"l1": 1.0}, **settings))
+    task = FrameObjective(tiny_model(name), video)
+    return EntropyMinimisation(task, Finetuning(loss={"l1": 1.0}, **settings))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,8 +3,9 @@
 
 rule encode:
     input:
-        frames=FRAMES + ".json",
-        pixels=ancient(FRAMES + ".npy"),
+        frames=frames_of,
+        pixels=ancient(pixels_of),
+        keyframes=keyframes_of,
         model=RUN + "/finetuned.safetensors",
     output:
         video=RUN + "/video.bnv",
@@ -19,8 +20,9 @@ rule encode:
         runtime=lambda wildcards, attempt: attempt * 30,
     params:
         step_version=STEP_VERSIONS["encode"],
+        keyframes=with_keyframes,
     shell:
-        "boostnerv encode --frames {input.frames:q} --model {input.model:q} --output {output.video:q}"
+        "boostnerv encode --frames {input.frames:q} {params.keyframes} --model {input.model:q} --output {output.video:q}"
         " --report {output.report:q} --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
 
 

@@ -31,8 +31,9 @@ rule train:
 
 rule finetune:
     input:
-        frames=FRAMES + ".json",
-        pixels=ancient(FRAMES + ".npy"),
+        frames=frames_of,
+        pixels=ancient(pixels_of),
+        keyframes=keyframes_of,
         model=RUN + "/model.safetensors",
     output:
         model=RUN + "/finetuned.safetensors",
@@ -50,7 +51,8 @@ rule finetune:
         step_version=STEP_VERSIONS["finetune"],
         settings=lambda wildcards: settings(run_of(wildcards).finetune),
         state=state("finetune"),
+        keyframes=with_keyframes,
     shell:
-        "boostnerv finetune --frames {input.frames:q} --model {input.model:q} --settings {params.settings:q}"
+        "boostnerv finetune --frames {input.frames:q} {params.keyframes} --model {input.model:q} --settings {params.settings:q}"
         " --state {params.state:q} --output {output.model:q} --log {output.log:q} --threads {threads}"
         " 2> >(tee {log:q} >&2)"
