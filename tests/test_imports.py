@@ -24,7 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "config": BASE,
     "video": (*BASE, "config"),
     "models": (*BASE, "config"),
-    "codec": (*BASE, "config", "models"),
+    "codec": (*BASE, "config", "video", "models"),
     "interop": (*BASE, "config", "models", "codec"),
     "training": (*BASE, "config", "video", "models", "codec"),
     "evaluation": (*BASE, "config", "video", "models", "codec"),

@@ -77,7 +77,16 @@ def ffmpeg_version() -> str:
 
 def list_encoders() -> frozenset[str]:
     """Names of all encoders of the binary, e.g. ``libx264``."""
-    return frozenset(re.findall(r"^ [VAS][.A-Z]{5} (\S+)", _table(binary(), "-encoders"), re.MULTILINE))
+    return _list_codecs("-encoders")
+
+
+def list_decoders() -> frozenset[str]:
+    """Names of all decoders of the binary, e.g. ``hevc``."""
+    return _list_codecs("-decoders")
+
+
+def _list_codecs(question: str) -> frozenset[str]:
+    return frozenset(re.findall(r"^ [VAS][.A-Z]{5} (\S+)", _table(binary(), question), re.MULTILINE))
 
 
 def pixel_formats() -> dict[str, int]:
