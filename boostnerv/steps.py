@@ -851,19 +851,33 @@ def _planned(video: str, run: Run, spec: Spec) -> dict[str, Any]:
 
 def planned_shape(preparation: Preparation, video: VideoSpec) -> tuple[int, int, int] | None:
     """Frames, height, width that a video will have, as far as the registry and the preparation say."""
+    available = _available_frames(preparation, video)
     count = preparation.frame_count
-    if count is None and video.frames is not None:
-        count = video.frames - preparation.first_frame
+    if count is None and available is not None:
+        count = available - preparation.first_frame
     height = preparation.height or video.height
     width = preparation.width or video.width
     if count is None or height is None or width is None:
         return None
-    if count < 1 or (video.frames is not None and preparation.first_frame + count > video.frames):
+    if count < 1 or (available is not None and preparation.first_frame + count > available):
+        rate = "" if preparation.fps is None else f" at {preparation.fps:g} frames per second"
         raise UserError(
-            f"video {video.name} has {video.frames} frames, the preparation asks for {count} from "
+            f"video {video.name} has {available} frames{rate}, the preparation asks for {count} from "
             f"{preparation.first_frame} on; correct preparation.first_frame or frame_count"
         )
     return count, height, width
+
+
+def _available_frames(preparation: Preparation, video: VideoSpec) -> int | None:
+    """How many frames a video has at the rate of the preparation, None where its registry entry does not tell."""
+    if video.frames is None or preparation.fps is None:
+        return video.frames
+    if video.fps is None:
+        return None
+    from boostnerv.video.info import Timing
+    from boostnerv.video.selection import kept_frames
+
+    return len(kept_frames(video.frames, Timing(video.fps, None), preparation.fps))
 
 
 def stored_embeddings(task: str, spec: Any) -> int:

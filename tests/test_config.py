@@ -129,7 +129,7 @@ def with_model(**changes: Any) -> dict[str, Any]:
         ({"preparation": {"fit": "resize"}}, "'preparation': fit: resize needs height and width"),
         (
             {"preparation": {"height": 3, "width": 3}},
-            "'preparation': height and width need fit: crop-center, crop-top-left or resize",
+            "'preparation': height and width need fit: crop-center, crop-top-left, resize or crop-resize",
         ),
         # runs
         (with_model(total_m=[1, 1.0]), "run 'nerv-boost-1M' stands twice; every model and size may appear once"),
@@ -306,9 +306,10 @@ preparations = st.builds(
         **rest,
     ),
     st.tuples(sides, sides),
-    st.sampled_from(["source", "crop-center", "crop-top-left", "resize"]),
+    st.sampled_from(["source", "crop-center", "crop-top-left", "resize", "crop-resize"]),
     st.integers(0, 20),
     st.none() | st.integers(1, 20),
+    fps=st.none() | st.floats(0.001, 1000),
     interlaced=st.sampled_from(["refuse", "keep", "deinterlace"]),
     sample_aspect=st.sampled_from(["refuse", "keep", "square"]),
     hdr=st.sampled_from(["refuse", "keep"]),
@@ -330,6 +331,9 @@ def test_a_tag_as_the_design_shows_it() -> None:
     preparation = Preparation(fit="crop-center", height=720, width=1280)
     assert preparation.tag == "720x1280-crop-center-ffmpeg"
     assert Preparation().tag == "source-ffmpeg"
+    preparation = Preparation(fit="crop-resize", height=256, width=320, fps=2, first_frame=3, frame_count=8)
+    assert preparation.tag == "256x320-crop-resize-2fps-f3-8-ffmpeg"
+    assert Preparation(fps=29.97).tag == "source-29.97fps-ffmpeg"
 
 
 # --- runs ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError, nearest
 from boostnerv.video import ffmpeg
 from boostnerv.video.info import Geometry, SourceInfo, Timing, check_allowed, geometry, timing
+from boostnerv.video.selection import WHOLE, Part, Selection, no_frames, select, select_at_rate
 
 _PROBED_FRAMES = 16
 
@@ -176,22 +177,32 @@ class ClipDecoder:
     path: Path
     preparation: Preparation
     raw: RawVideo | None
+    part: Part
     info: SourceInfo
     geometry: Geometry
-    expected: int | None
+    total: int | None
+    selection: Selection
     notes: list[str]
     _reading: _Reading
 
+    @property
+    def expected(self) -> int | None:
+        """How many frames will come, None when only reading can tell."""
+        return self.selection.count
+
     def frames(self) -> Generator[npt.NDArray[np.uint8]]:
         """Yield uint8 RGB [height, width, 3], each a new array; raises `UserError` for a damaged file."""
-        shape = (*(self.geometry.scaled or (self.info.display_height, self.info.display_width)), 3)
+        shape = (*self._decoded_size(), 3)
+        wanted = self.selection.indices()
+        following = next(wanted, None)
         count = 0
         try:
             with ffmpeg.running(self._graph(), self._reading.add) as process:
                 while (picture := _read_picture(process, shape)) is not None:
+                    while following == count:
+                        yield self.geometry.window.of(picture)
+                        following = next(wanted, None)
                     count += 1
-                    if count > self.preparation.first_frame:
-                        yield _cut(picture, self.geometry)
                 process.finish()
         except ffmpeg.FfmpegError as error:
             raise UserError(f"{self.path} cannot be decoded ({error}); check that it plays") from error
@@ -199,7 +210,9 @@ class ClipDecoder:
 
     def timing(self) -> Timing:
         """When the frames are shown, from the timestamps in the file."""
-        used = slice(self.preparation.first_frame, _end(self.preparation))
+        if self.preparation.fps is not None:
+            return Timing(self.preparation.fps, None)
+        used = slice(self.selection.first, self.selection.end)
         result, notes = timing(self._reading.ticks[used], self._reading.time_base, self._reading.rate)
         self.notes += [note for note in notes if note not in self.notes]
         return result
@@ -208,22 +221,32 @@ class ClipDecoder:
         stream = _input(self.path, self.raw)["V:0"].filter("showinfo", checksum=0)
         if self.preparation.interlaced == "deinterlace" and self.info.interlaced:
             stream = stream.filter("bwdif", mode="send_frame", parity=self.info.field_order, deint="all")
+        if window := self.geometry.before:
+            # Colour has fewer pixels than brightness: what is cut is the picture in RGB.
+            stream = stream.filter("format", "rgb24").filter(
+                "crop", window.width, window.height, window.left, window.top
+            )
         if self.geometry.scaled:
             height, width = self.geometry.scaled
             stream = stream.filter("scale", width, height, flags="bicubic")
         # Not the filter `trim`: it starts to count anew where the colours of a file change on the way.
-        end = _end(self.preparation)
-        limit = {"vframes": end} if end else {}
+        limit = {"vframes": self.selection.end} if self.selection.end else {}
         return _output(stream, format="rawvideo", pix_fmt="rgb24", **limit)
+
+    def _decoded_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that come from ffmpeg."""
+        before = self.geometry.before
+        cut = (before.height, before.width) if before else (self.info.display_height, self.info.display_width)
+        return self.geometry.scaled or cut
 
     def _check_reading(self, count: int) -> None:
         """Raise `UserError` for what only reading shows; `count` frames came, skipped ones included."""
         preparation, reading = self.preparation, self._reading
-        first, end = preparation.first_frame, _end(preparation)
+        first, end = self.selection.first, self.selection.end
         if reading.damage:
             raise damaged(self.path, reading.damage)
-        if count <= first or (end is not None and count < end):
-            raise too_few(self.path, preparation, count)
+        if count < (end or first + 1) and preparation.fps is None:
+            select(self.path, preparation, self.part, count)
         if reading.first_change and reading.first_change[0] < count:
             index, shape = reading.first_change
             raise UserError(
@@ -236,29 +259,45 @@ class ClipDecoder:
                 f"{self.path} is interlaced from frame {min(late)} on, not before: cut it there, or set "
                 "preparation.interlaced to keep"
             )
-        if count > len(reading.ticks) or (end is None and count < len(reading.ticks)):
+        if count > len(reading.ticks) or (count < len(reading.ticks) if end is None else count < end):
             raise UserError(
                 f"{self.path} has {len(reading.ticks)} frames, of which {count} passed the filters, as its "
                 "properties change on the way: convert it to one that keeps them"
             )
 
 
-def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None) -> ClipDecoder:
-    """Probe a video file and check it against `preparation`; raises `UserError`."""
+def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None, part: Part = WHOLE) -> ClipDecoder:
+    """Probe a video file and check it against `preparation`; raises `UserError`. `part` of it is the video.
+
+    For a lower frame rate the file is decoded once before, as only its timestamps tell which frames that needs.
+    """
     check_raw(path, raw)
     start = _read_start(path, raw)
     info = start.info()
     check_allowed(info, preparation, path)
-    total = None if raw is None else path.stat().st_size // _raw_frame_bytes(path, raw)
     if path.suffix.lower() == ".y4m":
         _check_y4m(path, info)
+    if preparation.fps is None:
+        total = None if raw is None else path.stat().st_size // _raw_frame_bytes(path, raw)
+        selection = select(path, preparation, part, total)
+    else:
+        whole = _read_log(path, raw, part.end)
+        if whole.damage:
+            raise damaged(path, whole.damage)
+        # Filters may see a frame more than is written.
+        ticks = whole.ticks[: part.end]
+        total = len(ticks)
+        clock, _ = timing(ticks[part.first :] or [0], start.time_base, start.rate)
+        selection = select_at_rate(path, preparation, part, total, clock)
     return ClipDecoder(
         path=path,
         preparation=preparation,
         raw=raw,
+        part=part,
         info=info,
         geometry=geometry(info, preparation, path),
-        expected=expected_frames(path, preparation, total),
+        total=total,
+        selection=selection,
         notes=_notes(info, preparation, start),
         _reading=_Reading(),
     )
@@ -283,28 +322,6 @@ def check_raw(path: Path, raw: RawVideo | None) -> None:
             f"{path} has {size} bytes, which is no whole number of frames of {each} bytes "
             f"({raw.width}x{raw.height} {raw.pixel_format}): correct raw, or the file is cut off"
         )
-
-
-def expected_frames(path: Path, preparation: Preparation, total: int | None) -> int | None:
-    """How many frames will come, None when unknown; raises `UserError` where `total` has not so many."""
-    first, wanted = preparation.first_frame, preparation.frame_count
-    if total is None:
-        return wanted
-    if first + (wanted or 1) > total:
-        raise too_few(path, preparation, total)
-    return wanted or total - first
-
-
-def too_few(path: str | Path, preparation: Preparation, total: int) -> UserError:
-    """The sentence for a selection outside of the video's `total` frames."""
-    if total == 0:
-        return UserError(f"{path} holds no frame that can be decoded; check that it plays")
-    first, wanted = preparation.first_frame, preparation.frame_count
-    asked = f"{wanted} frames from frame {first} on" if wanted else f"frames from frame {first} on"
-    return UserError(
-        f"{path} has {total} frames, but {asked} are asked for (the first is 0): lower "
-        "preparation.first_frame or preparation.frame_count"
-    )
 
 
 def damaged(path: str | Path, what: str) -> UserError:
@@ -336,9 +353,18 @@ def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
     """Decode the first frames and collect what the log says of them."""
     if not path.is_file():
         raise UserError(f"there is no video file {path}; check the path")
+    reading = _read_log(path, raw, _PROBED_FRAMES)
+    if reading.shape is None:
+        raise no_frames(path)
+    return reading
+
+
+def _read_log(path: Path, raw: RawVideo | None, frames: int | None) -> _Reading:
+    """Decode `frames` frames, or all, and collect what the log says of them."""
     stream = _input(path, raw)["V:0"].filter("showinfo", checksum=0)
     # The clock of the file: ffmpeg's own begins with the streams that are used.
-    graph = _output(stream, format="null", vframes=_PROBED_FRAMES).global_args("-copyts")
+    limit = {"vframes": frames} if frames else {}
+    graph = _output(stream, format="null", **limit).global_args("-copyts")
     reading = _Reading()
     try:
         with ffmpeg.running(graph, reading.add) as process:
@@ -346,8 +372,6 @@ def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
     except ffmpeg.FfmpegError as error:
         why = "it has no video stream" if "matches no streams" in str(error) else str(error)
         raise UserError(f"{path} cannot be read as video ({why}); check the file") from error
-    if reading.shape is None:
-        raise too_few(path, Preparation(), 0)
     return reading
 
 
@@ -359,18 +383,6 @@ def _read_picture(process: ffmpeg.Process, shape: tuple[int, int, int]) -> npt.N
     while filled < len(view) and (got := process.stdout.readinto(view[filled:])):  # type: ignore[attr-defined]
         filled += got
     return picture if filled == len(view) else None
-
-
-def _cut(picture: npt.NDArray[np.uint8], window: Geometry) -> npt.NDArray[np.uint8]:
-    rows = slice(window.top, window.top + window.height)
-    columns = slice(window.left, window.left + window.width)
-    return np.ascontiguousarray(picture[rows, columns])
-
-
-def _end(preparation: Preparation) -> int | None:
-    """Index after the last frame that is used, None for the end of the video."""
-    count = preparation.frame_count
-    return None if count is None else preparation.first_frame + count
 
 
 def _raw_frame_bytes(path: Path, raw: RawVideo) -> int:

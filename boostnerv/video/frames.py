@@ -24,6 +24,7 @@ from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
 from boostnerv.video.ffmpeg import ffmpeg_version
 from boostnerv.video.info import SourceInfo
+from boostnerv.video.selection import WHOLE, Part
 from boostnerv.video.source import Decoder, open_source, source_sha256
 
 Pixels = npt.NDArray[np.uint8]
@@ -126,7 +127,7 @@ def extract_frames(
     no file is written.
     """
     source, output = Path(source), Path(output)
-    decoder = open_source(source, preparation, raw=_layout(video, source), fps=video.fps)
+    decoder = open_source(source, preparation, raw=_layout(video, source), fps=video.fps, part=_part(video))
     _check_declared(video, source, decoder.info, preparation)
     _check_space(output, decoder, _estimated_frames(video, decoder, preparation))
     digest = source_sha256(source)
@@ -134,8 +135,8 @@ def extract_frames(
 
     def describe(written: _Written) -> Manifest:
         timing = decoder.timing()
-        _check_length(video, source, written.count, preparation)
-        _check_rate(video, source, timing.fps)
+        _check_length(video, source, decoder.total or preparation.first_frame + written.count, preparation)
+        _check_rate(video, source, timing.fps if preparation.fps is None else decoder.info.fps)
         return Manifest(
             dataset=dataset,
             video=video.name,
@@ -268,6 +269,10 @@ def _layout(video: VideoSpec, source: Path) -> RawVideo | None:
     return video.source.raw
 
 
+def _part(video: VideoSpec) -> Part:
+    return WHOLE if video.first_frame is None else Part(video.first_frame, video.frames)
+
+
 # --- checks -----------------------------------------------------------------------------------------------
 
 
@@ -290,17 +295,17 @@ def _check_declared(video: VideoSpec, source: Path, info: SourceInfo, preparatio
             f"{declared[1]} of video '{video.name}'; correct the data set or get the right file"
         )
     last = preparation.first_frame + (preparation.frame_count or 1)
-    if video.frames is not None and last > video.frames:
+    if video.frames is not None and preparation.fps is None and last > video.frames:
         raise UserError(
             f"video '{video.name}' has {video.frames} frames, but frames {preparation.first_frame} to "
             f"{last - 1} are asked for (the first is 0): lower preparation.first_frame or frame_count"
         )
 
 
-def _check_length(video: VideoSpec, source: Path, count: int, preparation: Preparation) -> None:
-    if video.frames is None or preparation.frame_count is not None:
+def _check_length(video: VideoSpec, source: Path, found: int, preparation: Preparation) -> None:
+    """Compare how many frames a source has with what the data set says; of a range the decoder has done so."""
+    if video.frames is None or video.first_frame is not None or preparation.frame_count is not None:
         return
-    found = preparation.first_frame + count
     if found != video.frames:
         raise UserError(
             f"{source} has {found} frames, but the data set says {video.frames} of video '{video.name}'; "
@@ -308,8 +313,8 @@ def _check_length(video: VideoSpec, source: Path, count: int, preparation: Prepa
         )
 
 
-def _check_rate(video: VideoSpec, source: Path, fps: float) -> None:
-    if video.fps is not None and abs(fps - video.fps) > _FPS_TOLERANCE * video.fps:
+def _check_rate(video: VideoSpec, source: Path, fps: float | None) -> None:
+    if video.fps is not None and fps is not None and abs(fps - video.fps) > _FPS_TOLERANCE * video.fps:
         raise UserError(
             f"{source} has {fps:g} frames per second, but the data set says {video.fps:g} of video "
             f"'{video.name}'; correct fps there, or remove it"
@@ -324,7 +329,7 @@ def _estimated_frames(video: VideoSpec, decoder: Decoder, preparation: Preparati
     info = decoder.info
     if info.duration_s is None or info.fps is None:
         return None
-    return max(0, int(info.duration_s * info.fps) - preparation.first_frame)
+    return max(0, int(info.duration_s * info.fps) - (video.first_frame or 0) - preparation.first_frame)
 
 
 def _check_space(output: Path, decoder: Decoder, count: int | None) -> None:

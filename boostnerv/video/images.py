@@ -17,8 +17,8 @@ from boostnerv.config import Preparation
 from boostnerv.errors import UserError
 from boostnerv.files import sha256_of_file
 from boostnerv.video import ffmpeg
-from boostnerv.video.clips import expected_frames
 from boostnerv.video.info import Geometry, SourceInfo, Timing, geometry
+from boostnerv.video.selection import WHOLE, Part, Selection, select, select_at_rate
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 DEFAULT_FPS = 25.0
@@ -94,13 +94,23 @@ class FolderDecoder:
     files: tuple[Path, ...]
     info: SourceInfo
     geometry: Geometry
-    expected: int | None
+    selection: Selection
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """How many images the folder has."""
+        return len(self.files)
+
+    @property
+    def expected(self) -> int | None:
+        """How many frames will come."""
+        return self.selection.count
 
     def frames(self) -> Generator[npt.NDArray[np.uint8]]:
         """Yield uint8 RGB [height, width, 3]; raises `UserError` for an image that cannot be used."""
-        first = self.preparation.first_frame
-        for file in self.files[first : first + (self.expected or 0)]:
+        for index in self.selection.indices():
+            file = self.files[index]
             picture, _, notes = _read(file)
             self.notes += [note for note in notes if note not in self.notes]
             self._check_size(file, picture)
@@ -110,7 +120,7 @@ class FolderDecoder:
         """A constant rate, the default one where none is given."""
         if self.info.fps is None and (note := _ASSUMED) not in self.notes:
             self.notes.append(note)
-        return Timing(self.info.fps or DEFAULT_FPS, None)
+        return Timing(self.preparation.fps or self.info.fps or DEFAULT_FPS, None)
 
     def _check_size(self, file: Path, picture: npt.NDArray[np.uint8]) -> None:
         size = (self.info.display_height, self.info.display_width)
@@ -121,27 +131,36 @@ class FolderDecoder:
             )
 
     def _prepared(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        window = self.geometry
-        if window.scaled:
-            return _scaled(picture, *window.scaled)
-        rows = slice(window.top, window.top + window.height)
-        return np.ascontiguousarray(picture[rows, window.left : window.left + window.width])
+        if self.geometry.before:
+            picture = self.geometry.before.of(picture)
+        if self.geometry.scaled:
+            picture = _scaled(picture, *self.geometry.scaled)
+        return self.geometry.window.of(picture)
 
 
 _ASSUMED = f"images carry no frame rate; {DEFAULT_FPS:g} frames per second are assumed"
 
 
-def open_folder(folder: Path, preparation: Preparation, fps: float | None = None) -> FolderDecoder:
-    """List and probe a folder of images and check it against `preparation`; raises `UserError`."""
+def open_folder(folder: Path, preparation: Preparation, fps: float | None = None, part: Part = WHOLE) -> FolderDecoder:
+    """List and probe a folder of images and check it against `preparation`; raises `UserError`.
+
+    `part` of it is the video.
+    """
     files = image_files(folder)
     info = probe_folder(folder, fps)
+    if preparation.fps is None:
+        selection = select(folder, preparation, part, len(files))
+    else:
+        clock, end = Timing(fps or DEFAULT_FPS, None), part.end
+        found = len(files) if end is None else min(end, len(files))
+        selection = select_at_rate(folder, preparation, part, found, clock)
     return FolderDecoder(
         path=folder,
         preparation=preparation,
         files=files,
         info=info,
         geometry=geometry(info, preparation, folder),
-        expected=expected_frames(folder, preparation, len(files)),
+        selection=selection,
     )
 
 

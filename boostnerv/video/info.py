@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from boostnerv.config import Closed, Preparation
@@ -82,14 +84,37 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """From display pixels to the pixels of a frame: scale to `scaled`, then cut out the window."""
+class Window:
+    """A rectangle of a picture, in pixels."""
 
-    scaled: tuple[int, int] | None  # (height, width), or None where nothing is scaled
     top: int
     left: int
     height: int
     width: int
+
+    def of(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """That part of uint8 [H, W, 3], contiguous."""
+        rows, columns = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+        return np.ascontiguousarray(picture[rows, columns])
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """From display pixels to the pixels of a frame: cut out `before`, scale to `scaled`, cut out `window`."""
+
+    before: Window | None  # None where nothing is cut before the scaling
+    scaled: tuple[int, int] | None  # (height, width), or None where nothing is scaled
+    window: Window
+
+    @property
+    def height(self) -> int:
+        """Height of a frame in pixels."""
+        return self.window.height
+
+    @property
+    def width(self) -> int:
+        """Width of a frame in pixels."""
+        return self.window.width
 
 
 def check_allowed(info: SourceInfo, preparation: Preparation, where: str | Path) -> None:
@@ -126,13 +151,17 @@ def geometry(info: SourceInfo, preparation: Preparation, where: str | Path) -> G
         scaled = (height, max(1, round(width * info.aspect)))
         height, width = scaled
     if preparation.fit == "source":
-        return Geometry(scaled, 0, 0, height, width)
+        return Geometry(None, scaled, Window(0, 0, height, width))
     assert preparation.height is not None
     assert preparation.width is not None
     to = (preparation.height, preparation.width)
-    if preparation.fit == "resize":
+    if preparation.fit in ("resize", "crop-resize"):
         # One scaling to the final size: a scaling to square pixels before it would only blur.
-        return Geometry(to if to != (height, width) or scaled else None, 0, 0, *to)
+        shown, pixel = (info.display_height, info.display_width), info.aspect if scaled else Fraction(1)
+        window = _largest(shown, to, pixel) if preparation.fit == "crop-resize" else Window(0, 0, *shown)
+        before = None if (window.height, window.width) == shown else window
+        resized = to if to != (window.height, window.width) else None
+        return Geometry(before, resized, Window(0, 0, *to))
     if to[0] > height or to[1] > width:
         raise UserError(
             f"{where} is {height}x{width} (height x width), smaller than the crop of {to[0]}x{to[1]}: choose "
@@ -140,7 +169,19 @@ def geometry(info: SourceInfo, preparation: Preparation, where: str | Path) -> G
         )
     centred = preparation.fit == "crop-center"
     top, left = ((height - to[0]) // 2, (width - to[1]) // 2) if centred else (0, 0)
-    return Geometry(scaled, top, left, *to)
+    return Geometry(None, scaled, Window(top, left, *to))
+
+
+def _largest(size: tuple[int, int], to: tuple[int, int], pixel: Fraction) -> Window:
+    """The largest centred window of a picture of `size` that has the shape of `to`, both (height, width).
+
+    One side is the picture's, the other is rounded down to whole pixels, and the larger of two unequal borders is
+    below or on the right. `pixel` is the width of a pixel of the picture over its height.
+    """
+    shape = Fraction(to[1], to[0]) / pixel
+    height, width = min(size[0], int(size[1] / shape)), min(size[1], int(size[0] * shape))
+    height, width = max(1, height), max(1, width)
+    return Window((size[0] - height) // 2, (size[1] - width) // 2, height, width)
 
 
 def timing(ticks: Sequence[int | None], time_base: Fraction, rate: Fraction | None) -> tuple[Timing, list[str]]:

@@ -18,6 +18,7 @@ from boostnerv.files import sha256_of_file
 from boostnerv.video.clips import has_audio, open_clip, probe_clip
 from boostnerv.video.images import IMAGE_SUFFIXES, folder_sha256, image_files, open_folder, probe_folder
 from boostnerv.video.info import Geometry, SourceInfo, Timing
+from boostnerv.video.selection import WHOLE, Part
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m", ".yuv")
 
@@ -25,6 +26,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Decoder",
+    "Part",
     "SourceInfo",
     "Timing",
     "check_source",
@@ -41,8 +43,17 @@ class Decoder(Protocol):
 
     info: SourceInfo
     geometry: Geometry
-    expected: int | None  # how many frames will come, None when only reading can tell
     notes: list[str]  # what a user should know of the conversion; complete after `timing`
+
+    @property
+    def total(self) -> int | None:
+        """How many frames the source has, to the end of the video; None when that is not known before reading."""
+        ...
+
+    @property
+    def expected(self) -> int | None:
+        """How many frames will come, None when only reading can tell."""
+        ...
 
     def frames(self) -> Generator[npt.NDArray[np.uint8]]:
         """Yield uint8 RGB [geometry.height, geometry.width, 3]; raises `UserError`. Closing it ends early."""
@@ -84,15 +95,20 @@ def probe(path: str | Path, raw: RawVideo | None = None) -> SourceInfo:
 
 
 def open_source(
-    path: str | Path, preparation: Preparation, *, raw: RawVideo | None = None, fps: float | None = None
+    path: str | Path,
+    preparation: Preparation,
+    *,
+    raw: RawVideo | None = None,
+    fps: float | None = None,
+    part: Part = WHOLE,
 ) -> Decoder:
     """Probe a source and check it against `preparation`; raises `UserError`.
 
-    `fps` is the frame rate of a folder of images, which carries none.
+    `fps` is the frame rate of a folder of images, which carries none; `part` of the source is the video.
     """
     path = check_source(path)
     _no_raw_for_folder(path, raw)
-    return open_folder(path, preparation, fps) if path.is_dir() else open_clip(path, preparation, raw)
+    return open_folder(path, preparation, fps, part) if path.is_dir() else open_clip(path, preparation, raw, part)
 
 
 def source_sha256(path: Path) -> str:

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError
 from boostnerv.video.clips import _Reading
-from boostnerv.video.info import timing
+from boostnerv.video.info import Geometry, SourceInfo, Window, geometry, timing
 from boostnerv.video.source import open_source, probe
 
-from .conftest import LOSSLESS, Extract, Pixels, ffmpeg, noise, reference, synthetic, write_clip
+from .conftest import LOSSLESS, Extract, Pixels, ffmpeg, noise, reference, synthetic, write_clip, write_images
 
 # --- containers and codecs --------------------------------------------------------------------------------
 
@@ -333,6 +335,81 @@ def test_resize_is_bicubic_swscale(tmp_path: Path, extract: Extract) -> None:
     np.testing.assert_array_equal(extract(path, fit="resize", height=27, width=33).pixels, expected)
     same = extract(path, fit="resize", height=48, width=64).pixels
     np.testing.assert_array_equal(same, reference(path, tmp_path / "same"))
+
+
+SIZED = SourceInfo(
+    codec="h264", pixel_format="yuv420p", bit_depth=8, width=1, height=1, display_width=1, display_height=1
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "aspect", "to", "window"),
+    [
+        ((720, 1280), "1:1", (256, 320), Window(0, 190, 720, 900)),
+        ((240, 320), "1:1", (256, 320), Window(0, 10, 240, 300)),
+        ((272, 640), "1:1", (256, 320), Window(0, 150, 272, 340)),
+        ((320, 240), "1:1", (256, 320), Window(64, 0, 192, 240)),
+        ((101, 100), "1:1", (3, 7), Window(29, 0, 42, 100)),
+        ((1, 100), "1:1", (2, 1), Window(0, 49, 1, 1)),
+        ((144, 176), "128:117", (256, 320), Window(0, 6, 144, 164)),
+        ((1024, 1280), "1:1", (256, 320), None),
+        ((256, 340), "1:1", (256, 320), Window(0, 10, 256, 320)),
+    ],
+)
+def test_the_window_of_crop_resize(
+    size: tuple[int, int], aspect: str, to: tuple[int, int], window: Window | None
+) -> None:
+    info = SIZED.model_copy(update={"display_height": size[0], "display_width": size[1], "sample_aspect": aspect})
+    preparation = Preparation(fit="crop-resize", height=to[0], width=to[1], sample_aspect="square")
+    scaled = None if window and (window.height, window.width) == to else to
+    assert geometry(info, preparation, "x") == Geometry(window, scaled, Window(0, 0, *to))
+
+
+sides = st.tuples(st.integers(1, 5000), st.integers(1, 5000))
+
+
+@given(sides, sides)
+def test_the_window_of_crop_resize_is_the_largest_and_centred(size: tuple[int, int], to: tuple[int, int]) -> None:
+    info = SIZED.model_copy(update={"display_height": size[0], "display_width": size[1]})
+    preparation = Preparation(fit="crop-resize", height=to[0], width=to[1])
+    window = geometry(info, preparation, "x").before or Window(0, 0, *size)
+    assert window.height == size[0] or window.width == size[1]
+    below, right = size[0] - window.height - window.top, size[1] - window.width - window.left
+    assert (below - window.top, right - window.left) in {(0, 0), (0, 1), (1, 0)}
+    if window.height < size[0]:
+        # Its height is the exact one, rounded down to whole pixels, of which there is at least one.
+        assert window.height == max(1, size[1] * to[0] // to[1])
+    if window.width < size[1]:
+        assert window.width == max(1, size[0] * to[1] // to[0])
+
+
+@pytest.mark.parametrize(
+    ("to", "rows", "columns"),
+    [
+        ((20, 21), slice(0, 48), slice(7, 57)),
+        ((40, 20), slice(0, 48), slice(20, 44)),
+        ((10, 41), slice(16, 31), slice(0, 64)),
+        ((15, 64), slice(16, 31), slice(0, 64)),
+    ],
+)
+def test_crop_resize_scales_a_window_of_the_png(
+    to: tuple[int, int], rows: slice, columns: slice, tmp_path: Path, extract: Extract
+) -> None:
+    """Of a video and of its PNGs alike."""
+    path = synthetic(tmp_path / "a.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    whole = reference(path, tmp_path / "png")
+    window = write_images(tmp_path / "window", whole[:, rows, columns])
+    expected = extract(window, fit="resize", height=to[0], width=to[1]).pixels.copy()
+    assert expected.shape == (6, *to, 3)
+    for source in (path, tmp_path / "png"):
+        found = extract(source, fit="crop-resize", height=to[0], width=to[1])
+        np.testing.assert_array_equal(found.pixels, expected)
+
+
+def test_crop_resize_of_the_same_shape_is_resize(tmp_path: Path, extract: Extract) -> None:
+    path = synthetic(tmp_path / "a.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    resized = extract(path, fit="resize", height=36, width=48).pixels.copy()
+    np.testing.assert_array_equal(extract(path, fit="crop-resize", height=36, width=48).pixels, resized)
 
 
 def test_a_crop_larger_than_the_source_is_refused(tmp_path: Path, extract: Extract) -> None:
