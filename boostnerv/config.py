@@ -378,10 +378,26 @@ class PatchSize(Closed):
 
 
 class KeyframeSettings(Closed):
-    """How keyframes are coded: as images, whole frames each."""
+    """How keyframes are coded: as images, whole frames each, at one quality for all."""
 
     codec: Literal["avif", "webp", "x265-intra"] = Field(default="avif", description="Image codec.")
-    quality: int = Field(default=50, ge=0, le=100, description="Its quality, 0 to 100; the CRF of x265-intra.")
+    quality: int | None = Field(
+        default=None, ge=0, le=100, description="Its quality, 0 to 100, or the CRF of x265-intra; 50 by default."
+    )
+    bpp: float | None = Field(
+        default=None, gt=0, description="Or: the best quality at which keyframes have at most these bits per pixel."
+    )
+
+    @model_validator(mode="after")
+    def _one_size(self) -> KeyframeSettings:
+        if self.quality is not None and self.bpp is not None:
+            raise ValueError("give either quality or bpp")
+        return self
+
+    @property
+    def fixed_quality(self) -> int | None:
+        """The quality, None where it follows from the size."""
+        return 50 if self.quality is None and self.bpp is None else self.quality
 
 
 class ClipSettings(Closed):
@@ -404,7 +420,8 @@ class KeyframeJob(KeyframeSettings):
     @property
     def tag(self) -> str:
         """File-name part that tells these settings from every other, e.g. ``avif-q50-d8``."""
-        return f"{self.codec}-q{self.quality}-d{self.clip_frames}"
+        size = f"{self.bpp:g}bpp" if self.bpp is not None else f"q{self.fixed_quality}"
+        return f"{self.codec}-{size}-d{self.clip_frames}"
 
 
 class ModelEntry(Closed):
@@ -603,7 +620,7 @@ class Experiment(Closed):
         if not MODELS_OF_MANY.get(entry.name):
             return None
         chosen = entry.keyframes or self.clips.keyframes
-        return KeyframeJob(codec=chosen.codec, quality=chosen.quality, clip_frames=self.clips.frames)
+        return KeyframeJob(**chosen.model_dump(), clip_frames=self.clips.frames)
 
     def _finetuning(self, number: int, entry: ModelEntry, training: Training) -> Finetuning | None:
         if entry.post_training is not None and training.task != "regression":

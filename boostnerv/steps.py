@@ -803,12 +803,13 @@ def _plan(experiment: Experiment, video: VideoSpec, run: Run) -> Iterable[dict[s
 
 
 def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run) -> Iterable[dict[str, Any]]:
-    from boostnerv.codec.image_codecs import check_codec
+    from boostnerv.codec.image_codecs import keyframe_codec
     from boostnerv.training.run import planned_clip_spec
     from boostnerv.video.patches import check_patches
 
     if run.keyframes is not None:
-        check_codec(run.keyframes.codec, run.keyframes.quality)
+        codec = keyframe_codec(run.keyframes.codec)
+        codec.check_encoder(codec.lowest_quality if run.keyframes.fixed_quality is None else run.keyframes.fixed_quality)
     shapes = [planned_shape(experiment.preparation, video) for video in videos]
     known = [shape for shape in shapes if shape is not None]
     for video, shape in zip(videos, shapes, strict=True):

@@ -47,6 +47,7 @@ class KeyframeCodec:
     lowest_quality: int
     highest_quality: int
     meaning: str
+    higher_is_better: bool
     largest_side: int
     encoder: Callable[[Sequence[Pixels], int, int], list[bytes]]
     decoder: Callable[[Sequence[bytes], int, int], list[Pixels]]
@@ -237,6 +238,7 @@ KEYFRAME_CODECS = {
             lowest_quality=0,
             highest_quality=100,
             meaning="quality of libavif: more is better",
+            higher_is_better=True,
             largest_side=1 << 15,
             # The size of a picture is checked in the header that libaom writes; tiles and threads would change it.
             encoder=_pillow_encoder(
@@ -251,6 +253,7 @@ KEYFRAME_CODECS = {
             lowest_quality=0,
             highest_quality=100,
             meaning="quality of libwebp: more is better",
+            higher_is_better=True,
             largest_side=_WEBP_LARGEST_SIDE,
             encoder=_pillow_encoder("WEBP", method=6),
             decoder=_pillow_decoder("WEBP", check_webp),
@@ -262,6 +265,7 @@ KEYFRAME_CODECS = {
             lowest_quality=0,
             highest_quality=51,
             meaning="quantisation parameter of HEVC: less is better",
+            higher_is_better=False,
             largest_side=1 << 13,
             encoder=_encode_hevc,
             decoder=_decode_hevc,

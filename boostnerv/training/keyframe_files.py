@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from boostnerv import files
-from boostnerv.codec.keyframes import Keyframes, codec_named, write_keyframes
+from boostnerv.codec.image_codecs import KeyframeCodec, keyframe_codec
+from boostnerv.codec.keyframes import Keyframes, write_keyframes
 from boostnerv.config import Closed, KeyframeJob, Sha256, parse
 from boostnerv.errors import UserError
 from boostnerv.models.clips import keyframes_of
@@ -33,6 +34,7 @@ class KeyframeManifest(Closed):
     """What keyframe files hold."""
 
     job: KeyframeJob = Field(description="How they were made.")
+    quality: int = Field(description="Quality of the codec.")
     count: int = Field(gt=0, description="Number of keyframes K of all videos.")
     patches: int = Field(gt=0, description="Patches of a frame.")
     height: int = Field(gt=0, description="Height of a frame in pixels.")
@@ -68,17 +70,28 @@ def code_keyframes(
     videos: OpenCollection, job: KeyframeJob, output: Path, *, threads: int | None, progress: Progress
 ) -> KeyframeManifest:
     """Code the keyframes of all videos; writes `output` (``.json``), and ``.bin`` and ``.npy`` beside it."""
-    codec = codec_named(job.codec)
+    codec = keyframe_codec(job.codec)
     numbers = [
         (video, frame)
         for video, length in enumerate(videos.lengths)
         for frame in keyframes_of(length, job.clip_frames)
     ]
-    coded: list[bytes] = []
-    for start in range(0, len(numbers), _BATCH):
-        images = [videos.frame(*number) for number in numbers[start : start + _BATCH]]
-        coded += codec.encode(images, job.quality, threads)
-        progress(len(coded))
+
+    def coded_at(quality: int) -> list[bytes]:
+        coded: list[bytes] = []
+        for start in range(0, len(numbers), _BATCH):
+            images = [videos.frame(*number) for number in numbers[start : start + _BATCH]]
+            coded += codec.encode(images, quality, threads)
+            progress(len(coded), f"quality {quality}")
+        return coded
+
+    quality = job.fixed_quality
+    if quality is None:
+        assert job.bpp is not None
+        most_bytes = int(job.bpp * len(numbers) * videos.height * videos.width / 8)
+        quality, coded = _best_within(codec, coded_at, most_bytes)
+    else:
+        coded = coded_at(quality)
     payload = write_keyframes(job.codec, coded)
     stored = Keyframes(payload, len(numbers), videos.height, videos.width)
     rows, columns = videos.rows, videos.columns
@@ -97,6 +110,7 @@ def code_keyframes(
     files.write_bytes(output.with_suffix(".bin"), payload)
     manifest = KeyframeManifest(
         job=job,
+        quality=quality,
         count=len(numbers),
         patches=rows * columns,
         height=videos.height,
@@ -109,6 +123,29 @@ def code_keyframes(
     )
     files.write_json(output, manifest.model_dump(mode="json"))
     return manifest
+
+
+def _best_within(
+    codec: KeyframeCodec, coded_at: Callable[[int], list[bytes]], most_bytes: int
+) -> tuple[int, list[bytes]]:
+    """The best quality at which all images have at most so many bytes, and the images; raises `UserError` for none."""
+    # From the worst to the best: a higher CRF is a lower quality.
+    ladder = range(codec.lowest_quality, codec.highest_quality + 1)
+    ladder = ladder if codec.higher_is_better else ladder[::-1]
+    low, high, found = 0, len(ladder), (ladder[0], coded_at(ladder[0]))
+    while high - low > 1:
+        middle = (low + high) // 2
+        coded = coded_at(ladder[middle])
+        if sum(map(len, coded)) <= most_bytes:
+            low, found = middle, (ladder[middle], coded)
+        else:
+            high = middle
+    if sum(map(len, found[1])) > most_bytes:
+        raise UserError(
+            f"keyframes by {codec.name} have at least {sum(map(len, found[1]))} bytes, and {most_bytes} were asked for; "
+            "raise keyframes.bpp, or choose another codec"
+        )
+    return found
 
 
 def open_keyframes(path: Path) -> KeyframeFile:
