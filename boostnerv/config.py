@@ -406,6 +406,9 @@ class ClipSettings(Closed):
     frames: int = Field(default=8, ge=2, le=64, description="Frames of a clip; a keyframe stands at its beginning.")
     patches: PatchSize | None = Field(default=None, description="Frames are cut into patches of this size.")
     keyframes: KeyframeSettings = Field(default=KeyframeSettings(), description="How keyframes are coded.")
+    short_videos: Literal["refuse", "pad"] = Field(
+        default="refuse", description="Videos shorter than a clip; 'pad' makes one clip of each, whatever its length."
+    )
     statistics: Literal["dataset", "computed"] = Field(
         default="dataset",
         description="Mean and deviation of the pixels: those of the data set where it says any, or those found.",
@@ -588,7 +591,12 @@ class Experiment(Closed):
                     run = Run(
                         name=name(entry, label, training, seed),
                         size_label=label,
-                        train=TrainJob(model=self._model(entry, size), training=training, seed=seed),
+                        train=TrainJob(
+                            model=self._model(entry, size),
+                            training=training,
+                            seed=seed,
+                            short_videos=self.clips.short_videos if entry.of_many else "refuse",
+                        ),
                         finetune=None if finetuning is None else FinetuneJob(finetuning=finetuning, seed=seed),
                         of_many=entry.of_many,
                         keyframes=self._keyframes(entry),
@@ -685,6 +693,7 @@ class TrainJob(Closed):
     model: ModelSettings = Field(description="The network.")
     training: Training = Field(description="The recipe.")
     seed: Seed = Field(default=1, description="Random seed of initialisation and order.")
+    short_videos: Literal["refuse", "pad"] = Field(default="refuse", description="Videos shorter than a clip.")
 
 
 class FinetuneJob(Closed):

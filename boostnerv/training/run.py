@@ -173,10 +173,10 @@ def planned_clip_spec(
     assert isinstance(spec, ClipSpec)
     check_frame_size(job.training.loss, spec.patch_height, spec.patch_width)
     for number, length in enumerate(lengths):
-        if length < spec.clip_frames:
+        if length < spec.clip_frames and job.short_videos == "refuse":
             raise UserError(
                 f"video {number + 1} of {len(lengths)} has {length} frames, fewer than a clip of {spec.clip_frames}; "
-                "leave it out, or lower clips.frames"
+                "leave it out, lower clips.frames, or set clips.short_videos: pad"
             )
     return spec
 
