@@ -20,18 +20,19 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 
 def load():
-    """The experiment of --configfile, or the demo; a mistake in it ends the workflow with its sentence."""
+    """The experiment of --configfile, or the demo, and its videos; a mistake ends the workflow with its sentence."""
     try:
         if config:
-            return schema.parse(schema.Experiment, config, "experiment")
-        return schema.load_experiment(Path(workflow.basedir) / "config" / "demo.yaml")
+            experiment = schema.parse(schema.Experiment, config, "experiment")
+        else:
+            experiment = schema.load_experiment(Path(workflow.basedir) / "config" / "demo.yaml")
+        return experiment, {video.name: video for video in experiment.video_specs()}
     except UserError as error:
         raise WorkflowError(str(error))
 
 
-EXPERIMENT = load()
+EXPERIMENT, VIDEOS = load()
 DATASET = EXPERIMENT.dataset_spec()
-VIDEOS = {video.name: video for video in EXPERIMENT.video_specs()}
 RUNS = {video: {run.name: run for run in EXPERIMENT.runs(spec)} for video, spec in VIDEOS.items()}
 RUN_NAMES = [run.name for run in EXPERIMENT.runs()]
 ANCHORS = {
