@@ -119,9 +119,9 @@ def fetch_source(
     Its SHA-256 is checked.
     """
     from boostnerv import steps
-    from boostnerv.config import load_dataset
+    from boostnerv.config import load_dataset, with_listed_videos
 
-    spec = load_dataset(dataset)
+    spec = with_listed_videos(load_dataset(dataset))
     steps.fetch_source(spec, spec.video(video), output)
 
 

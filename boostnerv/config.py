@@ -36,6 +36,9 @@ from boostnerv.errors import UserError, nearest
 from boostnerv.files import sha256_of_value
 from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS, MODELS_OF_MANY
 
+RAW = Path("data/raw")
+"""Folder of the sources that are fetched or downloaded, one folder a data set."""
+
 _PACKAGE = Path(__file__).parent
 _SLUG = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -57,13 +60,14 @@ def _positive(strides: tuple[int, ...]) -> tuple[int, ...]:
     return strides
 
 
-def _inside_folder(candidates: tuple[str, ...]) -> tuple[str, ...]:
-    for candidate in candidates:
-        if PurePosixPath(candidate).is_absolute() or ".." in PurePosixPath(candidate).parts:
-            raise ValueError(f"candidate '{candidate}' must be a path below the folder of the data set")
-    return candidates
+def _inside_folder(candidate: str) -> str:
+    if PurePosixPath(candidate).is_absolute() or ".." in PurePosixPath(candidate).parts:
+        raise ValueError(f"candidate '{candidate}' must be a path below the folder of the data set")
+    return candidate
 
 
+BelowFolder = Annotated[str, AfterValidator(_inside_folder)]
+Unit = Annotated[float, Field(ge=0, le=1)]
 ModelName = Annotated[str, AfterValidator(_known_model)]
 Strides = Annotated[tuple[int, ...], Field(min_length=1, max_length=8), AfterValidator(_positive)]
 
@@ -109,7 +113,7 @@ class LocalSource(Closed):
     """A file or folder that you download into `data/raw/DATASET/`; the first candidate that exists is taken."""
 
     kind: Literal["local"] = Field(description="Downloaded by hand.")
-    candidates: Annotated[tuple[str, ...], AfterValidator(_inside_folder)] = Field(
+    candidates: tuple[BelowFolder, ...] = Field(
         min_length=1, description="Files or folders of images under data/raw/DATASET/; {name} is the video's name."
     )
     raw: RawVideo | None = Field(default=None, description="Layout of those candidates that end in .yuv.")
@@ -142,6 +146,22 @@ class VideoSpec(Closed):
         return (self.name, *self.aliases)
 
 
+class VideoList(Closed):
+    """Videos that a text file names which you download with them: the first word of each line is a path."""
+
+    file: BelowFolder = Field(description="The text file under data/raw/DATASET/.")
+    candidates: tuple[BelowFolder, ...] = Field(
+        min_length=1,
+        description="Files or folders of images under data/raw/DATASET/; {path} is what the list says, {name} the "
+        "video's name: that path without folder and extension.",
+    )
+    download: str = Field(min_length=1, description="Page that has both.")
+    instruction: str = Field(default="", description="What to do there, in half a sentence.")
+
+
+Channels = tuple[Unit, Unit, Unit]
+
+
 class DatasetSpec(Closed):
     """A data set: `boostnerv/video/registry/NAME.yaml` (built in) or `config/datasets/NAME.yaml` (yours)."""
 
@@ -149,14 +169,24 @@ class DatasetSpec(Closed):
     title: str = Field(default="", description="One line for tables and pages.")
     credit: str = Field(default="unknown", description="Who made it.")
     licence: str = Field(default="unknown", description="Under which licence it may be used.")
-    videos: tuple[VideoSpec, ...] = Field(min_length=1, description="Its videos.")
+    mean: Channels | None = Field(default=None, description="Mean of R, G and B in [0, 1], as published.")
+    std: Channels | None = Field(default=None, description="Standard deviation of R, G and B, as published.")
+    videos: tuple[VideoSpec, ...] = Field(default=(), description="Its videos.")
+    video_list: VideoList | None = Field(default=None, description="A file that names its videos, instead.")
+
+    @model_validator(mode="after")
+    def _has_videos(self) -> DatasetSpec:
+        if bool(self.videos) == (self.video_list is not None):
+            raise ValueError(f"data set '{self.name}' needs either videos or video_list")
+        return self
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> DatasetSpec:
-        names = [name for video in self.videos for name in video.names]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"video name '{twice[0]}' stands twice in data set '{self.name}'; rename one")
+        seen: set[str] = set()
+        for name in (name for video in self.videos for name in video.names):
+            if name in seen:
+                raise ValueError(f"video name '{name}' stands twice in data set '{self.name}'; rename one")
+            seen.add(name)
         return self
 
     def video(self, name: str) -> VideoSpec:
@@ -663,9 +693,12 @@ class Experiment(Closed):
             return load_dataset(self.dataset, folder)
         return DatasetSpec(name="own", title="own videos", videos=tuple(map(own_video, self.own_videos)))
 
-    def video_specs(self, folder: Path | None = None) -> tuple[VideoSpec, ...]:
-        """The videos of this experiment; raises `UserError` for one that is unknown or named twice."""
-        spec = self.dataset_spec(folder)
+    def video_specs(self, folder: Path | None = None, root: Path = RAW) -> tuple[VideoSpec, ...]:
+        """The videos of this experiment; raises `UserError` for one that is unknown or named twice.
+
+        Where a file names the videos of the data set it is read, under `root`; see `with_listed_videos`.
+        """
+        spec = with_listed_videos(self.dataset_spec(folder), root)
         for entry in self.models:
             for name in entry.modelsize_m_for:
                 spec.video(name)
@@ -755,6 +788,41 @@ def load_dataset(name: str, folder: Path | None = None) -> DatasetSpec:
     if spec.name != name:
         raise UserError(f"data set {files[name]} calls itself '{spec.name}'; name and file name must agree")
     return spec
+
+
+def with_listed_videos(dataset: DatasetSpec, root: Path = RAW) -> DatasetSpec:
+    """`dataset` with the videos that its `video_list` names, found under `root`; as it is where it has none.
+
+    Raises `UserError` where the file is missing or names no videos.
+    """
+    listed = dataset.video_list
+    if listed is None:
+        return dataset
+    file = root / dataset.name / listed.file
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    paths = [line.split()[0] for line in lines if line.strip()]
+    if not paths:
+        hint = f" ({listed.instruction})" if listed.instruction else ""
+        raise UserError(
+            f"data set '{dataset.name}' needs the list of its videos, {file}, which is missing or names none: get it "
+            f"from {listed.download}{hint}"
+        )
+    videos = [{"name": PurePosixPath(path).stem, "source": _listed_source(path, listed)} for path in paths]
+    values = dataset.model_dump(exclude={"videos", "video_list"}) | {"videos": videos}
+    return parse(DatasetSpec, values, f"list of videos {file}")
+
+
+def _listed_source(path: str, listed: VideoList) -> dict[str, Any]:
+    candidates = [candidate.replace("{path}", path) for candidate in listed.candidates]
+    return {
+        "kind": "local",
+        "candidates": candidates,
+        "download": listed.download,
+        "instruction": listed.instruction,
+    }
 
 
 def _registered() -> dict[str, Path]:
@@ -874,6 +942,7 @@ def keys_page() -> str:
     settings: list[type[Closed]] = [
         Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, PostTraining, LearningRate,
         ClipSettings, PatchSize, KeyframeSettings, Anchor, DatasetSpec, VideoSpec, PathSource, WheelSource, LocalSource,
+        VideoList,
     ]  # fmt: skip
     lines = [
         "# Every key of an experiment and of a data set",

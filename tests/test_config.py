@@ -245,6 +245,15 @@ def test_a_data_set_of_your_own(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"name": "mine", "videos": [video, video]}))
     with pytest.raises(UserError, match="video name 'a' stands twice in data set 'mine'; rename one"):
         load_dataset("mine", tmp_path)
+    listed = {"file": "list.txt", "candidates": ["{path}"], "download": "x"}
+    for both in ({}, {"videos": []}, {"videos": [video], "video_list": listed}):
+        path.write_text(yaml.safe_dump({"name": "mine", **both}))
+        with pytest.raises(UserError, match="data set 'mine' needs either videos or video_list"):
+            load_dataset("mine", tmp_path)
+    for key, value in (("file", "../list.txt"), ("candidates", ["/{path}"])):
+        path.write_text(yaml.safe_dump({"name": "mine", "video_list": {**listed, key: value}}))
+        with pytest.raises(UserError, match="candidate '.*' must be a path below the folder"):
+            load_dataset("mine", tmp_path)
 
 
 def test_a_video_has_several_names(tmp_path: Path) -> None:

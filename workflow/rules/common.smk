@@ -20,23 +20,23 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 
 def load():
-    """The experiment of --configfile, or the demo; a mistake in it ends the workflow with its sentence."""
+    """The experiment of --configfile, or the demo, and its videos; a mistake ends the workflow with its sentence."""
     try:
         if config:
-            return schema.parse(schema.Experiment, config, "experiment")
-        return schema.load_experiment(Path(workflow.basedir) / "config" / "demo.yaml")
+            experiment = schema.parse(schema.Experiment, config, "experiment")
+        else:
+            experiment = schema.load_experiment(Path(workflow.basedir) / "config" / "demo.yaml")
+        return experiment, {video.name: video for video in experiment.video_specs()}
     except UserError as error:
         raise WorkflowError(str(error))
 
 
-EXPERIMENT = load()
+EXPERIMENT, VIDEOS = load()
 DATASET = EXPERIMENT.dataset_spec()
-VIDEOS = {video.name: video for video in EXPERIMENT.video_specs()}
 # A model of many videos stands where a video would, under the name of the data set.
 ALL_VIDEOS = f"{DATASET.name}-all" if DATASET.name in VIDEOS else DATASET.name
-RUNS = {
-    video: {run.name: run for run in EXPERIMENT.runs(spec) if not run.of_many} for video, spec in VIDEOS.items()
-} | {ALL_VIDEOS: {run.name: run for run in EXPERIMENT.runs() if run.of_many}}
+RUNS = {video: {run.name: run for run in EXPERIMENT.runs(spec) if not run.of_many} for video, spec in VIDEOS.items()}
+RUNS |= {ALL_VIDEOS: {run.name: run for run in EXPERIMENT.runs() if run.of_many}}
 RUN_NAMES = [run.name for run in EXPERIMENT.runs()]
 ANCHORS = {
     anchor_name(anchor, quality): (anchor, quality) for anchor in EXPERIMENT.anchors for quality in anchor.qualities
