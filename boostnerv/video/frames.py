@@ -33,6 +33,19 @@ _FPS_TOLERANCE = 0.01  # 29.97 passes for 30
 _SPARE_BYTES = 16 * 2**20  # left free on the disk for manifests and logs
 
 
+class PatchGrid(Closed):
+    """How a frames file holds patches: those of one place of the frames after the other, places row by row.
+
+    Its frames are all T of the first place, then all T of the next; height and width are a patch's, timestamps those
+    of the T frames.
+    """
+
+    rows: int = Field(gt=0, description="Patches below each other in a frame.")
+    columns: int = Field(gt=0, description="Patches beside each other.")
+    frames: int = Field(gt=0, description="Frames T of the video.")
+    whole_sha256: Sha256 = Field(description="SHA-256 of the pixels of the whole frames.")
+
+
 class Manifest(Closed):
     """What a frames file holds. It identifies the pixels: consumers depend on it, not on the payload."""
 
@@ -46,6 +59,7 @@ class Manifest(Closed):
         default=None, description="When each frame is shown, from the first one; none at a constant rate."
     )
     pixels_sha256: Sha256 = Field(description="SHA-256 of the uint8 pixels in C order.")
+    patches: PatchGrid | None = Field(default=None, description="The grid, where the frames are patches of others.")
     source_name: str = Field(default="", description="File or folder name of the source.")
     source_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the source.")
     source: SourceInfo | None = Field(default=None, description="Properties of the source.")
@@ -129,11 +143,12 @@ def extract_frames(
     source, output = Path(source), Path(output)
     decoder = open_source(source, preparation, raw=_layout(video, source), fps=video.fps, part=_part(video))
     _check_declared(video, source, decoder.info, preparation)
-    _check_space(output, decoder, _estimated_frames(video, decoder, preparation))
+    shape = (decoder.geometry.height, decoder.geometry.width)
+    check_space(output, _estimated_frames(video, decoder, preparation), shape)
     digest = source_sha256(source)
     _check_hash(video, source, digest)
 
-    def describe(written: _Written) -> Manifest:
+    def describe(written: Written) -> Manifest:
         timing = decoder.timing()
         _check_length(video, source, decoder.total or preparation.first_frame + written.count, preparation)
         _check_rate(video, source, timing.fps if preparation.fps is None else decoder.info.fps)
@@ -156,9 +171,8 @@ def extract_frames(
             licence=licence,
         )
 
-    shape = (decoder.geometry.height, decoder.geometry.width)
     with contextlib.closing(decoder.frames()) as frames:
-        return _write(_counted(frames, progress), shape, output, describe)
+        return write_described(counted(frames, progress), shape, output, describe)
 
 
 def write_frames(
@@ -181,7 +195,7 @@ def write_frames(
     _check_array(first, first.shape)
     height, width, _ = first.shape
 
-    def describe(written: _Written) -> Manifest:
+    def describe(written: Written) -> Manifest:
         return Manifest(
             dataset=dataset,
             video=video,
@@ -193,19 +207,21 @@ def write_frames(
             notes=notes,
         )
 
-    return _write(_chained(first, frames), (height, width), Path(output), describe)
+    return write_described(_chained(first, frames), (height, width), Path(output), describe)
 
 
 @dataclass(frozen=True)
-class _Written:
+class Written:
+    """How many frames were written, and the SHA-256 of their pixels."""
+
     count: int
     sha256: str
 
 
-def _write(
-    frames: Iterable[Pixels], shape: tuple[int, int], output: Path, describe: Callable[[_Written], Manifest]
+def write_described(
+    frames: Iterable[Pixels], shape: tuple[int, int], output: Path, describe: Callable[[Written], Manifest]
 ) -> Manifest:
-    """Write payload, then manifest; `describe` is called before the payload gets its final name."""
+    """Write frames of one shape (H, W), then the manifest; `describe` is called before they get their final name."""
     if output.suffix != ".npy":
         raise ValueError(f"a frames file ends in .npy, not {output.name}")
     with files.final(output) as temporary:
@@ -222,7 +238,7 @@ def _write(
     return manifest
 
 
-def _write_payload(file: IO[bytes], frames: Iterable[Pixels], shape: tuple[int, int]) -> _Written:
+def _write_payload(file: IO[bytes], frames: Iterable[Pixels], shape: tuple[int, int]) -> Written:
     """Write a ``.npy`` file whose number of frames is known only at the end."""
     start = _write_header(file, 0, shape)
     digest, count = hashlib.sha256(), 0
@@ -235,7 +251,7 @@ def _write_payload(file: IO[bytes], frames: Iterable[Pixels], shape: tuple[int, 
     file.seek(0)
     # numpy pads headers so that the first axis may grow in place.
     assert _write_header(file, count, shape) == start
-    return _Written(count, digest.hexdigest())
+    return Written(count, digest.hexdigest())
 
 
 def _write_header(file: IO[bytes], count: int, shape: tuple[int, int]) -> int:
@@ -254,7 +270,8 @@ def _chained(first: Pixels, rest: Iterator[Pixels]) -> Iterator[Pixels]:
     yield from rest
 
 
-def _counted(frames: Iterable[Pixels], progress: Progress) -> Iterator[Pixels]:
+def counted(frames: Iterable[Pixels], progress: Progress) -> Iterator[Pixels]:
+    """The frames, of which `progress` is told how many were taken."""
     for done, frame in enumerate(frames, start=1):
         yield frame
         progress(done)
@@ -332,18 +349,21 @@ def _estimated_frames(video: VideoSpec, decoder: Decoder, preparation: Preparati
     return max(0, int(info.duration_s * info.fps) - (video.first_frame or 0) - preparation.first_frame)
 
 
-def _check_space(output: Path, decoder: Decoder, count: int | None) -> None:
-    """Raise `UserError` where the frames would not fit on the disk, before hours of writing show it."""
+def check_space(output: Path, count: int | None, shape: tuple[int, int]) -> None:
+    """Raise `UserError` where `count` frames (None where unknown) of a shape (H, W) would not fit on the disk.
+
+    Hours of writing would show it otherwise.
+    """
     if count is None:
         return
     folder = next((parent for parent in output.absolute().parents if parent.exists()), Path("/"))
-    needed = count * decoder.geometry.height * decoder.geometry.width * 3
+    needed = count * shape[0] * shape[1] * 3
     free = shutil.disk_usage(folder).free
     if needed + _SPARE_BYTES > free:
         raise UserError(
-            f"{count} frames of {decoder.geometry.height}x{decoder.geometry.width} need "
-            f"{needed / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB left: free space there, choose "
-            "another folder, or use fewer frames (preparation.frame_count) or a smaller size"
+            f"{count} frames of {shape[0]}x{shape[1]} need {needed / 1e9:.1f} GB, but {folder} has "
+            f"{free / 1e9:.1f} GB left: free space there, choose another folder, or use fewer frames "
+            "(preparation.frame_count) or a smaller size"
         )
 
 
