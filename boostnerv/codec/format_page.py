@@ -12,7 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from boostnerv.codec import bitstream, entropy_models, huffman, payloads, post_training, version0
+from boostnerv.codec import (
+    bitstream,
+    entropy_models,
+    huffman,
+    image_codecs,
+    keyframes,
+    payloads,
+    post_training,
+    version0,
+)
 from boostnerv.codec.bitstream import Field
 from boostnerv.codec.entropy_models import MEAN_BITS, UNITS_PER_SIGMA, UNITS_PER_SIGMA_OF_CHANNEL
 from boostnerv.codec.grids import (
@@ -26,6 +35,7 @@ from boostnerv.codec.grids import (
 from boostnerv.codec.symbols import CONSTRICTION, PRECISION
 from boostnerv.files import write_text
 from boostnerv.models.architecture import Architecture, architectures_by_wire_id
+from boostnerv.models.clips import ClipSpec
 
 _PAGE = Path("docs/format.md")
 _TYPES = {"B": "u8", "H": "u16", "I": "u32", "i": "i32", "d": "f64"}
@@ -45,15 +55,20 @@ _SECTION_MEANINGS = {
     bitstream.VIDEO: ("file, first", "what belongs to the whole video"),
     bitstream.TIMESTAMPS: ("file, second, or nowhere", "when each frame is shown, where the rate varies"),
     bitstream.MODEL: ("each segment, first", "the architecture and its spec"),
-    bitstream.WEIGHTS: ("each segment, second", "the coded tensors of the decoder"),
-    bitstream.EMBEDDINGS: ("each segment, third", "the coded embeddings, if the architecture has them"),
+    bitstream.VIDEOS: ("each segment, behind `model`", "names and lengths, if the architecture is of many videos"),
+    bitstream.WEIGHTS: ("each segment, next", "the coded tensors of the decoder"),
+    bitstream.EMBEDDINGS: ("each segment, next", "the coded embeddings, if the architecture has them"),
+    bitstream.KEYFRAMES: ("each segment, last", "coded images, if the architecture needs them"),
 }
 
 
 def format_page() -> str:
     """The whole page, as Markdown."""
-    parts = (_beginning, _container, _video, _model, _stream, _weights, _entropy_models, _embeddings, _older, _frames)
-    blocks = "\n\n".join(part().strip() for part in (*parts, _limits, _versions)).split("\n\n")
+    parts = (
+        *(_beginning, _container, _video, _model, _videos, _stream, _weights, _entropy_models, _embeddings),
+        *(_older, _keyframes, _frames, _clips, _limits, _versions),
+    )
+    blocks = "\n\n".join(part().strip() for part in parts).split("\n\n")
     return "\n\n".join(map(_wrapped, blocks)) + "\n"
 
 
@@ -77,7 +92,8 @@ for those who write a decoder of their own. What the networks compute is said by
 
 A video of T frames of H×W pixels is one or more **segments**, runs of frames with a network of their own. A network
 is an **architecture** with the numbers that define it, its **spec**; its **tensors** are the weights. Some
-architectures also have an **embedding** `[e, h, w]` for each frame. Tensors and embeddings are stored as **codes**,
+architectures also have an **embedding** `[e, h, w]` for each frame; some are of many videos of one size, whose frames
+stand one after the other in a segment. Tensors and embeddings are stored as **codes**,
 whole numbers in ±{_power(LARGEST_CODE)} that a quantiser turns into float32.
 
 All numbers are little-endian: u8, u16, u32 unsigned, i8, i32 two's complement, f16, f32, f64 IEEE 754. A **list** is a
@@ -151,6 +167,48 @@ up.
 Quantisers: {_numbered(bitstream.QUANTIZERS)}. For `uniform` the sections `weights` and `embeddings` hold what the next
 four headings say; for `min-max`, what stands under *Older pipeline*.
 """
+
+
+def _videos() -> str:
+    of_many = " and ".join(f"`{entry.name}`" for entry in _of_many())
+    return f"""
+## Section videos
+
+Of {of_many}. The number of videos, u32; then, as one zlib stream (RFC 1950), for each video in order:
+
+{_fields(bitstream.ONE_OF_MANY_FIELDS)}
+
+Their frames add up to those of the segment; no name stands twice. The spec of such an architecture has these frames as
+`lengths` too.
+"""
+
+
+def _keyframes() -> str:
+    with_keyframes = " and ".join(f"`{entry.name}`" for entry in _of_many() if entry.spec.uses_keyframes.fget(None))
+    codecs = {codec.wire_number: codec.name for codec in image_codecs.KEYFRAME_CODECS.values()}
+    most, per_value = keyframes.ANY_IMAGE_BYTES, keyframes.IMAGE_BYTES_PER_VALUE
+    return f"""
+## Section keyframes
+
+Of {with_keyframes}: images of H×W, those of a video one after the other, video after video. The keyframes of a video
+of T frames are its frames 0, D, 2·D, …, where D is `clip_frames`, and its last one.
+
+{_fields(keyframes.KEYFRAMES_FIELDS)}
+
+Image codecs: {_numbered(codecs)}. Behind the head stands a number for each image, in groups of seven bits as in section
+timestamps, {keyframes.LARGEST_LENGTH_BITS // 7} bytes at most: twice the bytes that it has here, plus 1 where it is
+deflated. Then the images. A deflated one is a raw deflate stream (RFC 1951) whose window begins with the first
+{keyframes.DICTIONARY_BYTES} bytes of the first image, or all of it; the first image is never deflated. Inflated, an
+image has at most {_power(most)} bytes and {per_value} for each of its 3·H·W values.
+
+`avif` is a file of one still AV1 picture, `webp` a WebP file, `x265-intra` an HEVC picture with its parameter sets, as
+an Annex B stream. What they decode to is 8-bit RGB. The conversion of AVIF from YUV is that of libavif, and may differ
+by a level from version to version.
+"""
+
+
+def _of_many() -> list[Architecture]:
+    return [entry for _, entry in sorted(architectures_by_wire_id().items()) if issubclass(entry.spec, ClipSpec)]
 
 
 def _stream() -> str:
@@ -318,6 +376,27 @@ the network makes of them depends on the order in which floats are added. The ex
 each batch on one thread: on one machine with one version of PyTorch its pixels depend neither on which frames are
 wanted nor on the number of threads. Other processors, GPUs, other versions, and batches of another size may give pixels
 that differ by a level.
+"""
+
+
+def _clips() -> str:
+    return """
+## Clips, patches and keyframes
+
+An architecture of many videos makes D = `clip_frames` frames of a patch at once. A video is cut into clips of D frames
+from its first on; the last may have fewer. A frame is a grid of `patch_rows` × `patch_columns` patches of one size,
+numbered row by row, which are put together without overlap. The network is called with, for frame k of a video of T
+frames in patch p, all divided in doubles and rounded to float32:
+
+- index: k / (T − 1), or 0 where T = 1. Of `d-nerv-baseline` it is g / (G − 1), where g counts frames over all videos of
+  the segment before, with all their patches, then over the patches before p of this video, then k; G is their number.
+- distance: (k − a) / (b − a), or 0 where a = b, where a is the first frame of the clip and b the next keyframe.
+- keyframes: patch p of the images at a and b, each value divided by 255, padded below and on the right to multiples of
+  the product of the strides by repeating the last row and column. Before the network sees them, the mean
+  (`mean_e4` in 1/10000, for R, G, B) is taken away and the rest divided by the deviation (`deviation_e4`).
+
+Frames of a clip behind the end of the video have index and distance of the last frame, and are thrown away. Each patch
+of a clip is computed on its own, on one thread, whatever `batch` says.
 """
 
 
