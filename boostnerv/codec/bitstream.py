@@ -31,6 +31,7 @@ from typing import Any
 
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import Architecture, Spec, architectures_by_wire_id
+from boostnerv.models.clips import ClipSpec
 
 MAGIC = b"BNV"
 VERSION = 1
@@ -49,6 +50,7 @@ LARGEST_BATCH = 255
 LARGEST_WIDTH = 1 << 14
 LARGEST_STRIDES = 8
 _SECTION_HEAD = struct.Struct("<BII")
+_NOT_STORED = ("frames", "height", "width", "lengths")  # fields of a spec
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def _write_model(segment: Segment) -> bytes:
 
 def spec_fields(kind: type[Spec]) -> list[dataclasses.Field[Any]]:
     """The fields of a spec that a file stores; the others follow from the video and the segment."""
-    return [field for field in dataclasses.fields(kind) if field.name not in ("frames", "height", "width")]
+    return [field for field in dataclasses.fields(kind) if field.name not in _NOT_STORED]
 
 
 def _write_spec(spec: Spec) -> bytes:
@@ -387,7 +389,9 @@ def _read_model(data: bytes, video: Video) -> Segment:
             f"a segment of {values['frames']} frames in a video of {video.frames} cannot be; "
             "the file is damaged, get it again"
         )
-    shape = {"frames": values["frames"], "height": video.height, "width": video.width}
+    shape: dict[str, Any] = {"frames": values["frames"], "height": video.height, "width": video.width}
+    if issubclass(entry.spec, ClipSpec):
+        shape["lengths"] = (values["frames"],)  # one video
     return Segment(entry, _read_spec(rest, entry.spec, shape), quantizer, b"", b"")
 
 
