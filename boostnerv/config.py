@@ -272,14 +272,15 @@ class ModelSettings(Closed):
     modelsize_m: float | None = Field(
         default=None, gt=0, description="The papers' size argument; the width follows their formula."
     )
+    fc_dim: int | None = Field(default=None, gt=0, description="The width itself, as D-NeRV's sizes are given.")
     options: dict[str, int | float | str] = Field(
         default_factory=dict, description="Other choices of the model's spec, by field name."
     )
 
     @model_validator(mode="after")
     def _one_size(self) -> ModelSettings:
-        if (self.total_m is None) == (self.modelsize_m is None):
-            raise ValueError("give exactly one of total_m and modelsize_m")
+        if [self.total_m, self.modelsize_m, self.fc_dim].count(None) != 2:
+            raise ValueError("give exactly one of total_m, modelsize_m and fc_dim")
         return self
 
 
@@ -470,6 +471,9 @@ class ModelEntry(Closed):
     modelsize_m_for: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="Video: what differs in modelsize_m for it, e.g. ShakeNDry: {3M: 2.75}."
     )
+    fc_dim: dict[Slug, int] = Field(
+        default_factory=dict, description="Label: the width itself, as D-NeRV's sizes are given, e.g. XS: 107."
+    )
     epochs: tuple[Annotated[int, Field(gt=0)], ...] = Field(
         default=(), description="Lengths of training instead of training.epochs; a run is made for each."
     )
@@ -490,9 +494,9 @@ class ModelEntry(Closed):
 
     @model_validator(mode="after")
     def _one_kind_of_size(self) -> ModelEntry:
-        if bool(self.total_m) == bool(self.modelsize_m):
-            raise ValueError(f"model '{self.name}' needs sizes: either total_m or modelsize_m")
-        if min((*self.total_m, *self.modelsize_m.values())) <= 0:
+        if [bool(self.total_m), bool(self.modelsize_m), bool(self.fc_dim)].count(True) != 1:
+            raise ValueError(f"model '{self.name}' needs sizes: one of total_m, modelsize_m and fc_dim")
+        if min((*self.total_m, *self.modelsize_m.values(), *self.fc_dim.values())) <= 0:
             raise ValueError(f"model '{self.name}': a size must be above zero")
         return self
 
@@ -526,13 +530,15 @@ class ModelEntry(Closed):
         """Whether it is a model of many videos."""
         return self.name in MODELS_OF_MANY
 
-    def sizes(self, video: VideoSpec | None = None) -> Iterator[tuple[str, dict[str, float]]]:
+    def sizes(self, video: VideoSpec | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (label, the matching `ModelSettings` keyword), as they are for `video`."""
         for total_m in self.total_m:
             yield f"{total_m:g}M", {"total_m": total_m}
         differing = [self.modelsize_m_for.get(name, {}) for name in (video.names if video else ())]
         for label, modelsize_m in self.modelsize_m.items():
             yield label, {"modelsize_m": next((each[label] for each in differing if label in each), modelsize_m)}
+        for label, fc_dim in self.fc_dim.items():
+            yield label, {"fc_dim": fc_dim}
 
 
 class Anchor(Closed):
@@ -649,7 +655,7 @@ class Experiment(Closed):
                 training = _changed(self.training, change, f"models.{number}.training.")
                 yield entry, training, self._finetuning(number, entry, training)
 
-    def _model(self, entry: ModelEntry, size: Mapping[str, float]) -> ModelSettings:
+    def _model(self, entry: ModelEntry, size: Mapping[str, Any]) -> ModelSettings:
         strides = entry.strides or self.strides
         clips = {"clip_frames": self.clips.frames} if entry.of_many else {}
         return ModelSettings(name=entry.name, strides=strides, options={**clips, **entry.options}, **size)

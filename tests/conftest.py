@@ -29,13 +29,14 @@ class Golden:
         self.folder = Path(os.environ.get("BOOSTNERV_GOLDEN", committed)).resolve()
         self.reduced = self.folder == committed
 
-    def tensors(self, name: str) -> dict[str, Tensor]:
-        """Tensors of ``NAME.safetensors``; skips the test where only the full set has it."""
+    def tensors(self, name: str, *, whole: bool = False) -> dict[str, Tensor]:
+        """Tensors of ``NAME.safetensors``; skips the test where only the full set has it, or the `whole` of it."""
         from safetensors.torch import load_file
 
         path = self.folder / f"{name}.safetensors"
-        if self.reduced and not path.exists():
-            pytest.skip(f"{path.name} is in the full golden set only: `make test-all` sets BOOSTNERV_GOLDEN to it")
+        if self.reduced and (whole or not path.exists()):
+            part = f"{path.name} is" if not path.exists() else f"the whole of {path.name} is"
+            pytest.skip(f"{part} in the full golden set only: `make test-all` sets BOOSTNERV_GOLDEN to it")
         return load_file(path)
 
     @property
@@ -45,6 +46,10 @@ class Golden:
     @property
     def sizes(self) -> list[dict[str, Any]]:
         return self._json("sizes.json")
+
+    @property
+    def clip_sizes(self) -> list[dict[str, Any]]:
+        return self._json("dnerv_sizes.json")
 
     def _json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))

@@ -123,8 +123,13 @@ def with_model(**changes: Any) -> dict[str, Any]:
             "videos names videos of a dataset; for paths use own_videos",
         ),
         ({"models": []}, "nothing to do: neither models nor anchors"),
-        (with_model(total_m=None), "'models.0': model 'nerv-boost' needs sizes: either total_m or modelsize_m"),
-        (with_model(modelsize_m={"S": 1}), "'models.0': model 'nerv-boost' needs sizes: either total_m or modelsize_m"),
+        (
+            with_model(total_m=None),
+            "'models.0': model 'nerv-boost' needs sizes: one of total_m, modelsize_m and fc_dim",
+        ),
+        (with_model(modelsize_m={"S": 1}), "model 'nerv-boost' needs sizes: one of total_m, modelsize_m and fc_dim"),
+        (with_model(fc_dim={"S": 1}), "model 'nerv-boost' needs sizes: one of total_m, modelsize_m and fc_dim"),
+        (with_model(total_m=None, fc_dim={"S": 0}), "'models.0': model 'nerv-boost': a size must be above zero"),
         ({"preparation": {"height": 3}}, "'preparation': height and width go together; give both or neither"),
         ({"preparation": {"fit": "resize"}}, "'preparation': fit: resize needs height and width"),
         (
@@ -188,9 +193,9 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert all(part in str(caught.value) for part in ("'trainin'", "'training.epochs'", "'name'"))
 
 
-@pytest.mark.parametrize("size", [{}, {"total_m": 1.0, "modelsize_m": 1.0}])
+@pytest.mark.parametrize("size", [{}, {"total_m": 1.0, "modelsize_m": 1.0}, {"total_m": 1.0, "fc_dim": 3}])
 def test_a_model_has_exactly_one_size(size: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="give exactly one of total_m and modelsize_m"):
+    with pytest.raises(UserError, match="give exactly one of total_m, modelsize_m and fc_dim"):
         parse(ModelSettings, {"name": "nerv-boost", "strides": [2], **size}, "model")
 
 

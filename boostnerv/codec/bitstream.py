@@ -65,6 +65,7 @@ FPS_LIMIT = 1e6
 _INFLATED_PER_BYTE = 100
 _SECTION_HEAD = struct.Struct("<BII")
 _COUNT = struct.Struct("<I")
+_NOT_STORED = ("frames", "height", "width", "lengths")  # fields of a spec
 
 
 @dataclass(frozen=True)
@@ -280,8 +281,7 @@ def _write_videos(segment: Segment) -> bytes:
 
 def spec_fields(kind: type[Spec]) -> list[dataclasses.Field[Any]]:
     """The fields of a spec that a file stores; the others follow from the video, the segment and its videos."""
-    elsewhere = ("frames", "height", "width", "lengths")
-    return [field for field in dataclasses.fields(kind) if field.name not in elsewhere]
+    return [field for field in dataclasses.fields(kind) if field.name not in _NOT_STORED]
 
 
 def _write_spec(spec: Spec) -> bytes:

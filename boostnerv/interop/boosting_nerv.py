@@ -1,4 +1,6 @@
-"""Names of the tensors in Boosting-NeRV's and HNeRV's checkpoints, and their shapes where ours differ.
+"""Tensors between the published checkpoints and our models: names, and shapes where ours differ.
+
+The names here are Boosting-NeRV's and HNeRV's; D-NeRV's are in `boostnerv.interop.d_nerv`.
 
 The published modules hold 1×1 convolutions on 1×1 maps where ours hold linear maps; `from_original` and
 `to_original` reshape.
@@ -7,25 +9,26 @@ The published modules hold 1×1 convolutions on 1×1 maps where ours hold linear
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from boostnerv.errors import UserError
+from boostnerv.interop import d_nerv
+from boostnerv.interop.d_nerv import Rules
 from boostnerv.models.architecture import VideoModel
 
 # Original name → ours, applied in order; a name is complete when nothing of the original is left in it.
-_Rules = list[tuple[str, str | Callable[[re.Match[str]], str]]]
-_AFFINE: _Rules = [
+_AFFINE: Rules = [
     (
         r"sft_block\.sft([01])\.SFT_(scale|shift)_conv([01])",
         lambda m: f"residual.affine{m[1]}.{m[2]}.{2 * int(m[3])}",
     ),
     (r"sft_block\.conv([01])", r"residual.conv\1"),
 ]
-_BLOCK: _Rules = [*_AFFINE, (r"conv\.upconv\.0", "upsample.conv")]
-_ENCODER: _Rules = [
+_BLOCK: Rules = [*_AFFINE, (r"conv\.upconv\.0", "upsample.conv")]
+_ENCODER: Rules = [
     (r"^encoder\.downsample_layers\.(\d+)\.([01])", lambda m: f"encoder.stages.{2 * int(m[1])}.{m[2]}"),
     (r"^encoder\.stages\.(\d+)\.0\.(?=[dnpg])", lambda m: f"encoder.stages.{2 * int(m[1]) + 1}."),
     (r"dwconv", "depthwise"),
@@ -33,8 +36,8 @@ _ENCODER: _Rules = [
     (r"pwconv2", "project"),
     (r"gamma$", "layer_scale"),
 ]
-_HEAD: _Rules = [(r"^head_layer", "decoder.head"), (r"^stem_t", "decoder.condition")]
-_DISENTANGLED: _Rules = [
+_HEAD: Rules = [(r"^head_layer", "decoder.head"), (r"^stem_t", "decoder.condition")]
+_DISENTANGLED: Rules = [
     (r"^stem_t\.", "decoder.stem.time."),
     (r"^stem_xy\.", "decoder.stem.space."),
     (r"^t_branch\.", "decoder.condition."),
@@ -47,12 +50,12 @@ _DISENTANGLED: _Rules = [
     (r"ffn\.net\.3", "feed_forward.2"),
     (r"^head_layer", "decoder.head"),
 ]
-_PLAIN: _Rules = [
+_PLAIN: Rules = [
     (r"^decoder\.0\.conv\.downconv", "decoder.stem.0"),
     (r"conv\.upconv\.0", "conv"),
     (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
 ]
-_RULES: dict[str, _Rules] = {
+_RULES: dict[str, Rules] = {
     "nerv": [*_HEAD, *_PLAIN],
     "e-nerv": [
         *_DISENTANGLED,
@@ -80,10 +83,11 @@ _RULES: dict[str, _Rules] = {
         (r"^decoder\.0\.stem_block\.residual", "decoder.stem_residual"),
         (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
     ],
+    **d_nerv.RULES,
 }
 
 # The way back: our name → the original, applied in order.
-_TO_BLOCK: _Rules = [
+_TO_BLOCK: Rules = [
     (
         r"residual\.affine([01])\.(scale|shift)\.([02])",
         lambda m: f"sft_block.sft{m[1]}.SFT_{m[2]}_conv{int(m[3]) // 2}",
@@ -91,7 +95,7 @@ _TO_BLOCK: _Rules = [
     (r"residual\.conv([01])", r"sft_block.conv\1"),
     (r"upsample\.conv", "conv.upconv.0"),
 ]
-_TO_ENCODER: _Rules = [
+_TO_ENCODER: Rules = [
     (r"^encoder\.stages\.(\d+)\.([01])\.", lambda m: f"encoder.downsample_layers.{int(m[1]) // 2}.{m[2]}."),
     (r"^encoder\.stages\.(\d+)\.", lambda m: f"encoder.stages.{int(m[1]) // 2}.0."),
     (r"depthwise", "dwconv"),
@@ -99,8 +103,8 @@ _TO_ENCODER: _Rules = [
     (r"project\.(?=[wb])", "pwconv2."),
     (r"layer_scale$", "gamma"),
 ]
-_TO_HEAD: _Rules = [(r"^decoder\.head", "head_layer"), (r"^decoder\.condition", "stem_t")]
-_TO_DISENTANGLED: _Rules = [
+_TO_HEAD: Rules = [(r"^decoder\.head", "head_layer"), (r"^decoder\.condition", "stem_t")]
+_TO_DISENTANGLED: Rules = [
     (r"^decoder\.stem\.time\.", "stem_t."),
     (r"^decoder\.stem\.space\.", "stem_xy."),
     (r"^decoder\.condition\.", "t_branch."),
@@ -113,12 +117,12 @@ _TO_DISENTANGLED: _Rules = [
     (r"feed_forward\.2", "ffn.net.3"),
     (r"^decoder\.head", "head_layer"),
 ]
-_TO_PLAIN: _Rules = [
+_TO_PLAIN: Rules = [
     *_TO_HEAD,
     (r"^decoder\.stem\.0", "decoder.0.conv.downconv"),
     (r"^decoder\.stages\.(\d+)\.conv", lambda m: f"decoder.{int(m[1]) + 1}.conv.upconv.0"),
 ]
-_RULES_BACK: dict[str, _Rules] = {
+_RULES_BACK: dict[str, Rules] = {
     "nerv": _TO_PLAIN,
     "e-nerv": [
         *_TO_DISENTANGLED,
@@ -145,6 +149,7 @@ _RULES_BACK: dict[str, _Rules] = {
         (r"^decoder\.stages\.(\d+)\.", lambda m: f"decoder.{int(m[1]) + 1}."),
         *_TO_BLOCK,
     ],
+    **d_nerv.RULES_BACK,
 }
 # Linear maps of the originals; every other one of ours is a 1×1 convolution there.
 _LINEAR_THERE = re.compile(r"pwconv|attn\.|ffn\.")
@@ -181,15 +186,17 @@ def to_original(model: VideoModel) -> dict[str, Tensor]:
     """The tensors of `model` under their original names and in their original shapes, detached copies on the CPU."""
     name = _known(model)
     found = {original_name(name, ours): tensor for ours, tensor in model.state_dict().items()}
-    return {original: _original_shape(original, tensor).cpu().clone() for original, tensor in found.items()}
+    return {original: _original_shape(name, original, tensor).cpu().clone() for original, tensor in found.items()}
 
 
-def _original_shape(original: str, tensor: Tensor) -> Tensor:
+def _original_shape(model: str, original: str, tensor: Tensor) -> Tensor:
+    if model in d_nerv.RULES:
+        return d_nerv.original_shape(model, original, tensor)
     convolved = tensor.ndim == 2 and not _LINEAR_THERE.search(original)
     return tensor[:, :, None, None] if convolved else tensor
 
 
-def _renamed(name: str, rules: _Rules) -> str:
+def _renamed(name: str, rules: Rules) -> str:
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name

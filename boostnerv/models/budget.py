@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,21 +18,32 @@ from torch.utils.flop_counter import FlopCounterMode
 from boostnerv.config import ModelSettings
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Architecture, Spec, StackBudget, architecture, tensor_shapes
+from boostnerv.models.clips import calls_per_frame, decoder_inputs
 
 _WIDEST = 1 << 14
 _FIRST_ROWS = 9
+NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 
 
 def resolve(
-    settings: ModelSettings, frames: int, height: int, width: int, *, embedded_frames: int | None = None
+    settings: ModelSettings,
+    frames: int,
+    height: int,
+    width: int,
+    *,
+    embedded_frames: int | None = None,
+    shape_fields: Mapping[str, Any] = NO_FIELDS,
 ) -> Spec:
     """Turn settings into the spec of one video; the size counts the embeddings of `embedded_frames`, else of all.
 
     `modelsize_m` follows the papers' formula, whose real count over- or undershoots; `total_m` finds the
-    width whose count, embeddings included, is nearest. Raises `UserError` where no width fits.
+    width whose count, embeddings included, is nearest; `fc_dim` is the width. `shape_fields` are further fields of the
+    spec that follow from the videos: their lengths, patches and colours. Raises `UserError` where no width fits.
     """
     entry = architecture(settings.name)
-    narrow = narrowest(settings, embedded_frames or frames, height, width)
+    narrow = narrowest(settings, embedded_frames or frames, height, width, shape_fields)
+    if settings.fc_dim is not None:
+        return dataclasses.replace(narrow, fc_dim=settings.fc_dim, frames=frames)
     if settings.modelsize_m is not None:
         fc_dim = published_width(narrow.stack, settings.modelsize_m)
         wanted_m = settings.modelsize_m
@@ -47,9 +60,12 @@ def resolve(
     return dataclasses.replace(narrow, fc_dim=fc_dim, frames=frames)
 
 
-def narrowest(settings: ModelSettings, frames: int, height: int, width: int) -> Spec:
-    """The spec of the narrowest model with the choices of `settings`, whatever size they say."""
-    return _make_spec(architecture(settings.name), settings, frames, height, width)
+def narrowest(
+    settings: ModelSettings, frames: int, height: int, width: int, shape_fields: Mapping[str, Any] = NO_FIELDS
+) -> Spec:
+    """The spec of the narrowest model with the choices of `settings`, whatever size they say; see `resolve`."""
+    shape = {"frames": frames, "height": height, "width": width, **shape_fields}
+    return _make_spec(architecture(settings.name), settings, shape)
 
 
 def natural_strides(height: int, width: int) -> tuple[int, ...]:
@@ -125,15 +141,9 @@ def total_parameters(entry: Architecture, spec: Spec) -> int:
     return decoder_parameters(entry, spec) + spec.embedding_parameters
 
 
-def _make_spec(entry: Architecture, settings: ModelSettings, frames: int, height: int, width: int) -> Spec:
+def _make_spec(entry: Architecture, settings: ModelSettings, shape: Mapping[str, Any]) -> Spec:
     fields = {field.name: field for field in dataclasses.fields(entry.spec)}
-    fixed: dict[str, Any] = {
-        "frames": frames,
-        "height": height,
-        "width": width,
-        "strides": settings.strides,
-        "fc_dim": 1,
-    }
+    fixed: dict[str, Any] = {**shape, "strides": settings.strides, "fc_dim": 1}
     free = sorted(set(fields) - set(fixed))
     options: dict[str, Any] = {}
     for key, value in settings.options.items():
@@ -148,8 +158,8 @@ def _make_spec(entry: Architecture, settings: ModelSettings, frames: int, height
 
 @dataclass(frozen=True)
 class Work:
-    """What decoding one frame takes: bytes that its largest operation reads and writes, bytes that all of them do,
-    and multiply–accumulates."""
+    """What decoding takes: bytes that the largest operation reads and writes, bytes that all of them do for one frame,
+    and multiply–accumulates of one frame. A frame's share where several are made together."""
 
     largest_step_bytes: int
     moved_bytes: int
@@ -177,10 +187,11 @@ def decoding_work(entry: Architecture, spec: Spec) -> Work:
     """Work of decoding one frame; nothing is allocated."""
     with torch.device("meta"):
         decoder = entry.decoder(spec)
-        embedding = torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
         with FlopCounterMode(display=False) as counter, _Watch() as watched, torch.inference_mode():
-            decoder(torch.empty(1), embedding)
-    return Work(watched.largest_step_bytes, watched.moved_bytes, counter.get_total_flops() // 2)
+            decoder(*decoder_inputs(spec))
+    calls = calls_per_frame(spec)
+    macs = counter.get_total_flops() // 2
+    return Work(watched.largest_step_bytes, math.ceil(calls * watched.moved_bytes), math.ceil(calls * macs))
 
 
 def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from boostnerv.errors import UserError
-from boostnerv.models.architecture import Spec, pad_to_grid
+from boostnerv.models.architecture import Spec, StackBudget, pad_to_grid
 
 _E4 = 10_000
 
@@ -56,6 +57,12 @@ class ClipSpec(Spec):
             )
         if len(self.mean_e4) != 3 or len(self.deviation_e4) != 3:
             raise UserError("model settings mean_e4 and deviation_e4 have three numbers: R, G and B")
+
+    @property
+    def stack(self) -> StackBudget:
+        raise UserError(
+            "models of many videos have no published size formula; give fc_dim, or total_m, instead of modelsize_m"
+        )
 
     @property
     def patches(self) -> int:
@@ -117,7 +124,7 @@ class ClipSpec(Spec):
         return keyframes_of(self.lengths[video], self.clip_frames)
 
     def keyframes_around(self, clip: Clip) -> tuple[int, int]:
-        """Numbers among all keyframes of the two between which a clip lies; they are equal for a last clip of one frame."""
+        """Numbers among all keyframes of the two around a clip; they are equal for a last clip of one frame."""
         first = self.keyframe_starts[clip.video] + clip.first // self.clip_frames
         return first, min(first + 1, self.keyframe_starts[clip.video + 1] - 1)
 
@@ -179,6 +186,23 @@ def keyframes_of(length: int, clip_frames: int) -> tuple[int, ...]:
 
 def _shares(frames: list[int], length: int) -> Tensor:
     return torch.tensor([frame / max(length - 1, 1) for frame in frames])
+
+
+def decoder_inputs(spec: Spec) -> tuple[Tensor | None, ...]:
+    """Arguments of one call of a decoder, of the right shapes and of no particular values.
+
+    Of a frame: t ``[1]`` and its embedding. Of a patch of a clip: index ``[1, D]``, keyframes ``[1, 3, 2, H', W']``,
+    distance ``[1, D]``. None for what the model has not.
+    """
+    if isinstance(spec, ClipSpec):
+        keyframes = torch.empty(1, 3, 2, *spec.padded) if spec.uses_keyframes else None
+        return torch.empty(1, spec.clip_frames), keyframes, torch.empty(1, spec.clip_frames)
+    return torch.empty(1), torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
+
+
+def calls_per_frame(spec: Spec) -> Fraction:
+    """Calls of a decoder for each frame of a video: a call makes one frame, or a patch of all frames of a clip."""
+    return Fraction(spec.patches, spec.clip_frames) if isinstance(spec, ClipSpec) else Fraction(1)
 
 
 @dataclass(frozen=True, kw_only=True)

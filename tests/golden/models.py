@@ -28,6 +28,29 @@ def recorded_model(
     return model
 
 
+def recorded_clip_model(name: str, recorded: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> VideoModel:
+    """Build the model of clips of the `recorded` arguments and give it the tensors ``param.*``."""
+    rows, columns = map(int, recorded["fc_hw"].split("_"))
+    step = math.prod(recorded["strides"])
+    entry = architecture(name)
+    choices = {
+        "lengths": (16,),
+        "mean_e4": tuple(round(10_000 * value) for value in recorded["dataset_mean"]),
+        "deviation_e4": tuple(round(10_000 * value) for value in recorded["dataset_std"]),
+    }
+    spec = entry.spec(
+        frames=16,
+        height=rows * step,
+        width=columns * step,
+        strides=tuple(recorded["strides"]),
+        fc_dim=recorded["fc_dim"],
+        **choices,
+    )
+    model = VideoModel(entry, spec)
+    model.load_state_dict(from_original(model, with_prefix(tensors, "param.")))
+    return model
+
+
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Tensors whose name begins with `prefix`, without it; those of quantisers left out."""
     return {

@@ -1,8 +1,9 @@
 """Make the golden files of this folder from the full set: ``python -m tests.golden.subset FULL_FOLDER``.
 
-Small files are copied. Of a model's file the first frame stays, and of its output every third row and column:
-three divides none of the strides, so every phase of every upsampling is still looked at. Tensor names, weights
-and the manifest stay as they are. `reduce_output` is what a test applies to its own output before it compares.
+Small files are copied, of `losses` the first frame. Of a model's file the first frame stays, and of its output every
+third row and column: three divides none of the strides, so every phase of every upsampling is still looked at. Tensor
+names, weights and the manifest stay as they are. `reduce_output` is what a test applies to its own output before it
+compares.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ HERE = Path(__file__).parent
 COPIED = (
     "manifest.json",
     "sizes.json",
-    "losses.safetensors",
+    "dnerv_sizes.json",
+    "dnerv_quantize.safetensors",
     "positional_bases.safetensors",
     "entropy_const.safetensors",
     "entropy_narrow.safetensors",
     "entropy_wide.safetensors",
 )
 MODELS = ("nerv_boost", "hnerv_boost")
-PARTS = {"quantizers": ("scale.", "scalebeta."), "ptq": ("0.", "1.")}
+PARTS = {
+    "quantizers": ("scale.", "scalebeta."),
+    "ptq": ("0.", "1."),
+    "dnerv": ("warp.", "frame_index", "embedding"),
+}
 PIXEL_STEP = 3
 
 
@@ -48,6 +54,7 @@ def main(full: Path) -> None:
         shutil.copyfile(full / name, HERE / name)
     for name in MODELS:
         _save(reduce_model(load_file(full / f"{name}.safetensors")), name)
+    _save({key: value[:1] for key, value in load_file(full / "losses.safetensors").items()}, "losses")
     for name, parts in PARTS.items():
         tensors = load_file(full / f"{name}.safetensors")
         _save({key: value for key, value in tensors.items() if key.startswith(parts)}, name)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from boostnerv.models.architecture import Spec, VideoModel, architecture, build_model
+from boostnerv.models.clips import ClipSpec
 
 NAMES = ("nerv", "e-nerv", "hnerv", "nerv-boost", "e-nerv-boost", "hnerv-boost")
 OPTIONS = {
@@ -12,6 +15,13 @@ OPTIONS = {
     "e-nerv-boost": {"lower_width": 2, "levels": 2, "token_width": 4, "condition_width": 2},
     "nerv-boost": {"lower_width": 2, "levels": 2, "stem_width": 3, "condition_width": 2},
     "hnerv-boost": {"lower_width": 2, "levels": 2, "embedding_width": 2, "encoder_width": 3, "condition_width": 2},
+}
+
+
+CLIP_NAMES = ("d-nerv", "d-nerv-baseline")
+CLIP_OPTIONS = {
+    "d-nerv": {"lower_width": 2, "levels": 2, "stem_width": 3, "encoder_width": 3},
+    "d-nerv-baseline": {"lower_width": 2, "levels": 2, "stem_width": 3},
 }
 
 
@@ -31,3 +41,27 @@ def tiny_spec(
 
 def tiny_model(name: str, *, seed: int = 1, **choices: int) -> VideoModel:
     return build_model(name, tiny_spec(name, **choices), seed)
+
+
+def tiny_clip_spec(
+    name: str,
+    *,
+    lengths: tuple[int, ...] = (5, 3),
+    height: int = 5,
+    width: int = 6,
+    strides: tuple[int, ...] = (2, 2),
+    fc_dim: int = 3,
+    clip_frames: int = 3,
+    **choices: Any,
+) -> ClipSpec:
+    """Two videos of two clips and of one, by default; `choices` are further fields of the spec."""
+    spec = architecture(name).spec(
+        frames=sum(lengths),
+        height=height,
+        width=width,
+        strides=strides,
+        fc_dim=fc_dim,
+        **{"lengths": lengths, "clip_frames": clip_frames, **CLIP_OPTIONS[name], **choices},
+    )
+    assert isinstance(spec, ClipSpec)
+    return spec
