@@ -169,7 +169,7 @@ def planned_clip_spec(
     """The spec of a training on many videos of this size, in a grid of patches; raises `UserError` where it cannot be."""
     rows, columns = grid
     fields = {"lengths": tuple(lengths), "patch_rows": rows, "patch_columns": columns}
-    spec = resolve(job.model, sum(lengths), height, width, fields=fields)
+    spec = resolve(job.model, sum(lengths), height, width, shape_fields=fields)
     assert isinstance(spec, ClipSpec)
     check_frame_size(job.training.loss, spec.patch_height, spec.patch_width)
     for number, length in enumerate(lengths):
