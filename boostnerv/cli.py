@@ -155,13 +155,11 @@ def split_patches(
 @app.command("gather-videos", rich_help_panel=_STEPS)
 def gather_videos(
     output: Output,
-    manifests: Annotated[
-        list[Path] | None, typer.Argument(help="Manifests of frames or patches, one a video.")
+    manifests: Annotated[list[Path] | None, typer.Argument(help="Manifests of frames or patches, one a video.")] = None,
+    listed: Annotated[Path | None, typer.Option("--list", help="Or a text file that names them, one a line.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Mean of R, G, B in [0, 1], e.g. 0.45,0.45,0.45; else found.")
     ] = None,
-    listed: Annotated[
-        Path | None, typer.Option("--list", help="Or a text file that names them, one a line.")
-    ] = None,
-    mean: Annotated[str | None, typer.Option(help="Mean of R, G, B in [0, 1], e.g. 0.45,0.45,0.45; else found.")] = None,
     std: Annotated[str | None, typer.Option(help="Their standard deviation, the same.")] = None,
 ) -> None:
     """Describe several videos as what one model is of.

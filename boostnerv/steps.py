@@ -105,7 +105,7 @@ def split_patches(frames: Path, height: int, width: int, output: Path) -> None:
     from boostnerv.video.patches import split_patches as split
 
     video = open_frames(frames)
-    with progress.shown(f"patches of {video.manifest.video}", video.manifest.frames, "frames") as show:
+    with progress.shown(f"patches of {video.manifest.video}", None, "patches") as show:
         split(video, height, width, output, show)
 
 
@@ -301,9 +301,10 @@ def _min_max_segment(model: VideoModel, video: Frames | OpenCollection, job: Pos
 
     from boostnerv.codec.encoder import encode_after_training as encode_with
     from boostnerv.training.tasks import FrameObjective, ResidentVideo, all_embeddings
+    from boostnerv.video.frames import Frames
 
     embeddings = None
-    if model.encoder is not None:
+    if model.encoder is not None and isinstance(video, Frames):
         embeddings = all_embeddings(FrameObjective(model, ResidentVideo(video.pixels, torch.device("cpu"))))
     weights = dict(model.decoder.named_parameters())
     bits = {"weight_bits": job.weight_bits, "embedding_bits": job.embedding_bits}
@@ -315,7 +316,9 @@ def _slices_segment(model: VideoModel, video: Frames | OpenCollection, job: Post
     from boostnerv.codec.encoder import encode_slices_after_training
 
     if model.encoder is not None:
-        raise UserError(f"{model.architecture.name} has embeddings, which the quantiser slices does not know; use min-max")
+        raise UserError(
+            f"{model.architecture.name} has embeddings, which the quantiser slices does not know; use min-max"
+        )
     weights = dict(model.decoder.named_parameters())
     return encode_slices_after_training(model.architecture, model.spec, weights, bits=job.weight_bits)
 
@@ -557,11 +560,25 @@ def _write_quality(
         write_quality(quality, output, frames_csv, point)
         return files.read_json(output)
     if _cut(video):
-        with progress.shown("evaluate patches", video.manifest.frames, "frames") as show:
+        count = video.manifest.frames * video.rows * video.columns
+        with progress.shown("evaluate patches", count, "patches") as show:
             cut = partial(split, rows=video.rows, columns=video.columns)
-            patches = measure_patches(video.pixels, test, cut, progress=lambda done: show(done // (video.rows * video.columns)))
+            patches = measure_patches(video.pixels, test, cut, progress=show)
         point = {**point, "psnr_patches_db": patches.psnr_db, "ms_ssim_patches": patches.ms_ssim}
-    shared = ("experiment", "run", "codec", "size_label", "seed", "dataset", "height", "width", "config_sha256", "version", "commit", "task")
+    shared = (
+        "experiment",
+        "run",
+        "codec",
+        "size_label",
+        "seed",
+        "dataset",
+        "height",
+        "width",
+        "config_sha256",
+        "version",
+        "commit",
+        "task",
+    )
     of_parts = {
         each.name: {
             **{key: point.get(key) for key in shared},
@@ -809,7 +826,9 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
 
     if run.keyframes is not None:
         codec = keyframe_codec(run.keyframes.codec)
-        codec.check_encoder(codec.lowest_quality if run.keyframes.fixed_quality is None else run.keyframes.fixed_quality)
+        codec.check_encoder(
+            codec.lowest_quality if run.keyframes.fixed_quality is None else run.keyframes.fixed_quality
+        )
     shapes = [planned_shape(experiment.preparation, video) for video in videos]
     known = [shape for shape in shapes if shape is not None]
     for video, shape in zip(videos, shapes, strict=True):
@@ -823,7 +842,8 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
     _, height, width = known[0]
     patches = experiment.clips.patches
     grid = (1, 1) if patches is None else check_patches(height, width, patches.height, patches.width)
-    spec = planned_clip_spec(run.train, [frames for frames, _, _ in known], height, width, grid)
+    lengths = {video.name: frames for video, (frames, _, _) in zip(videos, known, strict=True)}
+    spec = planned_clip_spec(run.train, lengths, height, width, grid)
     yield _planned(f"{len(videos)} videos", run, spec)
 
 

@@ -34,7 +34,7 @@ from boostnerv.models.architecture import (
     crop_to_video,
     frame_time,
     tensor_shapes,
-    to_channels_last,
+    to_device,
 )
 from boostnerv.models.budget import decoding_work
 from boostnerv.models.clips import Clip, ClipSpec, clip_keyframes
@@ -258,9 +258,7 @@ class SegmentDecoder:
             return None
         assert isinstance(self.spec, ClipSpec)
         try:
-            return Keyframes(
-                self._segment.keyframes, self.spec.keyframe_starts[-1], self.spec.height, self.spec.width
-            )
+            return Keyframes(self._segment.keyframes, self.spec.keyframe_starts[-1], self.spec.height, self.spec.width)
         except BitstreamError as error:
             raise self._damaged("keyframes", str(error)) from error
 
@@ -337,7 +335,7 @@ def build_decoder(
     with torch.no_grad():
         for parameter, value in zip(decoder.parameters(), values, strict=True):
             parameter.copy_(torch.from_numpy(value).view(parameter.shape))
-    return to_channels_last(decoder.requires_grad_(False).eval(), device)
+    return to_device(decoder.requires_grad_(False).eval(), device, entry.name)
 
 
 @torch.inference_mode()

@@ -36,6 +36,7 @@ from boostnerv.codec.symbols import CONSTRICTION, PRECISION
 from boostnerv.files import write_text
 from boostnerv.models.architecture import Architecture, architectures_by_wire_id
 from boostnerv.models.clips import ClipSpec
+from boostnerv.recipes import MODELS_OF_MANY
 
 _PAGE = Path("docs/format.md")
 _TYPES = {"B": "u8", "H": "u16", "I": "u32", "i": "i32", "d": "f64"}
@@ -184,7 +185,7 @@ Their frames add up to those of the segment; no name stands twice. The spec of s
 
 
 def _keyframes() -> str:
-    with_keyframes = " and ".join(f"`{entry.name}`" for entry in _of_many() if entry.spec.uses_keyframes.fget(None))
+    with_keyframes = " and ".join(f"`{entry.name}`" for entry in _of_many() if MODELS_OF_MANY[entry.name])
     codecs = {codec.wire_number: codec.name for codec in image_codecs.KEYFRAME_CODECS.values()}
     most, per_value = keyframes.ANY_IMAGE_BYTES, keyframes.IMAGE_BYTES_PER_VALUE
     return f"""

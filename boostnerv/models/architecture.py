@@ -111,6 +111,7 @@ class Architecture:
     spec: type[Spec]
     decoder: Callable[[Any], nn.Module]  # of an instance of `spec`
     encoder: Callable[[Any], nn.Module] | None = None
+    channels_last: bool = True  # memory layout in which it is fastest
 
 
 @cache
@@ -196,6 +197,7 @@ def build_model(name: str, spec: Spec, seed: int) -> VideoModel:
         return VideoModel(architecture(name), spec)
 
 
-def to_channels_last(module: nn.Module, device: torch.device) -> Any:
-    """Move a module to a device, convolution weights channels last: the layout that is fastest everywhere."""
-    return module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def to_device(module: nn.Module, device: torch.device, name: str) -> Any:
+    """Move a module of the model called `name` to a device, convolution weights in the layout that is fastest."""
+    moved = module.to(device)
+    return moved.to(memory_format=torch.channels_last) if architecture(name).channels_last else moved  # type: ignore[call-overload]

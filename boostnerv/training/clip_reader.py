@@ -41,13 +41,12 @@ class ClipBatch:
 class ClipReader:
     """Reads units of a collection; `keyframes` are decoded ones ``[K, P, h, w, 3]``, an array or memory map.
 
-    They are numbered as `ClipSpec.keyframes_around` says. Raises `UserError` where a clip is longer than a video, or
-    where the collection is not that of the model.
+    They are numbered as `ClipSpec.keyframes_around` says. Raises `UserError` where the
+    collection is not that of the model.
     """
 
     def __init__(self, collection: OpenCollection, spec: ClipSpec, keyframes: Pixels | None) -> None:
         _check_same(collection, spec)
-        _check_lengths(collection, spec)
         expected = (spec.keyframe_starts[-1], spec.patches, spec.patch_height, spec.patch_width, 3)
         if keyframes is not None and (keyframes.shape != expected or keyframes.dtype != np.uint8):
             raise ValueError(f"keyframes are uint8 {list(expected)}, not {keyframes.dtype} {list(keyframes.shape)}")
@@ -90,15 +89,6 @@ def _check_same(collection: OpenCollection, spec: ClipSpec) -> None:
             f"collection {collection.path} does not have the lengths, size or patches of the model's videos; use the "
             "collection that the model was made for, or train it anew"
         )
-
-
-def _check_lengths(collection: OpenCollection, spec: ClipSpec) -> None:
-    for video in collection.manifest.videos:
-        if video.frames < spec.clip_frames:
-            raise UserError(
-                f"a clip of {spec.clip_frames} frames is longer than video '{video.name}', which has {video.frames}; "
-                "choose shorter clips, or leave the video out"
-            )
 
 
 # --- reading ahead ----------------------------------------------------------------------------------------

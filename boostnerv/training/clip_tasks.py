@@ -30,9 +30,7 @@ class ClipRegression(Objective):
 
     _counts: Tensor
 
-    def __init__(
-        self, model: VideoModel, reader: ClipReader, device: torch.device, terms: Mapping[str, float]
-    ) -> None:
+    def __init__(self, model: VideoModel, reader: ClipReader, device: torch.device, terms: Mapping[str, float]) -> None:
         super().__init__(model)
         assert isinstance(model.spec, ClipSpec)
         self._spec, self._reader, self._device, self._terms = model.spec, reader, device, terms
@@ -50,7 +48,7 @@ class ClipRegression(Objective):
         if self._coming is not None:
             self._coming.close()
         units = [batch.tolist() for batch in batches if len(batch)]
-        self._expected, self._coming = deque(units), Prefetcher(self._reader, units)
+        self._expected, self._coming = deque(units), Prefetcher(self._reader.read, units)
 
     def share(self, own: Tensor, batch: Tensor) -> Tensor:
         return self._counts[own].sum() / self._counts[batch].sum()

@@ -7,7 +7,6 @@ are, uint8 ``[K, P, h, w, 3]``; ``X.json`` says what they are.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +71,7 @@ def code_keyframes(
     """Code the keyframes of all videos; writes `output` (``.json``), and ``.bin`` and ``.npy`` beside it."""
     codec = keyframe_codec(job.codec)
     numbers = [
-        (video, frame)
-        for video, length in enumerate(videos.lengths)
-        for frame in keyframes_of(length, job.clip_frames)
+        (video, frame) for video, length in enumerate(videos.lengths) for frame in keyframes_of(length, job.clip_frames)
     ]
 
     def coded_at(quality: int) -> list[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,17 @@ from boostnerv import files, provenance
 from boostnerv.codec.decoder import render_clip, to_uint8
 from boostnerv.config import Closed, FinetuneJob, Training, TrainJob, config_hash
 from boostnerv.errors import UserError, nearest
-from boostnerv.models.architecture import Spec, VideoModel, build_model, to_channels_last
+from boostnerv.models.architecture import Spec, VideoModel, build_model, to_device
 from boostnerv.models.budget import resolve
-from boostnerv.progress import Progress, silent
-from boostnerv.training.keyframe_files import KeyframeFile
 from boostnerv.models.clips import Clip, ClipSpec, ten_thousandths
+from boostnerv.progress import Progress, silent
 from boostnerv.training import checkpoint
-from boostnerv.training.clip_reader import ClipReader
-from boostnerv.training.clip_tasks import ClipRegression
-from boostnerv.video.collections import OpenCollection
 from boostnerv.training.board import Board
 from boostnerv.training.checkpoint import About, Imported
+from boostnerv.training.clip_reader import ClipReader
+from boostnerv.training.clip_tasks import ClipRegression
 from boostnerv.training.distributed import Group, join, local_device, only_alone
+from boostnerv.training.keyframe_files import KeyframeFile
 from boostnerv.training.loop import ALONE, LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
 from boostnerv.training.state import StateFolder
@@ -41,6 +40,7 @@ from boostnerv.training.tasks import (
     interpolated_frames,
     training_objective,
 )
+from boostnerv.video.collections import OpenCollection
 from boostnerv.video.frames import Frames
 from boostnerv.video.masks import check_mask
 from boostnerv.video.patches import merge
@@ -94,7 +94,7 @@ def train_video(
         colour=manifest.colour,
         train=job,
     )
-    model = to_channels_last(build_model(job.model.name, spec, job.seed), device)
+    model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
     objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
     state = StateFolder(state_folder, _identity(job, manifest.pixels_sha256))
@@ -127,10 +127,10 @@ def train_videos(
         frames_sha256=videos.manifest.pixels_sha256,
         fps=videos.manifest.videos[0].fps,
         colour=videos.manifest.colour,
-        keyframes_sha256=keyframes and keyframes.manifest.payload_sha256,
+        keyframes_sha256=None if keyframes is None else keyframes.manifest.payload_sha256,
         train=job,
     )
-    model = to_channels_last(build_model(job.model.name, spec, job.seed), device)
+    model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
     objective = clip_objective(model, videos, keyframes, job.training.loss, device)
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
     state = StateFolder(state_folder, _identity(job, about.frames_sha256 + (about.keyframes_sha256 or "")))
@@ -155,28 +155,30 @@ def clip_objective(
 def planned_clips(job: TrainJob, videos: OpenCollection) -> ClipSpec:
     """The spec of a model of these videos."""
     described = videos.manifest
-    spec = planned_clip_spec(
-        job, videos.lengths, videos.height, videos.width, (videos.rows, videos.columns)
-    )
+    lengths = {video.name: video.frames for video in described.videos}
+    spec = planned_clip_spec(job, lengths, videos.height, videos.width, (videos.rows, videos.columns))
     return dataclasses.replace(
         spec, mean_e4=ten_thousandths(described.mean), deviation_e4=ten_thousandths(described.std)
     )
 
 
 def planned_clip_spec(
-    job: TrainJob, lengths: Sequence[int], height: int, width: int, grid: tuple[int, int]
+    job: TrainJob, lengths: Mapping[str, int], height: int, width: int, grid: tuple[int, int]
 ) -> ClipSpec:
-    """The spec of a training on many videos of this size, in a grid of patches; raises `UserError` where it cannot be."""
+    """The spec of a training on videos of these names and lengths, in a grid of patches.
+
+    Raises `UserError` where it cannot be.
+    """
     rows, columns = grid
-    fields = {"lengths": tuple(lengths), "patch_rows": rows, "patch_columns": columns}
-    spec = resolve(job.model, sum(lengths), height, width, shape_fields=fields)
+    fields = {"lengths": tuple(lengths.values()), "patch_rows": rows, "patch_columns": columns}
+    spec = resolve(job.model, sum(lengths.values()), height, width, shape_fields=fields)
     assert isinstance(spec, ClipSpec)
-    check_frame_size(job.training.loss, spec.patch_height, spec.patch_width)
-    for number, length in enumerate(lengths):
+    check_frame_size(job.training.loss, *spec.decoded_size)
+    for name, length in lengths.items():
         if length < spec.clip_frames and job.short_videos == "refuse":
             raise UserError(
-                f"video {number + 1} of {len(lengths)} has {length} frames, fewer than a clip of {spec.clip_frames}; "
-                "leave it out, lower clips.frames, or set clips.short_videos: pad"
+                f"a clip of {spec.clip_frames} frames is longer than video '{name}', which has {length}; leave the "
+                "video out, lower clips.frames, or set clips.short_videos: pad"
             )
     return spec
 
@@ -188,9 +190,9 @@ def check_keyframes(spec: ClipSpec, keyframes: KeyframeFile | None, videos: Open
     if keyframes is None:
         raise UserError("this model needs keyframes: run `boostnerv code-keyframes`, and give its manifest")
     described = keyframes.manifest
-    if described.videos_sha256 != videos.manifest.pixels_sha256 or described.clip_frames != spec.clip_frames:
+    if described.videos_sha256 != videos.manifest.pixels_sha256 or described.job.clip_frames != spec.clip_frames:
         raise UserError(
-            f"keyframes {keyframes.path} are of other videos or of clips of {described.clip_frames} frames, not of "
+            f"keyframes {keyframes.path} are of other videos or of clips of {described.job.clip_frames} frames, not of "
             f"{spec.clip_frames}; run `boostnerv code-keyframes` on these videos"
         )
 
@@ -233,7 +235,7 @@ def finetune_video(
     """Fine-tune the checkpoint `trained_path` with consistent entropy minimisation."""
     about, model = checkpoint.restore_any(trained_path)
     finetuned = _finetuned(about, job, frames, trained_path)
-    model = to_channels_last(model, device)
+    model = to_device(model, device, model.architecture.name)
     task = FrameObjective(model, ResidentVideo(frames.pixels, device))
     settings = LoopSettings(job.seed, save_every_s)
     board = _board(tensorboard, model_path)
@@ -257,8 +259,10 @@ def finetune_videos(
     """Fine-tune the checkpoint `trained_path` of a model of many videos with consistent entropy minimisation."""
     about, model = checkpoint.restore_any(trained_path)
     finetuned = _finetuned(about, job, videos, trained_path)
-    finetuned = finetuned.model_copy(update={"keyframes_sha256": keyframes and keyframes.manifest.payload_sha256})
-    model = to_channels_last(model, device)
+    finetuned = finetuned.model_copy(
+        update={"keyframes_sha256": None if keyframes is None else keyframes.manifest.payload_sha256}
+    )
+    model = to_device(model, device, model.architecture.name)
     task = clip_objective(model, videos, keyframes, job.finetuning.loss, device)
     settings = LoopSettings(job.seed, save_every_s)
     board = _board(tensorboard, model_path)
@@ -333,7 +337,9 @@ class Reconstruction:
         self, model: VideoModel, pixels: npt.NDArray[np.uint8], training: Training, device: torch.device
     ) -> None:
         video = ResidentVideo(pixels, device)
-        self._objective = training_objective(to_channels_last(model, device), video, training).to(device)
+        self._objective = training_objective(to_device(model, device, model.architecture.name), video, training).to(
+            device
+        )
         self._device = device
         self.shape: tuple[int, ...] = (model.spec.frames, model.spec.height, model.spec.width, 3)
         self.size = math.prod(self.shape)
@@ -365,7 +371,7 @@ class ClipReconstruction:
     ) -> None:
         assert isinstance(model.spec, ClipSpec)
         check_keyframes(model.spec, keyframes, videos)
-        self._decoder = to_channels_last(model.decoder, device).eval()
+        self._decoder = to_device(model.decoder, device, model.architecture.name).eval()
         self._spec, self._keyframes = model.spec, keyframes
         self.shape: tuple[int, ...] = (self._spec.frames, self._spec.height, self._spec.width, 3)
         self.size = math.prod(self.shape)

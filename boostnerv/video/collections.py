@@ -6,15 +6,18 @@ may be thousands: their files are opened when they are read, a bounded number at
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import resource
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -57,7 +60,26 @@ class Collection(Closed):
     mean: Colour = Field(description="Mean of R, G and B in [0, 1].")
     std: Colour = Field(description="Standard deviation of R, G and B, the same.")
     computed: bool = Field(description="Whether mean and std are those of these pixels; else they were given.")
+    colour: str = Field(default="ffmpeg-default", description="Profile by which the sources became RGB.")
     pixels_sha256: Sha256 = Field(description="SHA-256 of the videos' names and hashes.")
+
+    # What `Manifest` says of one video, of all of them one after the other.
+    timestamps_s: ClassVar[None] = None
+
+    @property
+    def video(self) -> str:
+        """Where the name of a video would stand: that of the data set."""
+        return self.dataset
+
+    @property
+    def frames(self) -> int:
+        """Frames of all videos."""
+        return sum(video.frames for video in self.videos)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the first video."""
+        return self.videos[0].fps
 
 
 # --- writing ----------------------------------------------------------------------------------------------
@@ -101,6 +123,7 @@ def gather(
         mean=mean,
         std=std,
         computed=statistics is None,
+        colour=described[0].colour,
         pixels_sha256=files.sha256_of_value([[video.name, video.pixels_sha256] for video in videos]),
     )
     files.write_json(output, collection.model_dump(mode="json"))
@@ -132,6 +155,11 @@ def _check_alike(first: Manifest, other: Manifest) -> None:
         raise UserError(
             f"video '{other.video}' is of data set '{other.dataset}', but '{first.video}' is of '{first.dataset}'; "
             "one model has the videos of one data set"
+        )
+    if first.colour != other.colour:
+        raise UserError(
+            f"video '{other.video}' became RGB by the profile '{other.colour}', but '{first.video}' by "
+            f"'{first.colour}'; extract their frames alike"
         )
     if sizes[0] != sizes[1]:
         raise UserError(
@@ -229,6 +257,18 @@ class OpenCollection:
         """Patches beside each other in a frame."""
         return self.manifest.columns
 
+    @cached_property
+    def ranges(self) -> dict[str, range]:
+        """Frame numbers of each video, by name, among those of all."""
+        stops = itertools.accumulate(self.lengths)
+        named = zip(self.manifest.videos, stops, strict=True)
+        return {video.name: range(stop - video.frames, stop) for video, stop in named}
+
+    @property
+    def pixels(self) -> AllFrames:
+        """The whole frames of all videos, one after the other, put together when they are taken."""
+        return AllFrames(self)
+
     def patch(self, video: int, patch: int) -> Pixels:
         """A patch of all frames of a video: read-only view, uint8 ``[T, h, w, 3]``."""
         return self._patches(video)[patch]
@@ -274,6 +314,42 @@ def _most_open_files() -> int:
     """Half of what this process may open, which other parts of it share, and no more than are worth it."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_OPEN_FILES if allowed == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, max(allowed // 2, 1))
+
+
+def open_videos(path: Path, *, many: bool) -> Frames | OpenCollection:
+    """Open what a model is trained on: the frames of one video by their manifest, or, for a model of `many`, a
+    collection; raises `UserError` where it is the other."""
+    described = files.read_json(path, "manifest")
+    if isinstance(described, dict) and ("videos" in described) != many:
+        raise UserError(
+            f"{path} describes one video, and this model is of many; give what `boostnerv gather-videos` wrote"
+            if many
+            else f"{path} describes many videos, and this model is of one; give the manifest of its frames"
+        )
+    return open_collection(path) if many else open_frames(path)
+
+
+class AllFrames:
+    """Whole frames of all videos of a collection; slices are uint8 ``[B, H, W, 3]``."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, collection: OpenCollection) -> None:
+        self._collection = collection
+        self._starts = list(itertools.accumulate(collection.lengths, initial=0))
+        self.shape: tuple[int, ...] = (self._starts[-1], collection.height, collection.width, 3)
+        self.size = math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> Pixels:
+        return np.stack([self._frame(number) for number in range(len(self))[part]])
+
+    def _frame(self, number: int) -> Pixels:
+        video = bisect_right(self._starts, number) - 1
+        return self._collection.frame(video, number - self._starts[video])
 
 
 class WholeFrames:

@@ -109,4 +109,4 @@ class DNeRVDecoder(nn.Module):
         return self.decode(index, self.encode(keyframes), distance)
 
 
-ARCHITECTURE = Architecture(name="d-nerv", wire_id=7, spec=DNeRVSpec, decoder=DNeRVDecoder)
+ARCHITECTURE = Architecture(name="d-nerv", wire_id=7, spec=DNeRVSpec, decoder=DNeRVDecoder, channels_last=False)

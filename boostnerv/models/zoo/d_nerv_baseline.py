@@ -48,4 +48,6 @@ class DNeRVBaselineDecoder(nn.Module):
         return to_image(self.head(self.stages(self.stem(index)))).unflatten(0, index.shape)
 
 
-ARCHITECTURE = Architecture(name="d-nerv-baseline", wire_id=8, spec=DNeRVBaselineSpec, decoder=DNeRVBaselineDecoder)
+ARCHITECTURE = Architecture(
+    name="d-nerv-baseline", wire_id=8, spec=DNeRVBaselineSpec, decoder=DNeRVBaselineDecoder, channels_last=False
+)
