@@ -834,8 +834,8 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
     for video, shape in zip(videos, shapes, strict=True):
         if shape is not None and shape[1:] != known[0][1:]:
             raise UserError(
-                f"video {video.name} has frames of {shape[1]}×{shape[2]}, {videos[0].name} of {known[0][1]}×{known[0][2]}: "
-                f"one {run.train.model.name} is of one size; set preparation.fit, height and width"
+                f"video {video.name} has frames of {shape[1]}×{shape[2]}, others of {known[0][1]}×{known[0][2]}, and a "
+                f"{run.train.model.name} is of one size; set preparation.fit, height and width"
             )
     if not known or len(known) < len(shapes):
         return

@@ -173,7 +173,7 @@ def ten_thousandths(values: Sequence[float]) -> tuple[int, ...]:
 
 
 def clip_keyframes(spec: ClipSpec, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """What a decoder is given of keyframes of a patch: uint8 ``[N, 2, h, w, 3]`` → RGB in [0, 1], ``[N, 3, 2, H', W']``."""
+    """Keyframes of patches as decoders take them: uint8 ``[N, 2, h, w, 3]`` → RGB in [0, 1], ``[N, 3, 2, H', W']``."""
     images = torch.from_numpy(np.array(pixels)).to(device).flatten(0, 1).permute(0, 3, 1, 2) / 255
     return pad_to_grid(images, spec).unflatten(0, (-1, 2)).transpose(1, 2)
 

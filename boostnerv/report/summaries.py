@@ -80,8 +80,8 @@ class Summary:
 def over_seeds(points: Sequence[Point], *, parts: bool = False) -> list[Summary]:
     """Average the runs that differ only in their seed; sorted by video, curve (models first) and size.
 
-    With `parts` those of single videos of models of many, which have no rate of their own; without, all others. Where there are several tasks, the names of curves say which is meant.
-    Raises `UserError` where there are no points.
+    With `parts` those of single videos of models of many, which have no rate of their own; without, all others. Where
+    there are several tasks, the names of curves say which is meant. Raises `UserError` where there are no points.
     """
     if not points:
         raise UserError("there are no points to show; run at least one model or anchor of the experiment first")

@@ -139,7 +139,7 @@ def _best_within(
             high = middle
     if sum(map(len, found[1])) > most_bytes:
         raise UserError(
-            f"keyframes by {codec.name} have at least {sum(map(len, found[1]))} bytes, and {most_bytes} were asked for; "
+            f"keyframes by {codec.name} have {sum(map(len, found[1]))} bytes at least, {most_bytes} were asked for; "
             "raise keyframes.bpp, or choose another codec"
         )
     return found

@@ -259,9 +259,8 @@ def finetune_videos(
     """Fine-tune the checkpoint `trained_path` of a model of many videos with consistent entropy minimisation."""
     about, model = checkpoint.restore_any(trained_path)
     finetuned = _finetuned(about, job, videos, trained_path)
-    finetuned = finetuned.model_copy(
-        update={"keyframes_sha256": None if keyframes is None else keyframes.manifest.payload_sha256}
-    )
+    if keyframes is not None:
+        finetuned = finetuned.model_copy(update={"keyframes_sha256": keyframes.manifest.payload_sha256})
     model = to_device(model, device, model.architecture.name)
     task = clip_objective(model, videos, keyframes, job.finetuning.loss, device)
     settings = LoopSettings(job.seed, save_every_s)

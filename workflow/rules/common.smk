@@ -214,7 +214,9 @@ def training_threads(wildcards):
     """Small frames gain nothing from a second thread (seen: two single-thread trainings side by side finish
     as soon as one after the other on two threads, and bear a busy machine better)."""
     _, height, width = shape(wildcards)
-    return 1 if height * width < 250_000 and wildcards.video != ALL_VIDEOS else 4
+    if wildcards.video == ALL_VIDEOS and GRID:
+        height, width = GRID.height, GRID.width
+    return 1 if height * width < 250_000 else 4
 
 
 def training_runtime(step):
