@@ -478,6 +478,7 @@ def check(
     """
     from boostnerv import steps
     from boostnerv.config import load_experiment
+    from boostnerv.errors import enumeration
 
     loaded = load_experiment(experiment)
     if published is not None:
@@ -496,7 +497,7 @@ def check(
         )
     missing = {video.name for video in loaded.video_specs()} - {row["video"] for row in rows}
     if loaded.models and missing:
-        typer.echo(f"size not known before extraction, not checked: {', '.join(sorted(missing))}")
+        typer.echo(f"size not known before extraction, not checked: {enumeration(sorted(missing))}")
 
 
 @app.command("import", rich_help_panel=_TOOLS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -29,9 +29,15 @@ class InterruptedBySignal(Exception):  # noqa: N818  (nothing is wrong)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``"did you mean 'x'?"`` for the nearest valid name, else a list of all of them."""
+    """Return ``"did you mean 'x'?"`` for the nearest valid name, else an enumeration of them."""
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
-    return "valid: " + ", ".join(names) if names else "nothing is valid here"
+    return "valid: " + enumeration(names) if names else "nothing is valid here"
+
+
+def enumeration(names: Sequence[str], at_most: int = 20) -> str:
+    """`names` in a sentence; of more than `at_most` the first ones and how many more there are."""
+    more = len(names) - at_most
+    return ", ".join([*names[:at_most], *([f"and {more} more"] if more > 0 else [])])

@@ -606,6 +606,11 @@ def test_the_page_of_keys_is_readable() -> None:
         ("bunnny", ["bunny", "uvg"], "did you mean 'bunny'?"),
         ("zzz", ["b", "a"], "valid: a, b"),
         ("zzz", [], "nothing is valid here"),
+        (
+            "zzz",
+            [f"{index:02}" for index in range(22)],
+            "valid: " + ", ".join(f"{i:02}" for i in range(20)) + ", and 2 more",
+        ),
     ],
 )
 def test_hints(name: str, valid: list[str], hint: str) -> None:

@@ -16,12 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from boostnerv import files
 from boostnerv.config import RAW, LocalSource, PathSource, VideoSpec, WheelSource
-from boostnerv.errors import UserError
+from boostnerv.errors import UserError, enumeration
 from boostnerv.video.images import image_files
 from boostnerv.video.source import check_source, source_sha256
-
-_NAMED_AT_MOST = 20
-"""So many missing files are named in a sentence; the rest is counted."""
 
 
 def source_path(video: VideoSpec, dataset: str, root: Path = RAW) -> Path:
@@ -103,15 +100,13 @@ def _candidates(video: VideoSpec, source: LocalSource) -> Iterator[str]:
 def _wanted(videos: Sequence[VideoSpec], page: str, hint: str) -> str:
     """What is missing of one page, e.g. ``A.yuv, B.yuv (or NAME.y4m) from PAGE``."""
     firsts, others = [], []
-    for video in videos[:_NAMED_AT_MOST]:
+    for video in videos:
         assert isinstance(video.source, LocalSource)
         also = f" (also as {' or '.join(video.aliases)})" if video.aliases else ""
         firsts.append(_shown(next(_candidates(video, video.source))) + also)
         others += [_shown(other.replace("{name}", "NAME")) for other in video.source.candidates[1:]]
-    if len(videos) > _NAMED_AT_MOST:
-        firsts.append(f"and {len(videos) - _NAMED_AT_MOST} more")
-    instead = f" (or {', '.join(dict.fromkeys(others))})" if others else ""
-    return f"{', '.join(firsts)}{instead} from {page}" + (f" ({hint})" if hint else "")
+    instead = f" (or {enumeration(list(dict.fromkeys(others)))})" if others else ""
+    return f"{enumeration(firsts)}{instead} from {page}" + (f" ({hint})" if hint else "")
 
 
 def _shown(candidate: str) -> str:

@@ -67,15 +67,17 @@ def test_every_figure_has_a_source_and_averages_are_those_of_their_videos() -> N
         assert average == pytest.approx(statistics.fmean(of_model.values()), abs=0.0051)
 
 
-def test_the_file_is_part_of_the_package() -> None:
+def test_the_files_are_part_of_the_package() -> None:
     import tomllib
 
     settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     packaged = settings["tool"]["setuptools"]["package-data"]["boostnerv.evaluation"]
     folder = Path(published.__file__).parent
-    assert [path.name for pattern in packaged for path in folder.glob(pattern)] == ["uvg_regression.csv"]
-    with open(folder / "published" / "uvg_regression.csv", newline="") as file:
-        assert all(None not in (*line.keys(), *line.values()) for line in csv.DictReader(file))
+    names = sorted(path.name for pattern in packaged for path in folder.glob(pattern))
+    assert names == ["dnerv.csv", "uvg_regression.csv"]
+    for name in names:
+        with open(folder / "published" / name, newline="") as file:
+            assert all(None not in (*line.keys(), *line.values()) for line in csv.DictReader(file))
 
 
 # --- matching -------------------------------------------------------------------------------------------------
