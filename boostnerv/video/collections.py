@@ -1,0 +1,295 @@
+"""Several videos as the data set of one model: a small file that names their frames files, and a reader for them.
+
+Legend: T frames of a video, H and W pixels of a whole frame, P patches of a frame, h and w pixels of a patch. Videos
+may be thousands: their files are opened when they are read, a bounded number at a time.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from boostnerv import files
+from boostnerv.config import Closed, Sha256, parse
+from boostnerv.errors import UserError
+from boostnerv.progress import Progress, silent
+from boostnerv.video.frames import Frames, Manifest, Pixels, open_frames
+from boostnerv.video.patches import merge
+
+MOST_OPEN_FILES = 256
+_BLOCK_BYTES = 1 << 24
+_DECIMALS = 4
+_LEAST_DEVIATION = 10**-_DECIMALS
+
+Colour = tuple[float, float, float]
+
+
+class CollectedVideo(Closed):
+    """One video of a collection."""
+
+    name: str = Field(description="Video of the data set.")
+    frames: int = Field(gt=0, description="Number of frames T.")
+    fps: float = Field(gt=0, description="Frames per second.")
+    manifest: str = Field(description="Path of the manifest of its frames file, seen from the collection's folder.")
+    pixels_sha256: Sha256 = Field(description="SHA-256 of the pixels of that file.")
+    whole_sha256: Sha256 = Field(description="SHA-256 of the pixels of the whole frames.")
+
+
+class Collection(Closed):
+    """Videos of one size and one grid of patches. It identifies their pixels."""
+
+    dataset: str = Field(description="Data set.")
+    videos: tuple[CollectedVideo, ...] = Field(min_length=1, description="Videos in order.")
+    height: int = Field(gt=0, description="Height H of whole frames in pixels.")
+    width: int = Field(gt=0, description="Width W of whole frames in pixels.")
+    rows: int = Field(gt=0, description="Patches below each other in a frame.")
+    columns: int = Field(gt=0, description="Patches beside each other.")
+    mean: Colour = Field(description="Mean of R, G and B in [0, 1].")
+    std: Colour = Field(description="Standard deviation of R, G and B, the same.")
+    computed: bool = Field(description="Whether mean and std are those of these pixels; else they were given.")
+    pixels_sha256: Sha256 = Field(description="SHA-256 of the videos' names and hashes.")
+
+
+# --- writing ----------------------------------------------------------------------------------------------
+
+
+def gather(
+    manifests: Sequence[Path],
+    output: Path,
+    statistics: tuple[Colour, Colour] | None = None,
+    progress: Progress = silent,
+) -> Collection:
+    """Write the collection `output` (``.json``) of frames files in the given order.
+
+    `statistics` are mean and standard deviation of R, G and B in [0, 1]; without them all pixels are read. `progress`
+    is told how many videos are done. Raises `UserError` where the videos do not fit together.
+    """
+    output = Path(output)
+    if output.absolute() in {Path(path).absolute() for path in manifests}:
+        raise UserError(f"collection {output} is also the manifest of one of its videos; choose another name for it")
+    described: list[Manifest] = []
+    sums = _Sums()
+    for done, path in enumerate(manifests, start=1):
+        frames = open_frames(path)
+        described.append(frames.manifest)
+        _check_alike(described[0], frames.manifest)
+        if statistics is None:
+            sums.add(frames.pixels)
+        progress(done)
+    _check_names(described)
+    mean, std = statistics or sums.statistics()
+    folder = output.absolute().parent
+    rows, columns = _grid(described[0])
+    videos = tuple(_collected(each, path, folder) for each, path in zip(described, manifests, strict=True))
+    collection = Collection(
+        dataset=described[0].dataset,
+        videos=videos,
+        height=rows * described[0].height,
+        width=columns * described[0].width,
+        rows=rows,
+        columns=columns,
+        mean=mean,
+        std=std,
+        computed=statistics is None,
+        pixels_sha256=files.sha256_of_value([[video.name, video.pixels_sha256] for video in videos]),
+    )
+    files.write_json(output, collection.model_dump(mode="json"))
+    return collection
+
+
+def _collected(manifest: Manifest, path: Path, folder: Path) -> CollectedVideo:
+    grid = manifest.patches
+    return CollectedVideo(
+        name=manifest.video,
+        frames=grid.frames if grid else manifest.frames,
+        fps=manifest.fps,
+        manifest=Path(os.path.relpath(Path(path).absolute(), folder)).as_posix(),
+        pixels_sha256=manifest.pixels_sha256,
+        whole_sha256=grid.whole_sha256 if grid else manifest.pixels_sha256,
+    )
+
+
+def _grid(manifest: Manifest) -> tuple[int, int]:
+    """Rows and columns of patches."""
+    return (manifest.patches.rows, manifest.patches.columns) if manifest.patches else (1, 1)
+
+
+def _check_alike(first: Manifest, other: Manifest) -> None:
+    """Raise `UserError` unless a model can have both videos."""
+    sizes = [(rows * each.height, columns * each.width) for each in (first, other) for rows, columns in [_grid(each)]]
+    grids = [_grid(first), _grid(other)]
+    if first.dataset != other.dataset:
+        raise UserError(
+            f"video '{other.video}' is of data set '{other.dataset}', but '{first.video}' is of '{first.dataset}'; "
+            "one model has the videos of one data set"
+        )
+    if sizes[0] != sizes[1]:
+        raise UserError(
+            f"video '{other.video}' has frames of {sizes[1][0]}×{sizes[1][1]}, but '{first.video}' has "
+            f"{sizes[0][0]}×{sizes[0][1]}; one model has videos of one size: crop or resize them when extracting frames"
+        )
+    if grids[0] != grids[1]:
+        raise UserError(
+            f"video '{other.video}' is cut into {grids[1][0]}×{grids[1][1]} patches, but '{first.video}' into "
+            f"{grids[0][0]}×{grids[0][1]}; cut all videos of a model alike"
+        )
+
+
+def _check_names(manifests: Sequence[Manifest]) -> None:
+    if not manifests:
+        raise UserError("a collection needs one video or more; name their manifests")
+    seen: set[str] = set()
+    for manifest in manifests:
+        if manifest.video in seen:
+            raise UserError(f"video '{manifest.video}' stands twice among the videos of one model; name it once")
+        seen.add(manifest.video)
+
+
+@dataclass
+class _Sums:
+    """Sums over pixels, exact: how many, their R, G and B, and the squares of these."""
+
+    count: int = 0
+    values: list[int] = field(default_factory=lambda: [0, 0, 0])
+    squares: list[int] = field(default_factory=lambda: [0, 0, 0])
+
+    def add(self, pixels: Pixels) -> None:
+        """Add all pixels of uint8 frames ``[T, H, W, 3]``, some MB at a time."""
+        step = max(_BLOCK_BYTES // pixels[0].size, 1)
+        for first in range(0, len(pixels), step):
+            block = pixels[first : first + step]
+            self.count += block.size // 3
+            for total, operands in ((self.values, (block,)), (self.squares, (block, block))):
+                found = np.einsum(",".join(["thwc"] * len(operands)) + "->c", *operands, dtype=np.int64)
+                total[:] = [before + int(value) for before, value in zip(total, found, strict=True)]
+
+    def statistics(self) -> tuple[Colour, Colour]:
+        """Mean and standard deviation in [0, 1], rounded; deviations are divided by and never 0."""
+        pairs = list(zip(self.values, self.squares, strict=True))
+        mean = [round(value / (255 * self.count), _DECIMALS) for value, _ in pairs]
+        variances = [(self.count * square - value**2) / (255 * self.count) ** 2 for value, square in pairs]
+        std = [max(round(math.sqrt(variance), _DECIMALS), _LEAST_DEVIATION) for variance in variances]
+        return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def open_collection(path: Path) -> OpenCollection:
+    """Open a collection by its file; the videos' files are opened when they are read."""
+    path = Path(path)
+    return OpenCollection(parse(Collection, files.read_json(path, "collection"), f"collection {path}"), path)
+
+
+class OpenCollection:
+    """Videos by their number in the collection; may be read by several threads.
+
+    A view keeps its file open for as long as it lives. Raises `UserError` for a file that is missing or is not the one
+    that was gathered.
+    """
+
+    def __init__(self, manifest: Collection, path: Path) -> None:
+        self.manifest, self.path = manifest, path
+        self._most_open_files = _most_open_files()
+        self._opened: OrderedDict[int, Frames] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """T of each video."""
+        return tuple(video.frames for video in self.manifest.videos)
+
+    @property
+    def height(self) -> int:
+        """H."""
+        return self.manifest.height
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return self.manifest.width
+
+    @property
+    def rows(self) -> int:
+        """Patches below each other in a frame."""
+        return self.manifest.rows
+
+    @property
+    def columns(self) -> int:
+        """Patches beside each other in a frame."""
+        return self.manifest.columns
+
+    def patch(self, video: int, patch: int) -> Pixels:
+        """A patch of all frames of a video: read-only view, uint8 ``[T, h, w, 3]``."""
+        return self._patches(video)[patch]
+
+    def frame(self, video: int, number: int) -> Pixels:
+        """Whole frame of a video, uint8 ``[H, W, 3]``."""
+        return self.frames_of(video)[number : number + 1][0]
+
+    def frames_of(self, video: int) -> WholeFrames:
+        """The whole frames of a video, put together when they are taken."""
+        return WholeFrames(self, video)
+
+    def _patches(self, video: int) -> Pixels:
+        """Patches of a video ``[P, T, h, w, 3]``."""
+        pixels = self._frames(video).pixels
+        return pixels.reshape(self.rows * self.columns, self.lengths[video], *pixels.shape[1:])
+
+    def _frames(self, video: int) -> Frames:
+        """The open file of a video; those read longest ago are let go."""
+        with self._lock:
+            found = self._opened.pop(video, None) or self._open(video)
+            self._opened[video] = found
+            while len(self._opened) > self._most_open_files:
+                self._opened.popitem(last=False)
+            return found
+
+    def _open(self, video: int) -> Frames:
+        entry = self.manifest.videos[video]
+        path = self.path.parent / entry.manifest
+        frames = open_frames(path)
+        size = (self.rows * frames.manifest.height, self.columns * frames.manifest.width)
+        found = (frames.manifest.pixels_sha256, *_grid(frames.manifest), *size, frames.manifest.frames)
+        count = entry.frames * self.rows * self.columns
+        if found != (entry.pixels_sha256, self.rows, self.columns, self.height, self.width, count):
+            raise UserError(
+                f"video '{entry.name}' in {path} has changed since collection {self.path} was gathered; gather it "
+                "again, or bring the old frames back"
+            )
+        return frames
+
+
+def _most_open_files() -> int:
+    """Half of what this process may open, which other parts of it share, and no more than are worth it."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_OPEN_FILES if allowed == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, max(allowed // 2, 1))
+
+
+class WholeFrames:
+    """Whole frames of a video of a collection; slices over time are uint8 ``[B, H, W, 3]``."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, collection: OpenCollection, video: int) -> None:
+        self._collection, self._video = collection, video
+        self.shape: tuple[int, ...] = (collection.lengths[video], collection.height, collection.width, 3)
+        self.size = math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> Pixels:
+        patches = self._collection._patches(self._video)[:, part]
+        return merge(patches, self._collection.rows, self._collection.columns)
