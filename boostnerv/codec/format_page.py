@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boostnerv.codec import bitstream, entropy_models, huffman, payloads, post_training, version0
+from boostnerv.codec import bitstream, entropy_models, huffman, payloads, post_training, slices, version0
 from boostnerv.codec.bitstream import Field
 from boostnerv.codec.entropy_models import MEAN_BITS, UNITS_PER_SIGMA, UNITS_PER_SIGMA_OF_CHANNEL
 from boostnerv.codec.grids import (
@@ -52,8 +52,8 @@ _SECTION_MEANINGS = {
 
 def format_page() -> str:
     """The whole page, as Markdown."""
-    parts = (_beginning, _container, _video, _model, _stream, _weights, _entropy_models, _embeddings, _older, _frames)
-    blocks = "\n\n".join(part().strip() for part in (*parts, _limits, _versions)).split("\n\n")
+    parts = (_beginning, _container, _video, _model, _stream, _weights, _entropy_models, _embeddings, _older, _slices)
+    blocks = "\n\n".join(part().strip() for part in (*parts, _frames, _limits, _versions)).split("\n\n")
     return "\n\n".join(map(_wrapped, blocks)) + "\n"
 
 
@@ -149,7 +149,7 @@ embeddings `[e, h, w]`: e is `embedding_width`, h and w are H and W divided by t
 up.
 
 Quantisers: {_numbered(bitstream.QUANTIZERS)}. For `uniform` the sections `weights` and `embeddings` hold what the next
-four headings say; for `min-max`, what stands under *Older pipeline*.
+four headings say; for `min-max` and `slices`, what stands under *Older pipeline* and *Slices*.
 """
 
 
@@ -300,6 +300,27 @@ The words are canonical: sorted by length, then by symbol, the first is 0 and ea
 with zeros appended up to its length. They are at most {huffman.LARGEST_LENGTH} bits long and the code is complete; a
 single symbol has the word 0 of one bit. A code is a symbol below 2^b. Its value is minimum + scale·code: a product of
 float32 numbers, rounded, then a sum, rounded.
+"""
+
+
+def _slices() -> str:
+    rows = (
+        ("u8", f"b, bits that the scales were made for, 1 to {slices.MOST_BITS}"),
+        ("i32", f"lowest code, −{slices.LARGEST_CODE} to 0"),
+        ("", "for each tensor:"),
+        ("i8", f"axis, or −{-slices.WHOLE} for the whole tensor"),
+        ("f32", "minima, one for each index of the axis; or one for all"),
+        ("f32", "scales, as many"),
+        ("", "for all tensors together:"),
+        ("", "L, lengths and code words, as under *Older pipeline*"),
+    )
+    return f"""
+## Slices
+
+{_table(("type", "what"), rows)}
+
+A code is its symbol plus the lowest code. Its value is minimum + scale·code with the numbers of its index of the axis:
+a product of float32 numbers, rounded, then a sum, rounded.
 """
 
 
