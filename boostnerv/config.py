@@ -309,8 +309,8 @@ class _Optimisation(Closed):
 
     epochs: int = Field(gt=0, description="Passes over all frames.")
     batch_size: int = Field(default=1, gt=0, description="Frames per step.")
-    optimizer: Literal["adan", "adam"] = Field(
-        default="adan", description="Adan (0.98, 0.92, 0.99) or Adam (0.9, 0.999); no weight decay."
+    optimizer: Literal["adan", "adam", "adamw"] = Field(
+        default="adan", description="Adan (0.98, 0.92, 0.99), Adam or AdamW (0.9, 0.999); no weight decay."
     )
     loss: Annotated[dict[str, float], BeforeValidator(_loss_terms)] = Field(
         default="boosting-nerv/fusion10_freq",

@@ -51,7 +51,7 @@ COLOURS = {1: "ffmpeg-default"}
 # How codes become numbers, and by which coder the codes are stored.
 FIRST_REMARK = 128
 REMARKS = "remarks"
-QUANTIZERS = {1: "uniform", 2: "min-max"}
+QUANTIZERS = {1: "uniform", 2: "min-max", 3: "slices"}
 TICKS_PER_SECOND = 90_000
 
 LARGEST_FRAME_COUNT = 1 << 24

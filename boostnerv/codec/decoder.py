@@ -27,6 +27,7 @@ from boostnerv.codec.keyframes import Keyframes
 from boostnerv.codec.limits import machine_memory_bytes, most_side_by_side
 from boostnerv.codec.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
 from boostnerv.codec.post_training import PostTrainingEmbeddings, PostTrainingWeights, decode_tensors
+from boostnerv.codec.slices import decode_slices
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import (
     Architecture,
@@ -40,6 +41,7 @@ from boostnerv.models.budget import decoding_work
 from boostnerv.models.clips import Clip, ClipSpec, clip_keyframes
 
 FAST_BATCH = 8
+_AFTER_TRAINING = {"min-max": decode_tensors, "slices": decode_slices}
 
 
 class VideoFile:
@@ -234,7 +236,8 @@ class SegmentDecoder:
         try:
             if self._segment.quantizer == "uniform":
                 return read_weights(self._segment.weights, shapes)
-            return PostTrainingWeights(decode_tensors(self._segment.weights, shapes))
+            decode = _AFTER_TRAINING[self._segment.quantizer]
+            return PostTrainingWeights(decode(self._segment.weights, shapes))
         except BitstreamError as error:
             raise self._damaged("weights", str(error)) from error
 
@@ -247,7 +250,8 @@ class SegmentDecoder:
         try:
             if self._segment.quantizer == "uniform":
                 return Embeddings(self._segment.embeddings, shape)
-            return PostTrainingEmbeddings(decode_tensors(self._segment.embeddings, [shape])[0])
+            decode = _AFTER_TRAINING[self._segment.quantizer]
+            return PostTrainingEmbeddings(decode(self._segment.embeddings, [shape])[0])
         except BitstreamError as error:
             raise self._damaged("embeddings", str(error)) from error
 

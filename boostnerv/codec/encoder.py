@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from boostnerv.codec import payloads
+from boostnerv.codec import payloads, slices
 from boostnerv.codec.bitstream import Bitstream, Segment, Video, write
 from boostnerv.codec.entropy import frame_moments, gaussian_bits
 from boostnerv.codec.entropy_models import Codes, Indices, models_of
@@ -24,6 +24,7 @@ from boostnerv.codec.post_training import encode_tensors, published_bits
 from boostnerv.codec.quantizers import initial_step
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Architecture, Spec
+from boostnerv.models.clips import ClipSpec
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,20 @@ def encode_after_training(
         bits += published_bits(quantized_embeddings)
         coded = encode_tensors(quantized_embeddings, embedding_bits)
     return Segment(entry, spec, "min-max", encode_tensors(quantized, weight_bits), coded), bits
+
+
+def encode_slices_after_training(
+    entry: Architecture, spec: Spec, weights: Mapping[str, Tensor], *, bits: int = 8
+) -> tuple[Segment, float]:
+    """Code trained weights by the pipeline of D-NeRV, quantisers by slices and a Huffman code; there are no embeddings.
+
+    Returns the segment, and the efficiency that the published pipeline counts with (He et al., CVPR 2023). Slices are
+    those of a weight's inputs in models with keyframes, of its outputs in the others.
+    """
+    axis = 1 if isinstance(spec, ClipSpec) and spec.uses_keyframes else 0
+    quantized = [slices.quantize(tensor, axis, bits) for tensor in weights.values()]
+    coded = slices.encode_slices(quantized, bits)
+    return Segment(entry, spec, "slices", coded, b""), slices.entropy_efficiency(quantized, bits)
 
 
 def payload_bytes(snapped: Snapped, group: int = payloads.DEFAULT_GROUP) -> dict[str, int]:

@@ -20,6 +20,7 @@ from boostnerv.codec import (
     keyframes,
     payloads,
     post_training,
+    slices,
     version0,
 )
 from boostnerv.codec.bitstream import Field
@@ -67,7 +68,7 @@ def format_page() -> str:
     """The whole page, as Markdown."""
     parts = (
         *(_beginning, _container, _video, _model, _videos, _stream, _weights, _entropy_models, _embeddings),
-        *(_older, _keyframes, _frames, _clips, _limits, _versions),
+        *(_older, _slices, _keyframes, _frames, _clips, _limits, _versions),
     )
     blocks = "\n\n".join(part().strip() for part in parts).split("\n\n")
     return "\n\n".join(map(_wrapped, blocks)) + "\n"
@@ -166,7 +167,7 @@ embeddings `[e, h, w]`: e is `embedding_width`, h and w are H and W divided by t
 up.
 
 Quantisers: {_numbered(bitstream.QUANTIZERS)}. For `uniform` the sections `weights` and `embeddings` hold what the next
-four headings say; for `min-max`, what stands under *Older pipeline*.
+four headings say; for `min-max` and `slices`, what stands under *Older pipeline* and *Slices*.
 """
 
 
@@ -359,6 +360,27 @@ The words are canonical: sorted by length, then by symbol, the first is 0 and ea
 with zeros appended up to its length. They are at most {huffman.LARGEST_LENGTH} bits long and the code is complete; a
 single symbol has the word 0 of one bit. A code is a symbol below 2^b. Its value is minimum + scale·code: a product of
 float32 numbers, rounded, then a sum, rounded.
+"""
+
+
+def _slices() -> str:
+    rows = (
+        ("u8", f"b, bits that the scales were made for, 1 to {slices.MOST_BITS}"),
+        ("i32", f"lowest code, −{slices.LARGEST_CODE} to 0"),
+        ("", "for each tensor:"),
+        ("i8", f"axis, or −{-slices.WHOLE} for the whole tensor"),
+        ("f32", "minima, one for each index of the axis; or one for all"),
+        ("f32", "scales, as many"),
+        ("", "for all tensors together:"),
+        ("", "L, lengths and code words, as under *Older pipeline*"),
+    )
+    return f"""
+## Slices
+
+{_table(("type", "what"), rows)}
+
+A code is its symbol plus the lowest code. Its value is minimum + scale·code with the numbers of its index of the axis:
+a product of float32 numbers, rounded, then a sum, rounded.
 """
 
 

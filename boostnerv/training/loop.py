@@ -45,9 +45,11 @@ class LoopSettings:
 
 
 def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adan as published (previous gradient starts as the first one) or Adam; the rate is set every step."""
+    """Adan as published (previous gradient starts as the first one), Adam or AdamW; the rate is set every step."""
     if recipe.optimizer == "adan":
         return Adan(parameters, lr=recipe.lr.peak, betas=_ADAN_BETAS, eps=1e-8, weight_decay=0.0)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=recipe.lr.peak, betas=(0.9, 0.999), weight_decay=0.0)
     return torch.optim.Adam(parameters, lr=recipe.lr.peak, betas=(0.9, 0.999))
 
 

@@ -266,23 +266,48 @@ def older(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         numbers = np.frombuffer(data, kind, 2 * count, position + 1).astype(np.float32)
         sides.append((numbers[:count].reshape(side), numbers[count:].reshape(side)))
         position += 1 + numbers.size * np.dtype(kind).itemsize
-    (largest,) = struct.unpack_from("<H", data, position)
-    lengths = data[position + 2 : position + 3 + largest]
+    symbols = huffman(data[position:], [math.prod(shape) for shape in shapes])
+    assert max(map(max, symbols)) < 2 ** data[0]
+    return [
+        minimum + scale * np.array(codes, np.float32).reshape(shape)
+        for codes, shape, (minimum, scale) in zip(symbols, shapes, sides, strict=True)
+    ]
+
+
+def slices(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    """The values of each tensor."""
+    _, lowest = struct.unpack_from("<Bi", data)
+    position, sides = 5, []
+    for shape in shapes:
+        (axis,) = struct.unpack_from("<b", data, position)
+        side = () if axis == -1 else tuple(n if i == axis else 1 for i, n in enumerate(shape))
+        count = math.prod(side)
+        sides.append(np.frombuffer(data, "<f4", 2 * count, position + 1).reshape(2, *side))
+        position += 1 + 8 * count
+    symbols = huffman(data[position:], [math.prod(shape) for shape in shapes])
+    return [
+        minimum + scale * np.array([lowest + symbol for symbol in found], np.float32).reshape(shape)
+        for found, shape, (minimum, scale) in zip(symbols, shapes, sides, strict=True)
+    ]
+
+
+def huffman(data: bytes, counts: Sequence[int]) -> list[list[int]]:
+    """The symbols of each tensor, which has so many."""
+    (largest,) = struct.unpack_from("<H", data)
+    lengths = data[2 : 3 + largest]
     words, word, before = {}, -1, 0
     for length, symbol in sorted((length, symbol) for symbol, length in enumerate(lengths) if length):
         word = (word + 1) << (length - before)
         before = length
         words[f"{word:0{length}b}"] = symbol
-    bits = "".join(f"{byte:08b}" for byte in data[position + 3 + largest :])
-    values = []
-    for shape, (minimum, scale) in zip(shapes, sides, strict=True):
-        codes = []
-        for _ in range(math.prod(shape)):
+    bits = "".join(f"{byte:08b}" for byte in data[3 + largest :])
+    symbols: list[list[int]] = []
+    for count in counts:
+        symbols.append([])
+        for _ in range(count):
             length = next(length for length in range(1, 33) if bits[:length] in words)
-            codes.append(words[bits[:length]])
+            symbols[-1].append(words[bits[:length]])
             bits = bits[length:]
-        assert max(codes) < 2 ** data[0]
-        values.append(minimum + scale * np.array(codes, np.float32).reshape(shape))
     assert len(bits) < 8
     assert "1" not in bits
-    return values
+    return symbols

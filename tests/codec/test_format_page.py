@@ -13,16 +13,24 @@ import numpy as np
 import pytest
 import torch
 
+from boostnerv.codec import slices
 from boostnerv.codec.bitstream import Bitstream, Video, write
-from boostnerv.codec.encoder import Quantized, encode, encode_after_training, encode_segment, snap
+from boostnerv.codec.encoder import (
+    Quantized,
+    encode,
+    encode_after_training,
+    encode_segment,
+    encode_slices_after_training,
+    snap,
+)
 from boostnerv.codec.entropy_models import MODELS
 from boostnerv.codec.format_page import format_page
 from boostnerv.codec.min_max import quantize
 from boostnerv.codec.payloads import read_weights, write_embeddings, write_weights
 from boostnerv.codec.symbols import CONSTRICTION
-from boostnerv.models.architecture import VideoModel
+from boostnerv.models.architecture import VideoModel, architecture
 from tests.codec import page_reader
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import CLIP_NAMES, NAMES, tiny_clip_spec, tiny_model
 
 ROOT = Path(__file__).parents[2]
 MODEL_NAMES = [model.name for model in MODELS]
@@ -171,3 +179,14 @@ def test_it_decodes_the_older_pipeline() -> None:
         np.testing.assert_array_equal(found, tensor.dequantize().numpy())
     found = page_reader.older(segment.embeddings, [tuple(embeddings.shape)])
     np.testing.assert_array_equal(found[0], quantize(embeddings, 6).dequantize().numpy())
+
+
+@pytest.mark.parametrize("name", CLIP_NAMES)
+def test_it_decodes_slices(name: str) -> None:
+    entry, spec = architecture(name), tiny_clip_spec(name)
+    weights = dict(entry.decoder(spec).named_parameters())
+    segment, _ = encode_slices_after_training(entry, spec, weights)
+    axis = 1 if name == "d-nerv" else 0
+    found = page_reader.slices(segment.weights, [tuple(tensor.shape) for tensor in weights.values()])
+    for values, tensor in zip(found, weights.values(), strict=True):
+        np.testing.assert_array_equal(values, slices.quantize(tensor, axis, 8).dequantize().numpy())

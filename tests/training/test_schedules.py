@@ -23,6 +23,15 @@ def test_every_recorded_value(golden: Golden, name: str) -> None:
         assert learning_rate(ORIGINAL[name], progress) == pytest.approx(2.0 * factor, rel=1e-9), progress
 
 
+def test_the_schedule_of_d_nerv(golden: Golden) -> None:
+    """Warm-up over a fifth from a tenth; recorded at whole epochs of 1600, of which the progress is the share done."""
+    settings = LearningRate(peak=5e-4, warmup=0.2, start=0.1)
+    recorded = golden.manifest["dnerv_lr_schedule"]
+    assert len(recorded) > 5
+    for epoch, rate in recorded:
+        assert learning_rate(settings, epoch / 1600) == pytest.approx(rate, rel=1e-9), epoch
+
+
 def test_the_published_recipes_are_the_defaults() -> None:
     from boostnerv.config import Finetuning, Training
 

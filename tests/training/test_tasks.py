@@ -77,9 +77,10 @@ def test_adan_is_the_published_one() -> None:
         torch.testing.assert_close(parameter.detach(), x, rtol=1e-12, atol=1e-15)
 
 
-def test_adam_where_asked() -> None:
-    optimizer = make_optimizer(Training(epochs=1, optimizer="adam"), [torch.nn.Parameter(torch.zeros(1))])
-    assert type(optimizer) is torch.optim.Adam
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_adam_where_asked(name: str, kind: type) -> None:
+    optimizer = make_optimizer(Training(epochs=1, optimizer=name), [torch.nn.Parameter(torch.zeros(1))])
+    assert type(optimizer) is kind
     assert optimizer.defaults["betas"] == (0.9, 0.999)
     assert optimizer.defaults["weight_decay"] == 0
 
