@@ -277,15 +277,13 @@ def encode_after_training(
     video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
     shown = open_keyframes(keyframes) if keyframes else None
     coded = _slices_segment if job.quantizer == "slices" else _min_max_segment
-    segment, published_bits = coded(model, video, job)
-    if shown is not None:
-        published_bits += 8 * shown.manifest.image_bytes
+    segment, counted = coded(model, video, job, shown)
     data = _file_of(segment, about, video, (trained, frames), shown)
     encode_s = time.monotonic() - started
     files.write_bytes(output, data)
     result = {
         **_checked_file(output, video),
-        "published_bytes": published_bits / 8,
+        **counted,
         "psnr_keyframes_db": shown and shown.manifest.psnr_db,
         "encode_s": encode_s,
         "command": "boostnerv encode-after-training",
@@ -295,8 +293,10 @@ def encode_after_training(
     return result
 
 
-def _min_max_segment(model: VideoModel, video: Frames | OpenCollection, job: PostTraining) -> tuple[Segment, float]:
-    """The pipeline of HNeRV, and the bits that it counts for itself."""
+def _min_max_segment(
+    model: VideoModel, video: Frames | OpenCollection, job: PostTraining, keyframes: KeyframeFile | None
+) -> tuple[Segment, dict[str, float]]:
+    """The pipeline of HNeRV, and what it counts for itself."""
     import torch
 
     from boostnerv.codec.encoder import encode_after_training as encode_with
@@ -308,19 +308,29 @@ def _min_max_segment(model: VideoModel, video: Frames | OpenCollection, job: Pos
         embeddings = all_embeddings(FrameObjective(model, ResidentVideo(video.pixels, torch.device("cpu"))))
     weights = dict(model.decoder.named_parameters())
     bits = {"weight_bits": job.weight_bits, "embedding_bits": job.embedding_bits}
-    return encode_with(model.architecture, model.spec, weights, embeddings, **bits)
+    segment, published_bits = encode_with(model.architecture, model.spec, weights, embeddings, **bits)
+    return segment, {"published_bytes": published_bits / 8 + _image_bytes(keyframes)}
 
 
-def _slices_segment(model: VideoModel, video: Frames | OpenCollection, job: PostTraining) -> tuple[Segment, float]:
-    """The pipeline of D-NeRV, and the bits that it counts for the weights."""
+def _slices_segment(
+    model: VideoModel, video: Frames | OpenCollection, job: PostTraining, keyframes: KeyframeFile | None
+) -> tuple[Segment, dict[str, float]]:
+    """The pipeline of D-NeRV, and what it counts for itself."""
     from boostnerv.codec.encoder import encode_slices_after_training
+    from boostnerv.codec.slices import published_bits
 
+    name, weights = model.architecture.name, dict(model.decoder.named_parameters())
     if model.encoder is not None:
-        raise UserError(
-            f"{model.architecture.name} has embeddings, which the quantiser slices does not know; use min-max"
-        )
-    weights = dict(model.decoder.named_parameters())
-    return encode_slices_after_training(model.architecture, model.spec, weights, bits=job.weight_bits)
+        raise UserError(f"{name} has embeddings, which the quantiser slices does not know; use min-max")
+    segment, efficiency = encode_slices_after_training(model.architecture, model.spec, weights, bits=job.weight_bits)
+    count = sum(tensor.numel() for tensor in weights.values())
+    bits = published_bits(count, efficiency, 8 * _image_bytes(keyframes), job.weight_bits)
+    return segment, {"published_bytes": bits / 8, "entropy_efficiency": efficiency}
+
+
+def _image_bytes(keyframes: KeyframeFile | None) -> int:
+    """Bytes of keyframes as their codec made them."""
+    return keyframes.manifest.image_bytes if keyframes else 0
 
 
 def _file_of(

@@ -121,7 +121,7 @@ def entropy_efficiency(quantized: Sequence[Slices], bits: int = 8) -> float:
     return huffman.coded_bits(codes - codes.min(initial=0)) / (bits * codes.size)
 
 
-def published_bits(parameters: int, efficiency: float, keyframe_bits: int, bits: int = 8) -> float:
+def published_bits(parameters: float, efficiency: float, keyframe_bits: float, bits: int = 8) -> float:
     """Bits as the published pipeline counts them: codes at their efficiency, and keyframes.
 
     The table of the code, minima and scales are not counted, so that files are larger.

@@ -113,6 +113,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("rate", "embeddings_temporal_bytes", "int", "bytes", "all embeddings under temporal"),
     Column("quality", "psnr_patches_db", "float", "dB", "PSNR of the patches that the model makes, mean over them"),
     Column("quality", "ms_ssim_patches", "float", "", "MS-SSIM of these patches, mean over them"),
+    Column("rate", "entropy_efficiency", "float", "", "mean Huffman word of the slices pipeline over its bits"),
     Column("quality", "psnr_keyframes_db", "float", "dB", "PSNR of the keyframes as they are stored"),
 )
 

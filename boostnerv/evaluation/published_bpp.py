@@ -6,10 +6,7 @@ ranges of quantisers and code tables are not counted. The digits of the file are
 
 from __future__ import annotations
 
-
-def published_bits(params: float, efficiency: float, keyframe_bits: float) -> float:
-    """Bits of `params` weights of 8 bits, of which entropy coding leaves the share `efficiency`, and of keyframes."""
-    return params * 8 * efficiency + keyframe_bits
+from boostnerv.codec.slices import published_bits
 
 
 def published_bpp(

@@ -43,6 +43,7 @@ MEASURED = (
     "psnr_patches_db",
     "ms_ssim_patches",
     "psnr_keyframes_db",
+    "entropy_efficiency",
 )
 """Columns that are averaged."""
 

@@ -83,7 +83,8 @@ def test_the_schema_is_frozen() -> None:
         "encoder_version threads task psnr_seen_db psnr_unseen_db ms_ssim_seen ms_ssim_unseen "
         "psnr_hidden_db psnr_visible_db returns entropy_models published_bytes weights_gaussian_bytes "
         "weights_gaussian_channel_bytes weights_laplace_bytes embeddings_gaussian_bytes "
-        "embeddings_gaussian_channel_bytes embeddings_laplace_bytes embeddings_temporal_bytes"
+        "embeddings_gaussian_channel_bytes embeddings_laplace_bytes embeddings_temporal_bytes "
+        "psnr_patches_db ms_ssim_patches entropy_efficiency psnr_keyframes_db"
     )
     assert all(f"`{name}`" in columns_page() for name in names)
 
@@ -133,7 +134,7 @@ def test_results_that_cannot_be_are_refused(tmp_path: Path, results: list[Any], 
 def test_missing_and_broken_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.json does not exist"):
         collect([tmp_path / "none.json"])
-    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "list.json").write_text("[7]")
     with pytest.raises(UserError, match=r"list\.json must hold keys and values"):
         collect([tmp_path / "list.json"])
 

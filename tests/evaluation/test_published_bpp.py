@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from boostnerv.codec.slices import published_bits
 from boostnerv.evaluation import published_bpp as module
-from boostnerv.evaluation.published_bpp import published_bits, published_bpp
+from boostnerv.evaluation.published_bpp import published_bpp
 
 PIXELS = {"uvg": (1024, 1920, 3900), "ucf101-train": (256, 320, 138041)}
 INPUTS = ("params_m", "entropy_efficiency", "keyframes_mbit")
@@ -52,6 +53,14 @@ def test_rates_follow_from_the_counts(name: str) -> None:
     row = table()[name]
     assert agrees(row, "total_mbit")
     assert agrees(row, "bpp")
+
+
+@pytest.mark.parametrize("name", [name for name in table() if name != "uvg D-NeRV XL"])
+def test_rates_have_the_printed_digits(name: str) -> None:
+    row = table()[name]
+    params_m, efficiency, keyframes_mbit = (float(row[column]) for column in INPUTS)
+    found = published_bpp(params_m * 1e6, efficiency, keyframes_mbit * 1e6, *PIXELS[row["dataset"]])
+    assert f"{found:.4f}" == row["bpp"]
 
 
 def test_the_first_row_in_full() -> None:
