@@ -495,9 +495,10 @@ def check(
             f"{row['video']} {row['run']}: {row['params_total']:,} parameters, {row['kmac_per_pixel']:.1f} kMAC/pixel, "
             f"{row['frames']} frames of {row['height']}×{row['width']}{note}"
         )
-    missing = {video.name for video in loaded.video_specs()} - {row["video"] for row in rows}
-    if loaded.models and missing:
-        typer.echo(f"size not known before extraction, not checked: {enumeration(sorted(missing))}")
+    shapes = {video.name: steps.planned_shape(loaded.preparation, video) for video in loaded.video_specs()}
+    unknown = sorted(name for name, shape in shapes.items() if shape is None)
+    if loaded.models and unknown:
+        typer.echo(f"size not known before extraction, not checked: {enumeration(unknown)}")
 
 
 @app.command("import", rich_help_panel=_TOOLS)
