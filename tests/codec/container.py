@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-VIDEO, TIMESTAMPS, MODEL, WEIGHTS, EMBEDDINGS = 1, 2, 3, 4, 5
+VIDEO, TIMESTAMPS, MODEL, WEIGHTS, EMBEDDINGS, VIDEOS, KEYFRAMES = 1, 2, 3, 4, 5, 6, 7
 Sections = list[tuple[int, bytes]]
 
 

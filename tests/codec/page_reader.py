@@ -311,3 +311,41 @@ def huffman(data: bytes, counts: Sequence[int]) -> list[list[int]]:
     assert len(bits) < 8
     assert "1" not in bits
     return symbols
+
+
+# --- many videos --------------------------------------------------------------------------------------------
+
+
+def videos(payload: bytes) -> list[tuple[str, int, float]]:
+    """Name, frames and frames per second of each video."""
+    (count,) = struct.unpack_from("<I", payload)
+    rows = zlib.decompress(payload[4:])
+    found = []
+    for _ in range(count):
+        values, rows = fields("Section videos", rows)
+        found.append((rows[: values["name"]].decode(), values["frames"], values["fps"]))
+        rows = rows[values["name"] :]
+    assert rows == b""
+    return found
+
+
+def keyframes(payload: bytes, count: int) -> tuple[int, list[bytes]]:
+    """Number of the image codec, and the coded images."""
+    values, rest = fields("Section keyframes", payload)
+    lengths: list[int] = []
+    while len(lengths) < count:
+        value = shift = 0
+        while True:
+            byte, rest = rest[0], rest[1:]
+            value += (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        lengths.append(value)
+    window = rest[: min(lengths[0] // 2, 1024)]
+    images = []
+    for length in lengths:
+        stored, rest = rest[: length // 2], rest[length // 2 :]
+        images.append(zlib.decompressobj(-15, window).decompress(stored) if length % 2 else stored)
+    assert rest == b""
+    return values["codec"], images
