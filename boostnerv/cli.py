@@ -513,10 +513,13 @@ def import_checkpoint(
     width: Annotated[int | None, typer.Option(min=1, help="Width of the video.")] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Frames of the video.")] = None,
     fc_dim: Annotated[int | None, typer.Option(min=1, help="Width of the first map; else from the tensors.")] = None,
+    lengths: Annotated[str | None, typer.Option(help="Frames of each video of D-NeRV, e.g. 600,600,300.")] = None,
+    size: Annotated[str | None, typer.Option(help="Published size of D-NeRV, e.g. M; the width is checked.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="What D-NeRV was trained on: uvg or ucf101-train.")] = None,
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, another field of the spec; repeatable.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Read a file of Boosting-NeRV or HNeRV.
+    """Read a file of Boosting-NeRV, HNeRV or D-NeRV.
 
     A checkpoint stays one, a compressed video becomes its frames.
 
@@ -528,11 +531,14 @@ def import_checkpoint(
         file,
         output,
         model=model,
-        strides=_strides(strides),
+        strides=_whole_numbers(strides, "--strides"),
         height=height,
         width=width,
         frames=frames,
         fc_dim=fc_dim,
+        lengths=_whole_numbers(lengths, "--lengths"),
+        size=size,
+        dataset=dataset,
         options=_options(option or []),
         threads=threads,
     )
@@ -681,13 +687,13 @@ def _three(text: str | None, option: str) -> tuple[float, ...] | None:
     return found
 
 
-def _strides(text: str | None) -> tuple[int, ...] | None:
+def _whole_numbers(text: str | None, flag: str) -> tuple[int, ...] | None:
     from boostnerv.errors import UserError
 
     try:
         return None if text is None else tuple(map(int, text.replace(",", " ").split()))
     except ValueError as error:
-        raise UserError(f"--strides {text} is no list of whole numbers; write them as 5,2,2") from error
+        raise UserError(f"{flag} {text} is no list of whole numbers; write them as 5,2,2") from error
 
 
 def _options(pairs: list[str]) -> dict[str, str]:

@@ -973,6 +973,9 @@ def import_checkpoint(
     width: int | None = None,
     frames: int | None = None,
     fc_dim: int | None = None,
+    lengths: tuple[int, ...] | None = None,
+    size: str | None = None,
+    dataset: str | None = None,
     options: dict[str, Any] | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
@@ -989,6 +992,9 @@ def import_checkpoint(
         width=width,
         frames=frames,
         fc_dim=fc_dim,
+        lengths=lengths,
+        size=size,
+        dataset=dataset,
         options=options or {},
     )
     found = read_file(file)

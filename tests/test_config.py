@@ -486,6 +486,12 @@ def test_an_older_pipeline_that_cannot_be(changes: dict[str, Any], sentence: str
         experiment(**with_model(**changes))
 
 
+def test_a_size_may_be_a_width() -> None:
+    loaded = experiment(models=[{"name": "d-nerv", "fc_dim": {"XS": 107, "S": 166}}])
+    found = {run.name: (run.size_label, run.train.model.fc_dim) for run in loaded.runs()}
+    assert found == {"d-nerv-XS": ("XS", 107), "d-nerv-S": ("S", 166)}
+
+
 def test_a_size_may_differ_for_a_video() -> None:
     model = {
         "name": "hnerv-boost",

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from boostnerv.config import read_yaml
 from boostnerv.errors import UserError, nearest
+from boostnerv.interop import d_nerv
 from boostnerv.interop.boosting_nerv import our_name
+from boostnerv.interop.clips import clip_fields
 from boostnerv.models.architecture import Architecture, Spec, architecture
 
 _ORIGINAL_MODELS = {"": "hnerv", "hnerv": "hnerv", "nerv": "nerv", "enerv": "e-nerv"}
@@ -61,6 +63,9 @@ class Arguments:
     frames: int | None = None
     fc_dim: int | None = None
     grid: tuple[int, int] | None = None  # rows and columns of the first feature map
+    lengths: tuple[int, ...] | None = None  # frames of each video, for models of many
+    size: str | None = None  # of D-NeRV, as published
+    dataset: str | None = None  # of D-NeRV
     options: Mapping[str, Any] = field(default_factory=dict)  # further fields of the spec
 
     def over(self, other: Arguments) -> Arguments:
@@ -83,9 +88,15 @@ def make_spec(
     if known.model is None:
         raise _missing(path, ["--model"])
     entry = architecture(known.model)
+    types = {key.name: str(key.type) for key in dataclasses.fields(entry.spec)}
+    if entry.name in d_nerv.RULES:
+        return entry, _clip_spec(path, entry, flags, tensors, types)
     if entry.name not in _READ:
         raise UserError(f"no original checkpoint layout is known for model '{entry.name}'; known: {', '.join(_READ)}")
-    types = {key.name: str(key.type) for key in dataclasses.fields(entry.spec)}
+    if (flags.lengths, flags.size, flags.dataset) != (None, None, None):
+        raise UserError(
+            f"--lengths, --size and --dataset are of models of many videos, not of {entry.name}; leave them out"
+        )
     # The file may say more than this model has; the user may not.
     usable = {key: value for key, value in recorded.options.items() if key in types}
     options = {**usable, **_checked_options(entry.name, flags.options, types)}
@@ -97,6 +108,16 @@ def make_spec(
     read.pop("fc_dim", None)
     fields = {**read, **known.options, **_sizes(path, known), "fc_dim": fc_dim}
     return entry, entry.spec(**fields)
+
+
+def _clip_spec(
+    path: Path, entry: Architecture, flags: Arguments, tensors: Mapping[str, Tensor], types: Mapping[str, str]
+) -> Spec:
+    given = {key: getattr(flags, key) for key in ("strides", "height", "width", "frames", "fc_dim", "lengths")}
+    said = {key: value for key, value in given.items() if value is not None}
+    said |= _checked_options(entry.name, flags.options, types)
+    shapes = {our_name(entry.name, name): tensor.shape for name, tensor in tensors.items()}
+    return entry.spec(**clip_fields(path, entry.name, shapes, size=flags.size, dataset=flags.dataset, said=said))
 
 
 def read_arguments(path: Path) -> Arguments:

@@ -1,6 +1,6 @@
 """Files of the published implementations: training checkpoints, and the compressed videos of HNeRV.
 
-    checkpoint (.pth)        {epoch, state_dict: {name: tensor}, optimizer, …}
+    checkpoint (.pth)        {epoch, state_dict: {name: tensor}, optimizer, …}, of D-NeRV as well
     compressed (quant_vid)   {embed: Q, model: {name: Q}},  Q = {quant uint8, min, scale}: value = min + scale·quant
 
 `min` and `scale` are float16 or float32, one number or one along some axes of the tensor. Files are read without
@@ -28,6 +28,7 @@ from boostnerv.errors import UserError
 from boostnerv.interop.arguments import Arguments, make_spec
 from boostnerv.interop.boosting_nerv import from_original, to_original
 from boostnerv.models.architecture import Architecture, Spec, VideoModel
+from boostnerv.models.clips import ClipSpec
 
 _QUANTIZER = "_quantizer."  # in the names of learned quantisers: no part of the network
 
@@ -59,6 +60,8 @@ class CompressedVideo:
         """Make it ready to decode; raises `UserError` with the first three tensors that do not fit."""
         shape = None if self.embeddings is None else self.embeddings.shape
         entry, spec = make_spec(self.path, flags, self.tensors, shape)
+        if isinstance(spec, ClipSpec):
+            raise UserError(f"{self.path} is a compressed video of HNeRV, {entry.name} has none; give another --model")
         decoder_only = dataclasses.replace(entry, encoder=None)
         decoder = _restored(self.path, decoder_only, spec, self.tensors).decoder.requires_grad_(False).eval()
         return CompressedFrames(entry, spec, decoder, self._fitting_embeddings(entry, spec, decoder))

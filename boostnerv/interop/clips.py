@@ -1,0 +1,127 @@
+"""What a published checkpoint of D-NeRV was made with: flags, the shapes of its tensors, and the data set it is of.
+
+The files do not say which videos they are of. The published widths do: each belongs to one size on one data set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from boostnerv.config import load_dataset
+from boostnerv.errors import UserError, nearest
+
+_WITH_KEYFRAMES = "d-nerv"
+
+
+@dataclass(frozen=True)
+class _Published:
+    """A data set as the paper prepares it: fields of a spec, and the width of each size of each model."""
+
+    fields: Mapping[str, Any]
+    widths: Mapping[str, Mapping[str, int]]
+
+    def size_of(self, model: str, fc_dim: int) -> str | None:
+        return next((size for size, width in self.widths.get(model, {}).items() if width == fc_dim), None)
+
+
+_DATASETS = {
+    "uvg": _Published(
+        {
+            "height": 1024,
+            "width": 1920,
+            "patch_rows": 4,
+            "patch_columns": 6,
+            "mean_e4": (4519, 4505, 4519),
+            "deviation_e4": (2434, 2547, 2958),
+        },
+        {"d-nerv": {"XS": 107, "S": 166, "M": 213, "L": 291, "XL": 382}},
+    ),
+    "ucf101-train": _Published(
+        {"height": 256, "width": 320, "mean_e4": (3986, 3829, 3546), "deviation_e4": (2805, 2747, 2787)},
+        {"d-nerv": {"S": 198, "M": 281, "L": 361}, "d-nerv-baseline": {"S": 465, "M": 510, "L": 562}},
+    ),
+}
+
+
+def clip_fields(
+    path: Path,
+    model: str,
+    shapes: Mapping[str, Sequence[int]],
+    *,
+    size: str | None,
+    dataset: str | None,
+    said: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Fields of the spec of a model of clips whose tensors have these `shapes`, by our names.
+
+    `said` are those that the user gave, which win. Raises `UserError` where something is missing, where `size` has
+    another width, and for an unknown `dataset`.
+    """
+    read = _from_shapes(model, shapes)
+    fc_dim = said.get("fc_dim", read.get("fc_dim", 1))
+    published = _dataset(path, model, fc_dim, size, dataset)
+    found = {**read, **published, **said, "fc_dim": fc_dim}
+    if "lengths" not in said and "frames" in said:
+        found["lengths"] = (said["frames"],)
+    found["frames"] = said.get("frames", sum(found.get("lengths", ())))
+    missing = [f"--{key}" for key in ("strides", "height", "width", "lengths") if key not in found]
+    if model == _WITH_KEYFRAMES and "mean_e4" not in found:
+        missing.append(f"--dataset ({' or '.join(_DATASETS)}), whose colours the network was trained with")
+    if missing:
+        raise UserError(f"{path} does not say all of its architecture: give {', '.join(missing)}")
+    return found
+
+
+def _dataset(path: Path, model: str, fc_dim: int, size: str | None, dataset: str | None) -> dict[str, Any]:
+    """What is known of the data set of that name, or else of the one with that width; nothing of an unknown width."""
+    if dataset is not None and dataset not in _DATASETS:
+        raise UserError(f"unknown data set '{dataset}' of D-NeRV: {nearest(dataset, _DATASETS)}")
+    chosen = {name: each for name, each in _DATASETS.items() if dataset in (None, name)}
+    fitting = {
+        name: each for name, each in chosen.items() if (found := each.size_of(model, fc_dim)) and size in (None, found)
+    }
+    if size is not None and not fitting:
+        widths = [
+            f"{each.widths[model][size]} on {name}"
+            for name, each in chosen.items()
+            if size in each.widths.get(model, {})
+        ]
+        known = f"is {' and '.join(widths)}" if widths else "is not known"
+        raise UserError(
+            f"{path} has width {fc_dim}, but that of {model} at size {size} {known}; correct --size, or leave it out"
+        )
+    name = dataset or next(iter(fitting), None)
+    if name is None:
+        return {}
+    lengths = tuple(video.frames for video in load_dataset(name).videos) if name == "uvg" else None
+    return {**_DATASETS[name].fields, **({"lengths": lengths} if lengths else {})}
+
+
+def _from_shapes(model: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Widths, strides and the length of a clip, as far as the shapes of tensors say them."""
+
+    def side(name: str, axis: int) -> int:
+        shape = shapes.get(f"decoder.{name}.weight", ())
+        return shape[axis] if len(shape) > axis else 0
+
+    keyed = model == _WITH_KEYFRAMES
+    block = "stages.{}.upsample.conv" if keyed else "stages.{}.conv"
+    stages = next(count for count in range(len(shapes) + 1) if not side(block.format(count), 0))
+    inputs = [side(block.format(stage), 1) for stage in range(stages)]
+    inputs.append(side("head.0", 1) - 3 if keyed else side("head", 1))
+    strides = [math.isqrt(side(block.format(stage), 0) // max(inputs[stage + 1], 1)) for stage in range(stages)]
+    encoder_width = side("encoder.head.0", 0)
+    found: dict[str, Any] = {
+        "fc_dim": inputs[0] - encoder_width,
+        "stem_width": side("stem.mlp.0", 0),
+        "levels": side("stem.mlp.0", 1) // 2,
+    }
+    if keyed:
+        found |= {"encoder_width": encoder_width, "clip_frames": side("stages.0.temporal", 1)}
+    if strides and min(strides) > 0:
+        found["strides"] = tuple(strides)
+    return {key: value for key, value in found.items() if isinstance(value, tuple) or value > 0}
