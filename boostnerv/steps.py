@@ -267,15 +267,16 @@ def encode_after_training(
     """
     from boostnerv.training import checkpoint
     from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.training.run import check_keyframes, trained_on
     from boostnerv.video.collections import open_videos
 
     limit_threads(threads)
     started = time.monotonic()
-    about, model = checkpoint.restore(trained)
-    if about.kind != "trained":
-        raise UserError(f"checkpoint {trained} is fine-tuned; give the one that `boostnerv train` wrote")
-    video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
+    found, model = checkpoint.restore_any(trained)
+    video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
     shown = open_keyframes(keyframes) if keyframes else None
+    check_keyframes(model.spec, shown, video)
+    about = trained_on(found, video, trained, shown)
     coded = _slices_segment if job.quantizer == "slices" else _min_max_segment
     segment, counted = coded(model, video, job, shown)
     data = _file_of(segment, about, video, (trained, frames), shown)
@@ -495,7 +496,7 @@ def evaluate(
     bitstream: Path,
     decoded: Path,
     reports: Sequence[Path],
-    logs: Sequence[Path],
+    logs: tuple[Path | None, Path | None],
     identity: dict[str, Any],
     output: Path,
     frames_csv: Path,
@@ -504,7 +505,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure decoded frames against the source at full resolution; the rate is the size of the file.
 
-    `reports` are those of encode and decode, `logs` that of train and, where there was one, of finetune. `identity`
+    `reports` are those of encode and decode, `logs` those of train and of finetune, where there were any. `identity`
     names the run (experiment, run, codec, size_label, seed).
     """
     import numpy as np
@@ -521,7 +522,8 @@ def evaluate(
     video = open_videos(frames, many=isinstance(segment.spec, ClipSpec))
     manifest = video.manifest
     encoding, decoding = (files.read_json(path, "report") for path in reports)
-    training, *finetunings = (last_record(path) for path in logs)
+    training, finetuning = (last_record(path) if path else {} for path in logs)
+    records = [record for record in (training, finetuning) if record]
     with progress.shown("evaluate", manifest.frames, "frames") as show:
         quality = measure(video.pixels, np.load(decoded, mmap_mode="r"), progress=show)
     file_bytes = bitstream.stat().st_size
@@ -539,20 +541,20 @@ def evaluate(
         **{key: value for key, value in encoding.items() if key != "decoded_sha256"},
         "bpp": bits_per_pixel(file_bytes, manifest.frames, manifest.height, manifest.width),
         # Of a model of patches, the log has the PSNR of these.
-        "psnr_float_db": None if _cut(video) else training["psnr_db"],
+        "psnr_float_db": None if _cut(video) else training.get("psnr_db"),
         "params_total": encoding["params_decoder"] + encoding["params_embedding"],
         "kmac_per_pixel": kmac_per_pixel(segment.architecture, segment.spec),
-        "train_s": training["wall_s"],
-        "finetune_s": sum(record["wall_s"] for record in finetunings),
+        "train_s": training.get("wall_s"),
+        "finetune_s": finetuning.get("wall_s", 0),
         "decode_s": decoding["decode_s"],
         "decode_fps": decoding["decode_fps"],
-        "returns": sum(record["returns"] for record in (training, *finetunings)),
-        "peak_memory_mib": max(record["peak_memory_mib"] for record in (training, *finetunings)),
-        "device": training["device"],
+        "returns": training.get("returns", 0) + finetuning.get("returns", 0),
+        "peak_memory_mib": max((record["peak_memory_mib"] for record in records), default=None),
+        "device": training.get("device"),
         "frames_sha256": manifest.pixels_sha256,
         "version": provenance.package_version(),
         "commit": provenance.commit(),
-        "deterministic": all(record["deterministic"] for record in (training, *finetunings)),
+        "deterministic": all(record["deterministic"] for record in records),
         "frames_match_encoder": encoding["decoded_sha256"] == decoding["decoded_sha256"],
     }
     return _write_quality(quality, video, np.load(decoded, mmap_mode="r"), point, output, frames_csv)
@@ -614,7 +616,7 @@ def _cut(video: Frames | OpenCollection) -> bool:
 def evaluate_model(
     frames: Path,
     model: Path,
-    log: Path,
+    log: Path | None,
     identity: dict[str, Any],
     output: Path,
     frames_csv: Path,
@@ -626,26 +628,22 @@ def evaluate_model(
     """Measure a model as it was trained, nothing coded: of every frame, and apart of those its task withheld.
 
     Frames are rounded to 8 bits before they are compared, as decoded ones are; `psnr_float_db` is the papers'
-    figure, of frames that are not rounded.
+    figure, of frames that are not rounded. An imported model has no `log`, and nothing is said of its training.
     """
     from boostnerv.evaluation.measure import measure, split_summary
     from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
     from boostnerv.training import checkpoint
     from boostnerv.training.keyframe_files import open_keyframes
-    from boostnerv.training.run import ClipReconstruction, Reconstruction, choose_device, last_record
+    from boostnerv.training.run import ClipReconstruction, Reconstruction, choose_device, last_record, trained_on
     from boostnerv.video.collections import OpenCollection, open_videos
     from boostnerv.video.masks import hidden_pixels
 
     limit_threads(threads)
-    training = last_record(log)
-    about, trained = checkpoint.restore(model)
-    video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
-    manifest = video.manifest
-    if about.frames_sha256 != manifest.pixels_sha256:
-        raise UserError(f"checkpoint {model} was trained on other frames than {frames}; give those frames")
-    if about.kind != "trained" or about.train is None:
-        raise UserError(f"checkpoint {model} is fine-tuned; give the one that `boostnerv train` wrote")
-    recipe, spec = about.train.training, trained.spec
+    training = last_record(log) if log else {}
+    found, trained = checkpoint.restore_any(model)
+    video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
+    about, manifest = trained_on(found, video, model), video.manifest
+    recipe, spec = about.train.training if about.train else Training(epochs=1), trained.spec
     made: Reconstruction | ClipReconstruction
     if isinstance(video, OpenCollection):
         shown = open_keyframes(keyframes) if keyframes else None
@@ -667,21 +665,21 @@ def evaluate_model(
         "height": manifest.height,
         "width": manifest.width,
         "fps": manifest.fps,
-        "psnr_float_db": None if _cut(video) else training["psnr_db"],
+        "psnr_float_db": None if _cut(video) else training.get("psnr_db"),
         "params_total": decoder + embeddings,
         "params_decoder": decoder,
         "params_embedding": embeddings,
         "kmac_per_pixel": kmac_per_pixel(trained.architecture, spec),
-        "train_s": training["wall_s"],
-        "returns": training["returns"],
-        "peak_memory_mib": training["peak_memory_mib"],
-        "device": training["device"],
-        "config_sha256": config_hash(about.train),
+        "train_s": training.get("wall_s"),
+        "returns": training.get("returns"),
+        "peak_memory_mib": training.get("peak_memory_mib"),
+        "device": training.get("device"),
+        "config_sha256": config_hash(about.train or about),
         "frames_sha256": manifest.pixels_sha256,
         "version": provenance.package_version(),
         "commit": provenance.commit(),
-        "deterministic": training["deterministic"],
-        "command": "boostnerv train",
+        "deterministic": training.get("deterministic"),
+        "command": "boostnerv train" if log else "boostnerv import",
         **split_summary(quality, made.unseen_frames),
     }
     return _write_quality(quality, video, made, point, output, frames_csv)

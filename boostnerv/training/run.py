@@ -183,9 +183,9 @@ def planned_clip_spec(
     return spec
 
 
-def check_keyframes(spec: ClipSpec, keyframes: KeyframeFile | None, videos: OpenCollection) -> None:
-    """Raise `UserError` where keyframes are missing or not those of these videos."""
-    if not spec.uses_keyframes:
+def check_keyframes(spec: Spec, keyframes: KeyframeFile | None, videos: Frames | OpenCollection) -> None:
+    """Raise `UserError` where a model needs keyframes that are missing or not those of these videos."""
+    if not isinstance(spec, ClipSpec) or not spec.uses_keyframes:
         return
     if keyframes is None:
         raise UserError("this model needs keyframes: run `boostnerv code-keyframes`, and give its manifest")
@@ -258,9 +258,7 @@ def finetune_videos(
 ) -> None:
     """Fine-tune the checkpoint `trained_path` of a model of many videos with consistent entropy minimisation."""
     about, model = checkpoint.restore_any(trained_path)
-    finetuned = _finetuned(about, job, videos, trained_path)
-    if keyframes is not None:
-        finetuned = finetuned.model_copy(update={"keyframes_sha256": keyframes.manifest.payload_sha256})
+    finetuned = _finetuned(about, job, videos, trained_path, keyframes)
     model = to_device(model, device, model.architecture.name)
     task = clip_objective(model, videos, keyframes, job.finetuning.loss, device)
     settings = LoopSettings(job.seed, save_every_s)
@@ -291,25 +289,25 @@ def _finetune(
         _finish(log, log_path, job, device, state)
 
 
-def _finetuned(about: About | Imported, job: FinetuneJob, frames: Frames | OpenCollection, path: Path) -> About:
-    """What the checkpoint at `path` becomes; raises `UserError` where it and the frames do not go together."""
+def trained_on(
+    about: About | Imported, frames: Frames | OpenCollection, path: Path, keyframes: KeyframeFile | None = None
+) -> About:
+    """What is known of the trained checkpoint at `path`; of an imported one, that it is of the frames given for it.
+
+    Raises `UserError` where it is fine-tuned, or it and the frames do not go together.
+    """
     manifest = frames.manifest
     if isinstance(about, Imported):
-        spec = about.make_spec()
-        if (spec.frames, spec.height, spec.width) != (manifest.frames, manifest.height, manifest.width):
-            raise UserError(
-                f"checkpoint {path} is of {spec.frames} frames of {spec.height}×{spec.width}, {frames.path} has "
-                f"{manifest.frames} of {manifest.height}×{manifest.width}; give the frames it was trained on"
-            )
+        _check_imported(about, frames, path)
         return About(
-            kind="finetuned",
+            kind="trained",
             architecture=about.architecture,
             spec=about.spec,
             frames_sha256=manifest.pixels_sha256,
             fps=manifest.fps,
             colour=manifest.colour,
+            keyframes_sha256=None if keyframes is None else keyframes.manifest.payload_sha256,
             train=None,
-            finetune=job,
         )
     if about.kind != "trained":
         raise UserError(f"checkpoint {path} is fine-tuned already; give the one that `boostnerv train` wrote")
@@ -318,12 +316,40 @@ def _finetuned(about: About | Imported, job: FinetuneJob, frames: Frames | OpenC
             f"checkpoint {path} was trained on other frames than {frames.path}; "
             "train on these frames, or give the frames it was trained on"
         )
-    if about.train is not None and about.train.training.task != "regression":
+    return about
+
+
+def _check_imported(about: Imported, frames: Frames | OpenCollection, path: Path) -> None:
+    manifest, spec = frames.manifest, about.make_spec()
+    if (spec.frames, spec.height, spec.width) != (manifest.frames, manifest.height, manifest.width):
         raise UserError(
-            f"checkpoint {path} was trained for {about.train.training.task}, and only regression is coded; "
+            f"checkpoint {path} is of {spec.frames} frames of {spec.height}×{spec.width}, {frames.path} has "
+            f"{manifest.frames} of {manifest.height}×{manifest.width}; give the frames it was trained on"
+        )
+    if isinstance(spec, ClipSpec) and isinstance(frames, OpenCollection):
+        there = (frames.lengths, frames.rows, frames.columns)
+        if there != (spec.lengths, spec.patch_rows, spec.patch_columns):
+            raise UserError(
+                f"checkpoint {path} is of {len(spec.lengths)} videos in {spec.patch_rows}×{spec.patch_columns} patches, "
+                f"{frames.path} has other lengths or patches; give the videos it was trained on, in its order"
+            )
+
+
+def _finetuned(
+    about: About | Imported,
+    job: FinetuneJob,
+    frames: Frames | OpenCollection,
+    path: Path,
+    keyframes: KeyframeFile | None = None,
+) -> About:
+    """What the checkpoint at `path` becomes; raises `UserError` where it cannot be fine-tuned on the frames."""
+    found = trained_on(about, frames, path, keyframes)
+    if found.train is not None and found.train.training.task != "regression":
+        raise UserError(
+            f"checkpoint {path} was trained for {found.train.training.task}, and only regression is coded; "
             "measure it with `boostnerv evaluate-model`"
         )
-    return about.model_copy(update={"kind": "finetuned", "finetune": job})
+    return found.model_copy(update={"kind": "finetuned", "finetune": job})
 
 
 class Reconstruction:
