@@ -158,7 +158,7 @@ def test_the_older_pipeline_codes_the_model_as_trained(
             *("-o", tmp_path / "x.bnv", "--report", tmp_path / "x.json", "--settings", json.dumps(settings)),
         )
 
-    refused(encode("finetuned.safetensors", {}), "is fine-tuned; give the one that `boostnerv train` wrote")
+    refused(encode("finetuned.safetensors", {}), "is fine-tuned already; give the one that `boostnerv train` wrote")
     refused(encode("model.safetensors", {"weight_bits": 40}), "'weight_bits'")
     assert all_files(tmp_path) == set()
     coarse = json.loads(encode("model.safetensors", {"weight_bits": 4}).out)

@@ -330,7 +330,7 @@ def _check_imported(about: Imported, frames: Frames | OpenCollection, path: Path
         there = (frames.lengths, frames.rows, frames.columns)
         if there != (spec.lengths, spec.patch_rows, spec.patch_columns):
             raise UserError(
-                f"checkpoint {path} is of {len(spec.lengths)} videos in {spec.patch_rows}×{spec.patch_columns} patches, "
+                f"checkpoint {path} is of {len(spec.lengths)} videos, {spec.patch_rows}×{spec.patch_columns} patches; "
                 f"{frames.path} has other lengths or patches; give the videos it was trained on, in its order"
             )
 
