@@ -342,12 +342,12 @@ def _file_of(
 ) -> bytes:
     """The bytes of a file of one segment; raises `UserError` where its model is of other frames or keyframes."""
     from boostnerv.codec.bitstream import Bitstream, OneOfMany, Video, write
+    from boostnerv.training.run import check_trained_with
     from boostnerv.video.collections import OpenCollection
 
     if about.frames_sha256 != video.manifest.pixels_sha256:
         raise UserError(f"checkpoint {given[0]} was trained on other frames than {given[1]}; give those frames")
-    if (keyframes and keyframes.manifest.payload_sha256) != about.keyframes_sha256:
-        raise UserError(f"checkpoint {given[0]} was trained with other keyframes; give those of its training")
+    check_trained_with(about, keyframes, given[0])
     if isinstance(video, OpenCollection):
         videos = tuple(OneOfMany(each.name, each.frames, each.fps) for each in video.manifest.videos)
         segment = dataclasses.replace(segment, videos=videos, keyframes=keyframes.payload() if keyframes else b"")
@@ -632,7 +632,13 @@ def evaluate_model(
     from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
     from boostnerv.training import checkpoint
     from boostnerv.training.keyframe_files import open_keyframes
-    from boostnerv.training.run import ClipReconstruction, Reconstruction, choose_device, last_record
+    from boostnerv.training.run import (
+        ClipReconstruction,
+        Reconstruction,
+        check_trained_with,
+        choose_device,
+        last_record,
+    )
     from boostnerv.video.collections import OpenCollection, open_videos
     from boostnerv.video.masks import hidden_pixels
 
@@ -649,6 +655,7 @@ def evaluate_model(
     made: Reconstruction | ClipReconstruction
     if isinstance(video, OpenCollection):
         shown = open_keyframes(keyframes) if keyframes else None
+        check_trained_with(about, shown, model)
         made = ClipReconstruction(trained, video, shown, choose_device(device))
     else:
         made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
