@@ -145,11 +145,11 @@ def train(
     it needs any.
     """
     from boostnerv.training.distributed import leads
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.training.run import choose_device, train_video, train_videos
     from boostnerv.video.collections import OpenCollection, open_videos
 
     video = open_videos(frames, many=job.model.name in MODELS_OF_MANY)
+    shown = _shown(keyframes, video)
     _limit_training_threads(threads, video)
     total = _training_steps(video, job)
     with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
@@ -160,7 +160,6 @@ def train(
             "tensorboard": tensorboard,
         }
         if isinstance(video, OpenCollection):
-            shown = open_keyframes(keyframes) if keyframes else None
             train_videos(video, shown, job, model, log, state, **settings)
         else:
             train_video(video, job, model, log, state, **settings)
@@ -182,12 +181,12 @@ def finetune(
     """Fine-tune the checkpoint `trained` with consistent entropy minimisation; `frames` and `keyframes` are those of
     its training."""
     from boostnerv.training import checkpoint
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.training.run import choose_device, finetune_video, finetune_videos
     from boostnerv.video.collections import OpenCollection, open_videos
 
     about, _ = checkpoint.load_any(trained)
     video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
+    shown = _shown(keyframes, video)
     _limit_training_threads(threads, video)
     with progress.shown("finetune", _steps(_samples(about.make_spec()), job.finetuning), "steps") as show:
         settings: dict[str, Any] = {
@@ -197,7 +196,6 @@ def finetune(
             "tensorboard": tensorboard,
         }
         if isinstance(video, OpenCollection):
-            shown = open_keyframes(keyframes) if keyframes else None
             finetune_videos(video, shown, job, trained, model, log, state, **settings)
         else:
             finetune_video(video, job, trained, model, log, state, **settings)
@@ -221,14 +219,13 @@ def encode(
     from boostnerv.codec.encoder import encode_segment, payload_bytes, snap
     from boostnerv.models.architecture import architecture
     from boostnerv.training.checkpoint import restore_quantized
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.video.collections import open_videos
 
     limit_threads(threads)
     started = time.monotonic()
     about, model = restore_quantized(finetuned)
     video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
-    shown = open_keyframes(keyframes) if keyframes else None
+    shown = _shown(keyframes, video)
     assert about.finetune is not None, "only fine-tuned checkpoints have quantisers"
     choice = entropy_model or about.finetune.finetuning.entropy_model
     snapped = snap(model)
@@ -266,7 +263,6 @@ def encode_after_training(
     `report` (JSON) has what `encode` reports, and the bits as the published pipeline counts them.
     """
     from boostnerv.training import checkpoint
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.video.collections import open_videos
 
     limit_threads(threads)
@@ -275,7 +271,7 @@ def encode_after_training(
     if about.kind != "trained":
         raise UserError(f"checkpoint {trained} is fine-tuned; give the one that `boostnerv train` wrote")
     video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
-    shown = open_keyframes(keyframes) if keyframes else None
+    shown = _shown(keyframes, video)
     coded = _slices_segment if job.quantizer == "slices" else _min_max_segment
     segment, counted = coded(model, video, job, shown)
     data = _file_of(segment, about, video, (trained, frames), shown)
@@ -326,6 +322,16 @@ def _slices_segment(
     count = sum(tensor.numel() for tensor in weights.values())
     bits = published_bits(count, efficiency, 8 * _image_bytes(keyframes), job.weight_bits)
     return segment, {"published_bytes": bits / 8, "entropy_efficiency": efficiency}
+
+
+def _shown(keyframes: Path | None, video: Frames | OpenCollection) -> KeyframeFile | None:
+    """The keyframes that are given for these videos; raises `UserError` where there is one only."""
+    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.video.collections import OpenCollection
+
+    if keyframes is not None and not isinstance(video, OpenCollection):
+        raise UserError("a model of one video needs no keyframes; leave them out")
+    return None if keyframes is None else open_keyframes(keyframes)
 
 
 def _image_bytes(keyframes: KeyframeFile | None) -> int:
@@ -631,7 +637,6 @@ def evaluate_model(
     from boostnerv.evaluation.measure import measure, split_summary
     from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
     from boostnerv.training import checkpoint
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.training.run import (
         ClipReconstruction,
         Reconstruction,
@@ -653,9 +658,9 @@ def evaluate_model(
         raise UserError(f"checkpoint {model} is fine-tuned; give the one that `boostnerv train` wrote")
     recipe, spec = about.train.training, trained.spec
     made: Reconstruction | ClipReconstruction
+    shown = _shown(keyframes, video)
+    check_trained_with(about, shown, model)
     if isinstance(video, OpenCollection):
-        shown = open_keyframes(keyframes) if keyframes else None
-        check_trained_with(about, shown, model)
         made = ClipReconstruction(trained, video, shown, choose_device(device))
     else:
         made = Reconstruction(trained, video.pixels, recipe, choose_device(device))

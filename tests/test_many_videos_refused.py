@@ -15,6 +15,7 @@ import pytest
 from tests import many
 from tests.conftest import Outcome
 from tests.many import CLIP, PATCH, Chain
+from tests.models.tiny import OPTIONS
 from tests.test_cli import all_files, refused
 
 Boost = Callable[..., Outcome]
@@ -214,6 +215,9 @@ def test_other_keyframes_than_those_of_the_training(done: Chain, tmp_path: Path,
 def test_keyframes_for_a_model_that_needs_none(done: Chain, tmp_path: Path, refuse: Callable[..., None]) -> None:
     arguments = train(tmp_path, done.videos, done.keyframes, name="d-nerv-baseline")
     refuse("this model needs no keyframes; leave them out", *arguments)
+    model = {"name": "nerv", "strides": [2, 2], "fc_dim": 3, "options": OPTIONS["nerv"]}
+    arguments = train(tmp_path, done.folder / "six.json", done.keyframes, model=model)
+    refuse("a model of one video needs no keyframes; leave them out", *arguments)
 
 
 def test_keyframe_codecs_and_qualities(
