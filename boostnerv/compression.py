@@ -48,7 +48,7 @@ from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure
 from boostnerv.models.architecture import Spec, architecture
 from boostnerv.models.budget import narrowest, natural_strides, resolve, total_parameters
 from boostnerv.progress import Progress
-from boostnerv.recipes import LOSS_ALIASES
+from boostnerv.recipes import LOSS_ALIASES, MODELS_OF_MANY
 from boostnerv.training.checkpoint import restore_quantized
 from boostnerv.training.losses import MS_SSIM_SMALLEST_SIDE
 from boostnerv.training.run import choose_device, finetune_video, last_record, train_video
@@ -170,6 +170,11 @@ def check_request(request: Request, output: Path) -> None:
         raise UserError("--bpp, --size and --gop must be above zero; correct them")
     if request.preset not in PRESETS:
         raise UserError(f"unknown preset '{request.preset}': {nearest(request.preset, PRESETS)}")
+    if request.model in MODELS_OF_MANY:
+        raise UserError(
+            f"{request.model} is a model of many videos, and compress makes one of each; choose another --model, or "
+            "write an experiment that has them all"
+        )
     architecture(request.model)
 
 

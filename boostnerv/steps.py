@@ -145,11 +145,11 @@ def train(
     it needs any.
     """
     from boostnerv.training.distributed import leads
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.training.run import choose_device, train_video, train_videos
     from boostnerv.video.collections import OpenCollection, open_videos
 
     video = open_videos(frames, many=job.model.name in MODELS_OF_MANY)
+    shown = _shown(keyframes, video)
     _limit_training_threads(threads, video)
     total = _training_steps(video, job)
     with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
@@ -160,7 +160,6 @@ def train(
             "tensorboard": tensorboard,
         }
         if isinstance(video, OpenCollection):
-            shown = open_keyframes(keyframes) if keyframes else None
             train_videos(video, shown, job, model, log, state, **settings)
         else:
             train_video(video, job, model, log, state, **settings)
@@ -182,12 +181,12 @@ def finetune(
     """Fine-tune the checkpoint `trained` with consistent entropy minimisation; `frames` and `keyframes` are those of
     its training."""
     from boostnerv.training import checkpoint
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.training.run import choose_device, finetune_video, finetune_videos
     from boostnerv.video.collections import OpenCollection, open_videos
 
     about, _ = checkpoint.load_any(trained)
     video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
+    shown = _shown(keyframes, video)
     _limit_training_threads(threads, video)
     with progress.shown("finetune", _steps(_samples(about.make_spec()), job.finetuning), "steps") as show:
         settings: dict[str, Any] = {
@@ -197,7 +196,6 @@ def finetune(
             "tensorboard": tensorboard,
         }
         if isinstance(video, OpenCollection):
-            shown = open_keyframes(keyframes) if keyframes else None
             finetune_videos(video, shown, job, trained, model, log, state, **settings)
         else:
             finetune_video(video, job, trained, model, log, state, **settings)
@@ -221,14 +219,13 @@ def encode(
     from boostnerv.codec.encoder import encode_segment, payload_bytes, snap
     from boostnerv.models.architecture import architecture
     from boostnerv.training.checkpoint import restore_quantized
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.video.collections import open_videos
 
     limit_threads(threads)
     started = time.monotonic()
     about, model = restore_quantized(finetuned)
     video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
-    shown = open_keyframes(keyframes) if keyframes else None
+    shown = _shown(keyframes, video)
     assert about.finetune is not None, "only fine-tuned checkpoints have quantisers"
     choice = entropy_model or about.finetune.finetuning.entropy_model
     snapped = snap(model)
@@ -266,7 +263,6 @@ def encode_after_training(
     `report` (JSON) has what `encode` reports, and the bits as the published pipeline counts them.
     """
     from boostnerv.training import checkpoint
-    from boostnerv.training.keyframe_files import open_keyframes
     from boostnerv.training.run import check_keyframes, trained_on
     from boostnerv.video.collections import open_videos
 
@@ -274,7 +270,7 @@ def encode_after_training(
     started = time.monotonic()
     found, model = checkpoint.restore_any(trained)
     video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
-    shown = open_keyframes(keyframes) if keyframes else None
+    shown = _shown(keyframes, video)
     check_keyframes(model.spec, shown, video)
     about = trained_on(found, video, trained, shown)
     coded = _slices_segment if job.quantizer == "slices" else _min_max_segment
@@ -329,6 +325,16 @@ def _slices_segment(
     return segment, {"published_bytes": bits / 8, "entropy_efficiency": efficiency}
 
 
+def _shown(keyframes: Path | None, video: Frames | OpenCollection) -> KeyframeFile | None:
+    """The keyframes that are given for these videos; raises `UserError` where there is one only."""
+    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.video.collections import OpenCollection
+
+    if keyframes is not None and not isinstance(video, OpenCollection):
+        raise UserError("a model of one video needs no keyframes; leave them out")
+    return None if keyframes is None else open_keyframes(keyframes)
+
+
 def _image_bytes(keyframes: KeyframeFile | None) -> int:
     """Bytes of keyframes as their codec made them."""
     return keyframes.manifest.image_bytes if keyframes else 0
@@ -343,12 +349,12 @@ def _file_of(
 ) -> bytes:
     """The bytes of a file of one segment; raises `UserError` where its model is of other frames or keyframes."""
     from boostnerv.codec.bitstream import Bitstream, OneOfMany, Video, write
+    from boostnerv.training.run import check_trained_with
     from boostnerv.video.collections import OpenCollection
 
     if about.frames_sha256 != video.manifest.pixels_sha256:
         raise UserError(f"checkpoint {given[0]} was trained on other frames than {given[1]}; give those frames")
-    if (keyframes and keyframes.manifest.payload_sha256) != about.keyframes_sha256:
-        raise UserError(f"checkpoint {given[0]} was trained with other keyframes; give those of its training")
+    check_trained_with(about, keyframes, given[0])
     if isinstance(video, OpenCollection):
         videos = tuple(OneOfMany(each.name, each.frames, each.fps) for each in video.manifest.videos)
         segment = dataclasses.replace(segment, videos=videos, keyframes=keyframes.payload() if keyframes else b"")
@@ -633,8 +639,14 @@ def evaluate_model(
     from boostnerv.evaluation.measure import measure, split_summary
     from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
     from boostnerv.training import checkpoint
-    from boostnerv.training.keyframe_files import open_keyframes
-    from boostnerv.training.run import ClipReconstruction, Reconstruction, choose_device, last_record, trained_on
+    from boostnerv.training.run import (
+        ClipReconstruction,
+        Reconstruction,
+        check_trained_with,
+        choose_device,
+        last_record,
+        trained_on,
+    )
     from boostnerv.video.collections import OpenCollection, open_videos
     from boostnerv.video.masks import hidden_pixels
 
@@ -642,11 +654,12 @@ def evaluate_model(
     training = last_record(log) if log else {}
     found, trained = checkpoint.restore_any(model)
     video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
-    about, manifest = trained_on(found, video, model), video.manifest
+    shown = _shown(keyframes, video)
+    about, manifest = trained_on(found, video, model, shown), video.manifest
     recipe, spec = about.train.training if about.train else Training(epochs=1), trained.spec
     made: Reconstruction | ClipReconstruction
+    check_trained_with(about, shown, model)
     if isinstance(video, OpenCollection):
-        shown = open_keyframes(keyframes) if keyframes else None
         made = ClipReconstruction(trained, video, shown, choose_device(device))
     else:
         made = Reconstruction(trained, video.pixels, recipe, choose_device(device))

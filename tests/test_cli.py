@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,36 +15,14 @@ import yaml
 from PIL import Image
 
 import boostnerv
-from boostnerv import cli
 from boostnerv.codec.bitstream import VERSION
+from tests.conftest import Outcome
 
 MODEL = {"name": "hnerv-boost", "strides": [2, 2], "total_m": 0.06}
 TRAINING = {"epochs": 1, "loss": {"l1": 1}}
 TRAIN = {"model": MODEL, "training": TRAINING}
 FINETUNE = {"finetuning": {"epochs": 1, "loss": {"l1": 1}}}
 IDENTITY = {"experiment": "x", "run": "r", "codec": "hnerv-boost", "size_label": "0.06M", "seed": 1}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def boost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run the command in this process, as its entry point does."""
-
-    def run(*arguments: object) -> Outcome:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["boostnerv", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 def command(*arguments: object) -> None:

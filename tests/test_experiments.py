@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from boostnerv.config import LearningRate, Run, load_experiment
+from boostnerv.config import RAW, LearningRate, LocalSource, PostTraining, Run, load_experiment
+from boostnerv.errors import UserError
+from boostnerv.models.architecture import architecture
+from boostnerv.models.budget import decoder_parameters
+from boostnerv.models.clips import keyframes_of
+from boostnerv.recipes import LOSS_ALIASES
 from boostnerv.steps import check
+from boostnerv.training.run import planned_clip_spec
 from tests.conftest import Golden
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -162,3 +168,95 @@ def test_the_quick_tasks_are_three_of_33_small_frames() -> None:
     ]
     assert {(row["frames"], row["height"], row["width"]) for row in rows} == {(33, 180, 320)}
     assert [row["params_total"] for row in rows] == pytest.approx([0.3e6] * 6, rel=0.02)
+
+
+# --- many videos in one model -------------------------------------------------------------------------------
+
+
+def clip_counts(golden: Golden, dataset: str) -> dict[str, int]:
+    """Parameters of the original implementation of D-NeRV, by run."""
+    ours = {"D-NeRV": "d-nerv", "NeRV": "d-nerv-baseline"}
+    rows = [row for row in golden.clip_sizes if row["dataset"] == dataset]
+    return {f"{ours[row['model']]}-{row['size']}": row["params"] for row in rows}
+
+
+def test_all_of_uvg_in_one_model(golden: Golden) -> None:
+    rows = check(load_experiment(CONFIG / "dnerv-uvg.yaml"), None)
+    counts = clip_counts(golden, "uvg")
+    assert len(counts) == 5
+    coded = {f"{name}-post-training": count for name, count in counts.items()}
+    assert {row["run"]: row["params_total"] for row in rows} == counts | coded
+    # Seven videos of 600 frames, ShakeNDry of 300; patches of 256×320 are what the strides make.
+    assert {(row["video"], row["frames"], row["height"], row["width"]) for row in rows} == {
+        ("7 videos", 6 * 600 + 300, 1024, 1920)
+    }
+    assert {(row["padded_height"], row["padded_width"]) for row in rows} == {(256, 320)}
+
+
+UCF101 = (
+    "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1",
+    "YoYo/v_YoYo_g25_c05.avi 101",
+    "",
+    "Punch/v_Punch_g08_c02.avi 71",
+)
+
+
+def test_videos_of_ucf101_are_those_of_its_list(
+    golden: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment = load_experiment(CONFIG / "dnerv-ucf101.yaml")
+    with pytest.raises(UserError, match=r"needs the list of its videos, data/raw/ucf101-train/ucfTrainTestlist/train"):
+        check(experiment, None)
+    folder = RAW / "ucf101-train"
+    (folder / "ucfTrainTestlist").mkdir(parents=True)
+    (folder / "ucfTrainTestlist" / "trainlist01.txt").write_text("\n".join(UCF101))
+    videos = experiment.video_specs()
+    assert [video.name for video in videos] == ["v_ApplyEyeMakeup_g08_c01", "v_YoYo_g25_c05", "v_Punch_g08_c02"]
+    assert isinstance(videos[1].source, LocalSource)
+    assert videos[1].source.candidates == ("UCF-101/YoYo/v_YoYo_g25_c05.avi", "YoYo/v_YoYo_g25_c05.avi")
+    # Lengths are not known before extraction, so that nothing is planned; widths have the published counts.
+    assert check(experiment, None) == []
+    counts = clip_counts(golden, "ucf101")
+    assert len(counts) == 6
+    found = {}
+    for run in experiment.runs():
+        spec = planned_clip_spec(run.train, {"long": 15, "short": 2}, 256, 320, (1, 1))
+        found[run.name] = decoder_parameters(architecture(run.train.model.name), spec)
+    assert found == counts | {f"{name}-post-training": count for name, count in counts.items()}
+    keyframes = [run.keyframes for run in experiment.runs()]
+    assert {each.bpp for each in keyframes if each} == {0.2056}
+    assert sum(each is None for each in keyframes) == 6
+
+
+def test_recipes_of_d_nerv() -> None:
+    published = {"optimizer": "adamw", "batch_size": 32, "lr": LearningRate(peak=5e-4, warmup=0.2, start=0.1)}
+    for name, epochs, loss in (("dnerv-uvg", 1600, "d-nerv/fusion6"), ("dnerv-ucf101", 800, "d-nerv/fusion19")):
+        loaded = load_experiment(CONFIG / f"{name}.yaml")
+        assert loaded.clips.frames == 8
+        for run in loaded.runs():
+            training = run.train.training
+            assert (training.epochs, training.loss) == (epochs, dict(LOSS_ALIASES[loss]))
+            assert {key: getattr(training, key) for key in published} == published
+            assert run.of_many
+            assert run.finetune is None
+            assert bool(run.trained_as) == (run.post_training == PostTraining(quantizer="slices"))
+        assert sum(bool(run.trained_as) for run in loaded.runs()) == len(loaded.runs()) // 2
+
+
+def test_keyframes_of_uvg_have_the_published_bits() -> None:
+    experiment = load_experiment(CONFIG / "dnerv-uvg.yaml")
+    count = sum(len(keyframes_of(video.frames or 0, 8)) for video in experiment.video_specs())
+    assert count == 495
+    found = {run.size_label: run.keyframes.bpp for run in experiment.runs() if run.keyframes}
+    for label, published_mbit in {"XS": 88.39, "S": 88.39, "M": 123.2, "L": 175.1, "XL": 254.7}.items():
+        bpp = found[label]
+        assert bpp is not None
+        assert bpp * count * 1024 * 1920 / 1e6 == pytest.approx(published_mbit, rel=1e-3)
+
+
+def test_the_quick_clips_are_three_of_40_small_frames() -> None:
+    rows: list[dict[str, Any]] = check(load_experiment(CONFIG / "dnerv-quick.yaml"), None)
+    names = ("d-nerv-S", "d-nerv-M", "d-nerv-baseline-S", "d-nerv-baseline-M")
+    assert [row["run"] for row in rows] == [run for name in names for run in (name, f"{name}-post-training")]
+    assert {(row["video"], row["frames"], row["height"], row["width"]) for row in rows} == {("3 videos", 120, 256, 320)}

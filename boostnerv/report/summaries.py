@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from boostnerv.errors import UserError
 from boostnerv.evaluation.points import Point, Value, without_seed
 from boostnerv.evaluation.published import Published, published_average, published_for
+from boostnerv.recipes import MODELS_OF_MANY
 
 MEASURED = (
     "file_bytes",
@@ -97,7 +98,11 @@ def over_seeds(points: Sequence[Point], *, parts: bool = False) -> list[Summary]
 
 
 def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
-    """Average the sizes that every video has; nothing where there is one video only."""
+    """Average the sizes that every video has; nothing where there is one video only.
+
+    Models of many videos are left out: what stands in their place of a video is all of them already.
+    """
+    summaries = [summary for summary in summaries if summary.codec.removesuffix("-post-training") not in MODELS_OF_MANY]
     videos = list(dict.fromkeys(summary.video for summary in summaries))
     if len(videos) < 2:
         return []

@@ -153,7 +153,8 @@ def open_keyframes(path: Path) -> KeyframeFile:
         pixels = np.load(payload, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"keyframes {payload} are missing or cut off; run their step again") from error
-    if pixels.dtype != np.uint8 or pixels.ndim != 5 or pixels.shape[:2] != (described.count, described.patches):
+    size, values = (described.count, described.patches), described.count * described.height * described.width * 3
+    if pixels.dtype != np.uint8 or pixels.ndim != 5 or pixels.shape[:2] != size or pixels.size != values:
         raise UserError(f"keyframes {payload} are not those that {path.name} describes; run their step again")
     return KeyframeFile(described, pixels, path)
 

@@ -184,8 +184,10 @@ def planned_clip_spec(
 
 
 def check_keyframes(spec: Spec, keyframes: KeyframeFile | None, videos: Frames | OpenCollection) -> None:
-    """Raise `UserError` where a model needs keyframes that are missing or not those of these videos."""
+    """Raise `UserError` where keyframes are missing, not needed, or not those of these videos."""
     if not isinstance(spec, ClipSpec) or not spec.uses_keyframes:
+        if keyframes is not None:
+            raise UserError("this model needs no keyframes; leave them out")
         return
     if keyframes is None:
         raise UserError("this model needs keyframes: run `boostnerv code-keyframes`, and give its manifest")
@@ -195,6 +197,12 @@ def check_keyframes(spec: Spec, keyframes: KeyframeFile | None, videos: Frames |
             f"keyframes {keyframes.path} are of other videos or of clips of {described.job.clip_frames} frames, not of "
             f"{spec.clip_frames}; run `boostnerv code-keyframes` on these videos"
         )
+
+
+def check_trained_with(about: About, keyframes: KeyframeFile | None, path: Path) -> None:
+    """Raise `UserError` where keyframes are not those of the training of the checkpoint `path`."""
+    if (keyframes and keyframes.manifest.payload_sha256) != about.keyframes_sha256:
+        raise UserError(f"checkpoint {path} was trained with other keyframes; give those of its training")
 
 
 def _train(
@@ -259,6 +267,7 @@ def finetune_videos(
     """Fine-tune the checkpoint `trained_path` of a model of many videos with consistent entropy minimisation."""
     about, model = checkpoint.restore_any(trained_path)
     finetuned = _finetuned(about, job, videos, trained_path, keyframes)
+    check_trained_with(finetuned, keyframes, trained_path)
     model = to_device(model, device, model.architecture.name)
     task = clip_objective(model, videos, keyframes, job.finetuning.loss, device)
     settings = LoopSettings(job.seed, save_every_s)

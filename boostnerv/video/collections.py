@@ -68,8 +68,8 @@ class Collection(Closed):
 
     @property
     def video(self) -> str:
-        """Where the name of a video would stand: that of the data set."""
-        return self.dataset
+        """Where the name of a video would stand: that of the data set, unless it is also one of its videos."""
+        return f"{self.dataset}-all" if self.dataset in {video.name for video in self.videos} else self.dataset
 
     @property
     def frames(self) -> int:
@@ -216,7 +216,12 @@ class _Sums:
 def open_collection(path: Path) -> OpenCollection:
     """Open a collection by its file; the videos' files are opened when they are read."""
     path = Path(path)
-    return OpenCollection(parse(Collection, files.read_json(path, "collection"), f"collection {path}"), path)
+    value = files.read_json(path, "collection")
+    if isinstance(value, dict) and "video" in value:
+        raise UserError(
+            f"{path} describes one video, and many are needed here; give what `boostnerv gather-videos` wrote"
+        )
+    return OpenCollection(parse(Collection, value, f"collection {path}"), path)
 
 
 class OpenCollection:
@@ -319,13 +324,6 @@ def _most_open_files() -> int:
 def open_videos(path: Path, *, many: bool) -> Frames | OpenCollection:
     """Open what a model is trained on: the frames of one video by their manifest, or, for a model of `many`, a
     collection; raises `UserError` where it is the other."""
-    described = files.read_json(path, "manifest")
-    if isinstance(described, dict) and ("videos" in described) != many:
-        raise UserError(
-            f"{path} describes one video, and this model is of many; give what `boostnerv gather-videos` wrote"
-            if many
-            else f"{path} describes many videos, and this model is of one; give the manifest of its frames"
-        )
     return open_collection(path) if many else open_frames(path)
 
 

@@ -373,7 +373,10 @@ def check_space(output: Path, count: int | None, shape: tuple[int, int]) -> None
 def open_frames(manifest: str | Path) -> Frames:
     """Open a frames file by its manifest ``X.json``; raises `UserError` where the two do not fit."""
     manifest = Path(manifest)
-    described = parse(Manifest, files.read_json(manifest, "frames manifest"), f"frames manifest {manifest}")
+    value = files.read_json(manifest, "frames manifest")
+    if isinstance(value, dict) and "videos" in value:
+        raise UserError(f"{manifest} describes many videos, and one is needed here; give the manifest of its frames")
+    described = parse(Manifest, value, f"frames manifest {manifest}")
     path = payload_path(manifest)
     try:
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)

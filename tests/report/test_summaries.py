@@ -64,6 +64,15 @@ def test_the_mean_over_videos_has_the_sizes_that_all_have() -> None:
     assert over_videos(over_seeds(model_points())) == []
 
 
+def test_models_of_many_videos_are_no_part_of_the_mean_over_videos() -> None:
+    points = [*model_points("a"), *model_points("b", gain_db=2.0)]
+    for codec in ("d-nerv", "d-nerv-post-training"):
+        points.append(point(codec, f"{codec}-S", "S", 100, 30.0, video="all"))
+    summaries = over_seeds(points)
+    assert {summary.video for summary in summaries} == {"a", "b", "all"}
+    assert over_videos(summaries) == over_videos(over_seeds([each for each in points if each["video"] != "all"])) != []
+
+
 SPLIT = ("psnr_seen_db", "psnr_unseen_db", "ms_ssim_seen", "ms_ssim_unseen", "psnr_hidden_db", "psnr_visible_db")
 
 

@@ -12,10 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from boostnerv import steps
+from boostnerv.config import TrainJob, parse
 from boostnerv.errors import UserError
 from boostnerv.files import canonical_json
 from boostnerv.training.distributed import Group, join, only_alone
-from tests.training.conftest import Train, train_job
+from tests import many
+from tests.training.conftest import Train, place, train_job
 
 
 def free_port() -> int:
@@ -25,13 +28,13 @@ def free_port() -> int:
         return port
 
 
-def torchrun(clip: Path, folder: Path, settings: str) -> subprocess.CompletedProcess[str]:
+def torchrun(clip: Path, folder: Path, settings: str, *more: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir()
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())),
         *("-m", "--", "boostnerv", "train", "--frames", str(clip), "--settings", settings, "--device", "cpu"),
         *("--output", str(folder / "model.safetensors"), "--log", str(folder / "train.jsonl")),
-        *("--state", str(folder / "state"), "--threads", "1"),
+        *("--state", str(folder / "state"), "--threads", "1", *more),
     ]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
@@ -54,6 +57,27 @@ def test_two_processes_give_the_result_of_one(train: Train, clip: Path, tmp_path
         assert line["loss"] == pytest.approx(ours_line["loss"], rel=1e-5)
         assert line["train_psnr_db"] == pytest.approx(ours_line["train_psnr_db"], rel=1e-5)
     assert not (tmp_path / "two/state").exists()
+
+
+def test_two_processes_count_the_frames_of_short_clips(tmp_path: Path) -> None:
+    """Clips of one, two and four frames in batches of five, so that shares differ in clips and in frames."""
+    many.write_videos(tmp_path)
+    videos = many.gather(tmp_path)
+    keyframes = many.code_keyframes(videos, tmp_path / "keyframes.json")
+    settings = many.train_job("d-nerv")
+    settings["training"] |= {"batch_size": 5, "clip_norm": 1.0, "lr": {"peak": 1e-3}}
+    done = torchrun(videos, tmp_path / "two", json.dumps(settings), "--keyframes", str(keyframes))
+    assert done.returncode == 0, done.stderr
+    alone = place(tmp_path, "alone")
+    given = (videos, parse(TrainJob, settings, "job"), alone.checkpoint, alone.log, alone.state)
+    steps.train(*given, device="cpu", threads=1, keyframes=keyframes)
+    ours, theirs = load_file(alone.checkpoint), load_file(tmp_path / "two/model.safetensors")
+    for name, value in ours.items():
+        assert float((value - theirs[name]).abs().max()) <= 1e-4 * max(float(value.abs().max()), 1e-2), name
+    lines = [json.loads(line) for line in (tmp_path / "two/train.jsonl").read_text().splitlines()]
+    for ours_line, line in zip(alone.lines()[:-1], lines[:-1], strict=True):
+        assert line["loss"] == pytest.approx(ours_line["loss"], rel=1e-5)
+        assert line["train_psnr_db"] == pytest.approx(ours_line["train_psnr_db"], rel=1e-5)
 
 
 def test_a_batch_that_cannot_be_shared(clip: Path, tmp_path: Path) -> None:

@@ -7,14 +7,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from boostnerv.config import FinetuneJob, TrainJob
+from boostnerv.config import FinetuneJob, TrainJob, parse
 from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.files import canonical_json
+from boostnerv.progress import silent
+from boostnerv.training.keyframe_files import open_keyframes
+from boostnerv.training.run import train_videos
+from boostnerv.video.collections import open_collection
+from tests import many
 from tests.models.tiny import NAMES
 from tests.training.conftest import Result, Train, finetune_job, place, train_job, write_clip
 
@@ -218,3 +225,38 @@ def test_what_the_user_did_wrong_is_a_sentence_and_exit_code_two(clip: Path, tmp
     assert "unknown model 'hnerv-bost': did you mean 'hnerv-boost'?" in done.stderr
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+# --- many videos, read ahead -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["d-nerv", "d-nerv-baseline"])
+def test_a_training_on_many_videos_goes_on_too(name: str, tmp_path: Path) -> None:
+    many.write_videos(tmp_path)
+    videos = open_collection(many.gather(tmp_path))
+    keyframes = open_keyframes(many.code_keyframes(videos.path, tmp_path / "keyframes.json"))
+    job = parse(TrainJob, many.train_job(name, epochs=3), "job")
+
+    def train(folder: str, progress: object = silent) -> Result:
+        result = place(tmp_path / folder, "train")
+        train_videos(
+            videos,
+            keyframes if name == "d-nerv" else None,
+            job,
+            *(result.checkpoint, result.log, result.state),
+            device=torch.device("cpu"),
+            save_every_s=1e9,
+            progress=progress,  # type: ignore[arg-type]
+        )
+        return result
+
+    whole = train("whole")
+    # Six clips of four patches in batches of four: six steps an epoch.
+    for step in (1, 6, 8, 17):
+        with pytest.raises(InterruptedBySignal):
+            train(str(step), signal_at(step, signal.SIGTERM))
+        interrupted(place(tmp_path / str(step), "train"))
+        steps: list[int] = []
+        same(train(str(step), lambda done, note="", steps=steps: steps.append(done)), whole)
+        assert steps[0] == step + 1
+        assert "prefetcher" not in {thread.name for thread in threading.enumerate()}

@@ -104,6 +104,14 @@ def test_whole_frames_are_measured_as_frames(tmp_path: Path) -> None:
 # --- statistics -------------------------------------------------------------------------------------------
 
 
+def test_all_videos_have_the_name_of_the_data_set_unless_one_of_them_has(tmp_path: Path) -> None:
+    frames = np.zeros((2, 4, 6, 3), np.uint8)
+    for name in ("a", "d"):
+        write_frames(frames, tmp_path / f"{name}.npy", dataset="d", video=name)
+    found = [gather([tmp_path / f"{name}.json" for name in names], tmp_path / "set.json") for names in ("a", "ad")]
+    assert [collection.video for collection in found] == ["d", "d-all"]
+
+
 def test_statistics_of_patches_are_those_of_the_whole(tmp_path: Path) -> None:
     pixels = noise(4, 6, 8)
     whole = gather([video(tmp_path, "v", pixels)], tmp_path / "whole.json")

@@ -107,11 +107,18 @@ def test_downloads_are_used_and_kept(folder: Path) -> None:
 def test_every_experiment_shows_its_whole_plan(name: str, tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text((ROOT / "config" / f"{name}.yaml").read_text())
     settings = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    if settings["dataset"] == "ucf101-train":
+        listed = tmp_path / "data/raw/ucf101-train/ucfTrainTestlist/trainlist01.txt"
+        listed.parent.mkdir(parents=True)
+        listed.write_text("YoYo/v_YoYo_g25_c05.avi 101\n")
     coded = settings.get("finetuning", {}) is not None
     rules = planned(tmp_path)
     chain = {"extract_frames", "train", "collect", "tabulate", "plot"}
     chain |= {"finetune", "encode", "decode", "evaluate"} if coded else {"evaluate_model"}
-    chain |= {"encode_after_training"} if any("post_training" in entry for entry in settings["models"]) else set()
+    if any("post_training" in entry for entry in settings["models"]):
+        chain |= {"encode_after_training", "decode", "evaluate"}
+    if "clips" in settings:
+        chain |= {"gather_videos", "code_keyframes"} | ({"split_patches"} if "patches" in settings["clips"] else set())
     chain |= {"encode_anchor"} if settings.get("anchors") else set()
-    chain |= {"fetch_source" if settings["dataset"] == "bunny" else "downloaded_source"}
+    chain |= {"fetch_source" if settings["dataset"] in ("bunny", "clips") else "downloaded_source"}
     assert rules == chain
