@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from boostnerv.config import ModelSettings
+from boostnerv.config import ModelSettings, model_names
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Spec, architecture, tensor_shapes
 from boostnerv.models.budget import decoder_parameters, decoding_work, kmac_per_pixel, resolve, total_parameters
-from boostnerv.models.clips import calls_per_frame, decoder_inputs
+from boostnerv.models.clips import ClipSpec, calls_per_frame, decoder_inputs
+from boostnerv.recipes import MODELS_OF_MANY
 from tests.conftest import Golden
 from tests.golden.models import recorded_clip_model
 from tests.models.tiny import CLIP_NAMES, tiny_clip_spec, tiny_spec
@@ -182,3 +183,8 @@ def test_a_hand_count_of_multiplications() -> None:
     head = 4 * 4 * 9 * 6 * 3
     entry = architecture("d-nerv-baseline")
     assert decoding_work(entry, spec).macs == stem + upsample + head
+
+
+def test_the_models_of_many_are_those_that_are_said_to_be() -> None:
+    assert {name for name in model_names() if issubclass(architecture(name).spec, ClipSpec)} == set(MODELS_OF_MANY)
+    assert {name: tiny_clip_spec(name).uses_keyframes for name in MODELS_OF_MANY} == dict(MODELS_OF_MANY)
