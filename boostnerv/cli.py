@@ -489,8 +489,11 @@ def check(
         _print(rows)
         return
     for row in rows:
-        padded = (row["padded_height"], row["padded_width"])
-        note = f" (padded to {padded[0]}×{padded[1]})" if padded != (row["height"], row["width"]) else ""
+        whole, decoded, padded = (
+            (row[f"{which}height"], row[f"{which}width"]) for which in ("", "decoded_", "padded_")
+        )
+        note = f", in patches of {decoded[0]}×{decoded[1]}" if decoded != whole else ""
+        note += f" (padded to {padded[0]}×{padded[1]})" if padded != decoded else ""
         typer.echo(
             f"{row['video']} {row['run']}: {row['params_total']:,} parameters, {row['kmac_per_pixel']:.1f} kMAC/pixel, "
             f"{row['frames']} frames of {row['height']}×{row['width']}{note}"

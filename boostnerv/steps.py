@@ -881,6 +881,8 @@ def _planned(video: str, run: Run, spec: Spec) -> dict[str, Any]:
         "frames": spec.frames,
         "height": spec.height,
         "width": spec.width,
+        "decoded_height": spec.decoded_size[0],
+        "decoded_width": spec.decoded_size[1],
         "padded_height": spec.padded[0],
         "padded_width": spec.padded[1],
         "fc_dim": spec.fc_dim,

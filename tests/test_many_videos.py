@@ -55,13 +55,13 @@ def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (alone / "x.bnv").write_bytes(done.file.read_bytes())
     decode = ["decode", "x.bnv", "-o", "decoded.npy", "--report", "decode.json"]
     subprocess.run([sys.executable, "-m", "boostnerv", *decode], check=True, cwd=alone, capture_output=True)
-    logs = [done.folder / f"{name}.jsonl" for name in ("train", "finetune")]
+    finetune_log = done.folder / "finetune.jsonl"
     steps.evaluate(
         done.videos,
         done.file,
         alone / "decoded.npy",
         (done.folder / "encode.json", alone / "decode.json"),
-        [log for log in logs if log.exists()],
+        (done.folder / "train.jsonl", finetune_log if finetune_log.exists() else None),
         done.identity,
         done.folder / "quality.json",
         done.folder / "frames.csv",
