@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from boostnerv.config import RAW, LearningRate, LocalSource, PostTraining, Run, load_experiment
+from boostnerv.config import RAW, Experiment, LearningRate, LocalSource, PostTraining, Run, load_experiment, parse
 from boostnerv.errors import UserError
+from boostnerv.evaluation.metrics import ms_ssim_missing
 from boostnerv.models.architecture import architecture
 from boostnerv.models.budget import decoder_parameters
 from boostnerv.models.clips import keyframes_of
@@ -260,3 +261,21 @@ def test_the_quick_clips_are_three_of_40_small_frames() -> None:
     names = ("d-nerv-S", "d-nerv-M", "d-nerv-baseline-S", "d-nerv-baseline-M")
     assert [row["run"] for row in rows] == [run for name in names for run in (name, f"{name}-post-training")]
     assert {(row["video"], row["frames"], row["height"], row["width"]) for row in rows} == {("3 videos", 120, 256, 320)}
+
+
+def test_small_frames_have_no_loss_of_five_scales() -> None:
+    carphone = {
+        "name": "small",
+        "dataset": "clips",
+        "videos": ["carphone"],
+        "preparation": {"sample_aspect": "keep", "frame_count": 16},
+        "strides": [4, 2, 2],
+        "finetuning": None,
+    }
+    for models in ([{"name": "d-nerv-baseline", "fc_dim": {"S": 8}}], [{"name": "nerv", "total_m": [0.2]}]):
+        with pytest.raises(UserError, match="ms_ssim needs frames with sides over 160 pixels, these have 144×176"):
+            check(parse(Experiment, {**carphone, "models": models}, "experiment"), None)
+        plain = {"loss": "d-nerv/fusion6", "epochs": 1}
+        (row,) = check(parse(Experiment, {**carphone, "models": models, "training": plain}, "experiment"), None)
+        assert (row["height"], row["width"], row["frames"]) == (144, 176, 16)
+    assert ms_ssim_missing(144, 176) is not None

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ import torch
 
 import boostnerv
 from boostnerv import steps
-from boostnerv.config import Training
+from boostnerv.config import PostTraining, Training
+from boostnerv.errors import UserError
 from boostnerv.evaluation.points import read_points
-from boostnerv.training.checkpoint import restore
+from boostnerv.training.checkpoint import Imported, restore, save, spec_fields
 from boostnerv.training.clip_reader import ClipReader
 from boostnerv.training.clip_tasks import ClipRegression
 from boostnerv.training.keyframe_files import open_keyframes
@@ -269,3 +271,48 @@ def test_frames_that_fill_a_clip_count_for_nothing(chain: Chain) -> None:
     # On several GPUs each part of a batch counts by its frames.
     assert float(objective.share(units[:2], units)) == pytest.approx(3 / 7)
     assert len(objective.evaluated_samples) == 6 * patches
+
+
+# --- imported models -----------------------------------------------------------------------------------------
+
+
+def test_an_imported_model_is_measured_with_and_without_its_quantiser(tmp_path: Path) -> None:
+    """As the same model of ours is, but for what is known of its training."""
+    chain = many.made(tmp_path, "d-nerv", "slices", many.PATCH)
+    _, model = restore(tmp_path / "model.safetensors")
+    about = Imported(architecture="d-nerv", spec=spec_fields(model.spec), source_sha256="0" * 64)
+    imported = tmp_path / "imported.safetensors"
+    save(imported, about, model)
+    where: dict[str, Any] = {"keyframes": chain.keyframes, "threads": 1}
+    trained_log, measured = tmp_path / "train.jsonl", {}
+    for name, weights, log in (("ours", tmp_path / "model.safetensors", trained_log), ("theirs", imported, None)):
+        written = (tmp_path / f"{name}.json", tmp_path / f"{name}.csv")
+        measured[name] = steps.evaluate_model(
+            chain.videos, weights, log, chain.identity, *written, device="cpu", **where
+        )
+    assert measured["theirs"]["psnr_db"] == measured["ours"]["psnr_db"]
+    assert measured["theirs"]["train_s"] is None
+    assert measured["theirs"]["command"] == "boostnerv import"
+    file, report = tmp_path / "imported.bnv", tmp_path / "imported-encode.json"
+    steps.encode_after_training(chain.videos, imported, PostTraining(quantizer="slices"), file, report, **where)
+    assert file.read_bytes() == chain.file.read_bytes()
+    decoded_path, decode_report = tmp_path / "imported.npy", tmp_path / "imported-decode.json"
+    steps.decode(file, decoded_path, decode_report, device="cpu", threads=1)
+    point = steps.evaluate(
+        chain.videos,
+        file,
+        decoded_path,
+        (report, decode_report),
+        (None, None),
+        chain.identity,
+        tmp_path / "imported-quality.json",
+        tmp_path / "imported-frames.csv",
+        threads=1,
+    )
+    assert point["frames_match_encoder"]
+    assert point["psnr_db"] == pytest.approx(measured["theirs"]["psnr_db"], abs=0.5)
+    assert point["train_s"] is None
+    other = Imported(**about.model_dump() | {"spec": {**about.spec, "lengths": [6, 9, 4]}})
+    save(imported, other, model)
+    with pytest.raises(UserError, match=r"is of 3 videos, 2×2 patches; .* has other lengths or patches"):
+        steps.encode_after_training(chain.videos, imported, PostTraining(quantizer="slices"), file, report, **where)

@@ -435,7 +435,10 @@ def _limits() -> str:
             "a number of a spec",
             f"above 0, up to {_power(bitstream.LARGEST_WIDTH)}; odd where its name begins `kernel_`",
         ),
-        ("a list of a spec", f"1 to {bitstream.LARGEST_STRIDES} numbers"),
+        ("a list of a spec", f"1 to {bitstream.LARGEST_STRIDES} numbers; three where its name ends in `_e4`"),
+        ("names of videos", "printable; frames per second as in section video"),
+        ("clip_frames", "1 to 255"),
+        ("patch_rows, patch_columns", "divisors of height and width, 4096 patches at most"),
         (
             "codes",
             f"up to {payloads.CODES_PER_BYTE} for each byte of the section and {_power(payloads.ANY_CODES)} more",

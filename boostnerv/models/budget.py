@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from boostnerv.config import ModelSettings
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Architecture, Spec, StackBudget, architecture, tensor_shapes
-from boostnerv.models.clips import calls_per_frame, decoder_inputs
+from boostnerv.models.clips import calls_per_frame, decoder_inputs, made_bytes
 
 _WIDEST = 1 << 14
 _FIRST_ROWS = 9
@@ -191,7 +191,8 @@ def decoding_work(entry: Architecture, spec: Spec) -> Work:
             decoder(*decoder_inputs(spec))
     calls = calls_per_frame(spec)
     macs = counter.get_total_flops() // 2
-    return Work(watched.largest_step_bytes, math.ceil(calls * watched.moved_bytes), math.ceil(calls * macs))
+    largest_step_bytes = max(watched.largest_step_bytes, made_bytes(spec))
+    return Work(largest_step_bytes, math.ceil(calls * watched.moved_bytes), math.ceil(calls * macs))
 
 
 def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:

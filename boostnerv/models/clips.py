@@ -24,6 +24,8 @@ from boostnerv.errors import UserError
 from boostnerv.models.architecture import Spec, StackBudget, pad_to_grid
 
 _E4 = 10_000
+# What any use stays far below, so that files cannot ask for more: frames of a clip, patches of a frame.
+_MOST_CLIP_FRAMES, _MOST_PATCHES = 255, 4096
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class ClipSpec(Spec):
         super().__post_init__()
         if sum(self.lengths) != self.frames:
             raise UserError(f"model setting lengths adds up to {sum(self.lengths)} frames, not to {self.frames}")
+        if self.clip_frames > _MOST_CLIP_FRAMES or self.patches > _MOST_PATCHES:
+            raise UserError(
+                f"clips of {self.clip_frames} frames in {self.patches} patches are too many; choose at most "
+                f"{_MOST_CLIP_FRAMES} frames and {_MOST_PATCHES} patches"
+            )
         if self.height % self.patch_rows or self.width % self.patch_columns:
             raise UserError(
                 f"{self.patch_rows}×{self.patch_columns} patches do not divide frames of {self.height}×{self.width}; "
@@ -198,6 +205,11 @@ def decoder_inputs(spec: Spec) -> tuple[Tensor | None, ...]:
         keyframes = torch.empty(1, 3, 2, *spec.padded) if spec.uses_keyframes else None
         return torch.empty(1, spec.clip_frames), keyframes, torch.empty(1, spec.clip_frames)
     return torch.empty(1), torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
+
+
+def made_bytes(spec: Spec) -> int:
+    """Bytes of the frames that are put together before the first of them is shown: those of a clip, or none."""
+    return 3 * spec.clip_frames * spec.height * spec.width if isinstance(spec, ClipSpec) else 0
 
 
 def calls_per_frame(spec: Spec) -> Fraction:

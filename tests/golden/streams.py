@@ -6,6 +6,8 @@ Weights come from integer arithmetic, so that nothing but the format decides the
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
@@ -14,20 +16,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from boostnerv.codec.bitstream import VERSION, Segment
+from boostnerv.codec.bitstream import VERSION, OneOfMany, Segment
 from boostnerv.codec.decoder import SegmentDecoder, VideoFile
-from boostnerv.codec.encoder import Quantized, encode_after_training, encode_segment, snap
+from boostnerv.codec.encoder import Quantized, encode_after_training, encode_segment, encode_slices_after_training, snap
 from boostnerv.codec.entropy_models import BY_NAME
+from boostnerv.codec.keyframes import write_keyframes
 from boostnerv.codec.payloads import AUTO, Embeddings, Weights
 from boostnerv.models.architecture import Architecture, Spec, architecture
 from tests.codec.tiny import file_of
-from tests.models.tiny import NAMES, tiny_spec
+from tests.models.tiny import NAMES, tiny_clip_spec, tiny_spec
 
 FOLDER = Path(__file__).parent / "streams"
 CODES = FOLDER / "codes.json"
 _FRAMES = 5
 _GROUP = 2
 _STEP = 2.0**-7
+_LENGTHS = (5, 3)
+# Two WebP images of 9×14, whose bytes an encoder of another version might not make again.
+_KEYFRAMES = (
+    "UklGRj4AAABXRUJQVlA4IDIAAACwAQCdASoOAAkABABoJbACdAEOtQ9gAP7xhA9Ui0qi8eud3E28YOxyyz3KpV/ndtJAAA==",
+    "UklGRj4AAABXRUJQVlA4IDIAAADQAQCdASoOAAkABABoJbACdH8AGBRTfAD+7N4KtIemGPdBT3bc9x6rr/ziJV9xuX8AAA==",
+)
 
 
 def one_segment(name: str, entropy_model: str = AUTO) -> bytes:
@@ -48,11 +57,31 @@ def several_segments() -> bytes:
     return file_of([first, second], batch=2, timestamps_s=(0.0, 0.04, 0.05, 0.125, 0.125, 0.5, 2.0, 2.5))
 
 
+def many_videos(name: str, *, slices: bool) -> bytes:
+    """Two videos in one model, in two patches, with clips of three frames and one of two."""
+    entry = architecture(name)
+    sizes = {"height": 9, "width": 14, "strides": (3, 2), "fc_dim": 4, "patch_columns": 2}
+    spec = tiny_clip_spec(name, lengths=_LENGTHS, **sizes)
+    weights = _weights(entry, spec)
+    if slices:
+        segment, _ = encode_slices_after_training(entry, spec, weights)
+    else:
+        segment = encode_segment(entry, spec, snap(Quantized(weights, [_STEP] * len(weights), None, _STEP, 0.0)))
+    videos = tuple(OneOfMany(video, length, 12.5) for video, length in zip("ab", _LENGTHS, strict=True))
+    images = [base64.b64decode(_KEYFRAMES[number % 2]) for number in range(spec.keyframe_starts[-1])]
+    keyframes = write_keyframes("webp", images) if spec.uses_keyframes else b""
+    return file_of([dataclasses.replace(segment, videos=videos, keyframes=keyframes)])
+
+
 FILES: dict[str, Callable[[], bytes]] = {
     **{name: lambda name=name: one_segment(name) for name in NAMES},
     **{f"hnerv-boost-{name}": lambda name=name: one_segment("hnerv-boost", name) for name in BY_NAME},
     "segments": several_segments,
     "min-max": older_pipeline,
+    "d-nerv": lambda: many_videos("d-nerv", slices=False),
+    "d-nerv-slices": lambda: many_videos("d-nerv", slices=True),
+    "d-nerv-baseline": lambda: many_videos("d-nerv-baseline", slices=False),
+    "d-nerv-baseline-slices": lambda: many_videos("d-nerv-baseline", slices=True),
 }
 
 
@@ -64,12 +93,15 @@ def _segment(name: str, entropy_model: str, frames: int = _FRAMES) -> Segment:
 def _trained(name: str, frames: int = _FRAMES) -> tuple[Architecture, Spec, Quantized]:
     entry = architecture(name)
     spec = tiny_spec(name, frames=frames, height=9, width=14, strides=(3, 2), fc_dim=4)
-    weights = {
-        key: _noise(tensor.shape, salt) for salt, (key, tensor) in enumerate(entry.decoder(spec).named_parameters())
-    }
+    weights = _weights(entry, spec)
     shape = spec.embedding_shape
     embeddings = _noise(torch.Size((spec.frames, *shape)), 1000) * 4 if shape else None
     return entry, spec, Quantized(weights, [_STEP] * len(weights), embeddings, _STEP, -0.25)
+
+
+def _weights(entry: Architecture, spec: Spec) -> dict[str, torch.Tensor]:
+    named = entry.decoder(spec).named_parameters()
+    return {key: _noise(tensor.shape, salt) for salt, (key, tensor) in enumerate(named)}
 
 
 def _noise(shape: torch.Size, salt: int) -> torch.Tensor:
