@@ -35,7 +35,7 @@ def decode(data: bytes) -> None:
         shape = (video.height, video.width, 3)
         for number in range(len(video.stream.segments)):
             segment = video.segment(number)
-            _ = segment.weights, segment.embeddings
+            _ = segment.weights, segment.embeddings, segment.keyframes
         if video.height * video.width <= _LARGEST_SHOWN:
             for frame in video.frames([0, len(video) - 1]):
                 assert frame.shape == shape
