@@ -167,9 +167,12 @@ def gather_videos(
     Their frames stay where they are. Mean and deviation of the pixels are found where they are not given.
     """
     from boostnerv import steps
+    from boostnerv.errors import UserError
 
-    given = [_three(text, name) for text, name in ((mean, "--mean"), (std, "--std"))]
-    steps.gather_videos(_named(manifests, listed), (given[0], given[1]) if all(given) else None, output)
+    if (mean is None) != (std is None):
+        raise UserError("--mean and --std go together; give both, or neither to have them found")
+    given = (_three(mean, "--mean"), _three(std, "--std"))
+    steps.gather_videos(_named(manifests, listed), given if mean else None, output)
 
 
 @app.command("code-keyframes", rich_help_panel=_STEPS)

@@ -67,7 +67,7 @@ def _inside_folder(candidate: str) -> str:
 
 
 BelowFolder = Annotated[str, AfterValidator(_inside_folder)]
-Unit = Annotated[float, Field(ge=0, le=1)]
+Unit = Annotated[float, Field(gt=0, le=1)]
 ModelName = Annotated[str, AfterValidator(_known_model)]
 Strides = Annotated[tuple[int, ...], Field(min_length=1, max_length=8), AfterValidator(_positive)]
 
@@ -178,6 +178,8 @@ class DatasetSpec(Closed):
     def _has_videos(self) -> DatasetSpec:
         if bool(self.videos) == (self.video_list is not None):
             raise ValueError(f"data set '{self.name}' needs either videos or video_list")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"data set '{self.name}': mean and std go together; give both or neither")
         return self
 
     @model_validator(mode="after")
@@ -308,7 +310,9 @@ class _Optimisation(Closed):
     """What training and fine-tuning share."""
 
     epochs: int = Field(gt=0, description="Passes over all frames.")
-    batch_size: int = Field(default=1, gt=0, description="Frames per step.")
+    batch_size: int = Field(
+        default=1, gt=0, description="Frames in a step; clips of a patch for models of many videos."
+    )
     optimizer: Literal["adan", "adam", "adamw"] = Field(
         default="adan", description="Adan (0.98, 0.92, 0.99), Adam or AdamW (0.9, 0.999); no weight decay."
     )
@@ -400,6 +404,12 @@ class PostTraining(Closed):
     weight_bits: int = Field(default=8, ge=2, le=16, description="Bits of a weight.")
     embedding_bits: int = Field(default=6, ge=2, le=16, description="Bits of a number in a frame embedding.")
 
+    @model_validator(mode="after")
+    def _bits_fit(self) -> PostTraining:
+        if self.quantizer == "slices" and self.weight_bits > 14:
+            raise ValueError("the quantiser slices has at most 14 weight_bits")
+        return self
+
 
 class PatchSize(Closed):
     """Size of a patch; it divides the frame."""
@@ -413,7 +423,10 @@ class KeyframeSettings(Closed):
 
     codec: Literal["avif", "webp", "x265-intra"] = Field(default="avif", description="Image codec.")
     quality: int | None = Field(
-        default=None, ge=0, le=100, description="Its quality, 0 to 100, or the CRF of x265-intra; 50 by default."
+        default=None,
+        ge=0,
+        le=100,
+        description="Its quality, 0 to 100, 50 by default; of x265-intra the QP, 32 by default.",
     )
     bpp: float | None = Field(
         default=None, gt=0, description="Or: the best quality at which keyframes have at most these bits per pixel."
@@ -428,7 +441,8 @@ class KeyframeSettings(Closed):
     @property
     def fixed_quality(self) -> int | None:
         """The quality, None where it follows from the size."""
-        return 50 if self.quality is None and self.bpp is None else self.quality
+        default = 32 if self.codec == "x265-intra" else 50
+        return default if self.quality is None and self.bpp is None else self.quality
 
 
 class ClipSettings(Closed):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from boostnerv.models.architecture import Spec, VideoModel
     from boostnerv.training.checkpoint import About
     from boostnerv.training.keyframe_files import KeyframeFile
+    from boostnerv.training.run import ClipReconstruction
     from boostnerv.video.collections import OpenCollection
     from boostnerv.video.frames import Frames
     from boostnerv.video.writing import OutputVideo
@@ -318,7 +320,7 @@ def _slices_segment(
 
     name, weights = model.architecture.name, dict(model.decoder.named_parameters())
     if model.encoder is not None:
-        raise UserError(f"{name} has embeddings, which the quantiser slices does not know; use min-max")
+        raise UserError(_no_slices(name))
     segment, efficiency = encode_slices_after_training(model.architecture, model.spec, weights, bits=job.weight_bits)
     count = sum(tensor.numel() for tensor in weights.values())
     bits = published_bits(count, efficiency, 8 * _image_bytes(keyframes), job.weight_bits)
@@ -333,6 +335,10 @@ def _shown(keyframes: Path | None, video: Frames | OpenCollection) -> KeyframeFi
     if keyframes is not None and not isinstance(video, OpenCollection):
         raise UserError("a model of one video needs no keyframes; leave them out")
     return None if keyframes is None else open_keyframes(keyframes)
+
+
+def _no_slices(name: str) -> str:
+    return f"{name} has embeddings, which the quantiser slices does not know; set post_training.quantizer: min-max"
 
 
 def _image_bytes(keyframes: KeyframeFile | None) -> int:
@@ -612,6 +618,20 @@ def _write_quality(
     return files.read_json(output)[0]
 
 
+def _rendered(made: ClipReconstruction, output: Path) -> Any:
+    """All frames of a model of many, in a file beside `output` that goes with this process: they are read twice."""
+    import numpy as np
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output.parent) as file:  # the map keeps it
+        frames = np.memmap(file, np.uint8, "w+", shape=made.shape)
+    with progress.shown("render", len(made), "frames") as show:
+        for index in range(len(made)):
+            frames[index] = made[index : index + 1][0]
+            show(index + 1)
+    return frames
+
+
 def _cut(video: Frames | OpenCollection) -> bool:
     """Whether the frames are cut into patches."""
     from boostnerv.video.collections import OpenCollection
@@ -657,12 +677,14 @@ def evaluate_model(
     shown = _shown(keyframes, video)
     about, manifest = trained_on(found, video, model, shown), video.manifest
     recipe, spec = about.train.training if about.train else Training(epochs=1), trained.spec
-    made: Reconstruction | ClipReconstruction
     check_trained_with(about, shown, model)
+    made: Any = None
     if isinstance(video, OpenCollection):
-        made = ClipReconstruction(trained, video, shown, choose_device(device))
+        made = _rendered(ClipReconstruction(trained, video, shown, choose_device(device)), output)
+        unseen: tuple[int, ...] = ()
     else:
         made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
+        unseen = made.unseen_frames
     hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
     with progress.shown("evaluate", spec.frames, "frames") as show:
         reference = video.pixels if isinstance(video, OpenCollection) else video.pixels[: spec.frames]
@@ -693,7 +715,7 @@ def evaluate_model(
         "commit": provenance.commit(),
         "deterministic": training.get("deterministic"),
         "command": "boostnerv train" if log else "boostnerv import",
-        **split_summary(quality, made.unseen_frames),
+        **split_summary(quality, unseen),
     }
     return _write_quality(quality, video, made, point, output, frames_csv)
 
@@ -837,11 +859,14 @@ def _plan(experiment: Experiment, video: VideoSpec, run: Run) -> Iterable[dict[s
     spec = planned_spec(run.train, *shape)
     if run.finetune is not None:
         check_frame_size(run.finetune.finetuning.loss, *shape[1:])
+    if run.post_training is not None and run.post_training.quantizer == "slices" and spec.embedding_shape is not None:
+        raise UserError(_no_slices(run.train.model.name))
     yield _planned(video.name, run, spec)
 
 
 def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run) -> Iterable[dict[str, Any]]:
     from boostnerv.codec.image_codecs import keyframe_codec
+    from boostnerv.training.losses import check_frame_size
     from boostnerv.training.run import planned_clip_spec
     from boostnerv.video.patches import check_patches
 
@@ -865,6 +890,10 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
     grid = (1, 1) if patches is None else check_patches(height, width, patches.height, patches.width)
     lengths = {video.name: frames for video, (frames, _, _) in zip(videos, known, strict=True)}
     spec = planned_clip_spec(run.train, lengths, height, width, grid)
+    if run.finetune is not None:
+        check_frame_size(run.finetune.finetuning.loss, *spec.decoded_size)
+    if run.keyframes is not None:
+        keyframe_codec(run.keyframes.codec).check_size(height, width)
     yield _planned(f"{len(videos)} videos", run, spec)
 
 
@@ -1062,8 +1091,13 @@ def check_published(experiment: Experiment, points: Path, output: Path | None) -
     found = read_points(points)
     for name in {str(point["experiment"]) for point in found} - {experiment.name}:
         raise UserError(f"{points} has results of experiment '{name}', not of '{experiment.name}'; give its own")
-    runs = [run.name.removesuffix(f"-s{run.train.seed}") for run in experiment.runs()]
-    rows = compare(found, [(video.name, run) for video in experiment.video_specs() for run in runs])
+    runs = {run.name.removesuffix(f"-s{run.train.seed}"): run.of_many for run in experiment.runs()}
+    planned = [
+        (video.name, name) for video in experiment.video_specs() for name, of_many in runs.items() if not of_many
+    ]
+    everything = experiment.dataset_spec().name
+    planned += [(everything, name) for name, of_many in runs.items() if of_many]
+    rows = compare(found, planned)
     if output is not None:
         files.write_json(output, [row.record() for row in rows])
     return rows

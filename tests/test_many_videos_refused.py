@@ -108,6 +108,8 @@ def test_frames_of_several_sizes(tmp_path: Path, refuse: Callable[..., None]) ->
     refuse(sentence, "gather-videos", tmp_path / "small-patches.json", manifests[1], "-o", tmp_path / "set.json")
     refuse("stands twice", "gather-videos", manifests[0], manifests[0], "-o", tmp_path / "set.json")
     refuse("is cut into", "gather-videos", manifests[0], tmp_path / "small-patches.json", "-o", tmp_path / "other.json")
+    half = ("--mean", "0.1,0.1,0.1", "-o", tmp_path / "other.json")
+    refuse("--mean and --std go together", "gather-videos", manifests[0], *half)
     refuse("give either manifests or --list", "gather-videos", "-o", tmp_path / "other.json")
     refuse("list .* cannot be read", "gather-videos", "--list", tmp_path / "no.list", "-o", tmp_path / "other.json")
 
@@ -138,6 +140,19 @@ def test_an_experiment_says_so_before_anything_runs(tmp_path: Path, refuse: Call
     check({"clips": {"keyframes": {"codec": "x265-intra", "quality": 60}}}, "quality 60 is outside 0 to 51")
     check({"clips": {"keyframes": {"codec": "jpeg"}}}, "'clips.keyframes.codec'.*'x265-intra'")
     check({"clips": {"keyframes": {"quality": 10, "bpp": 1}}}, "give either quality or bpp")
+    small, plain = {"fit": "resize", "height": 128, "width": 160}, {"epochs": 1, "loss": "d-nerv/fusion6"}
+    # The loss of fine-tuning, and not that of training, needs five scales.
+    check(
+        {"preparation": small, "training": plain}, "ms_ssim needs frames with sides over 160 pixels, these have 128×160"
+    )
+    large = {"fit": "resize", "height": 9000, "width": 9000}
+    check({"preparation": large}, "keyframes of 9000×9000 are too large for codec 'avif'.*; crop or resize the frames")
+    slices = {"post_training": {"quantizer": "slices"}}
+    hnerv = {"name": "hnerv", "total_m": [3], **slices}
+    check({"models": [hnerv]}, "hnerv has embeddings, which the quantiser slices does not know; set post_training")
+    slices["post_training"]["weight_bits"] = 15  # type: ignore[assignment]
+    many_bits = {"name": "d-nerv", "fc_dim": {"S": 8}, **slices}
+    check({"models": [many_bits]}, "the quantiser slices has at most 14 weight_bits")
     check({"training": {"epochs": 1, "task": "interpolation"}, "finetuning": None}, "is trained for regression only")
 
 

@@ -273,8 +273,8 @@ def _write_videos(segment: Segment) -> bytes:
     rows = []
     for video in segment.videos:
         name = video.name.encode()
-        if len(name) > LONGEST_NAME:
-            raise UserError(f"the video name '{video.name}' is longer than {LONGEST_NAME} bytes; choose a shorter one")
+        if not 1 <= len(name) <= LONGEST_NAME:
+            raise UserError(f"the video name '{video.name}' has not 1 to {LONGEST_NAME} bytes; choose another")
         rows.append(_pack(ONE_OF_MANY_FIELDS, {"frames": video.frames, "fps": video.fps, "name": len(name)}) + name)
     return _COUNT.pack(len(rows)) + zlib.compress(b"".join(rows), level=9)
 
@@ -328,6 +328,9 @@ def read(data: bytes) -> Bitstream:
             f"{count} segments with {video.frames} frames are announced, {len(segments)} with "
             f"{sum(segment.spec.frames for segment in segments)} are there; the file is truncated, get it again"
         )
+    names = [each.name for segment in segments for each in segment.videos]
+    if len(set(names)) < len(names):
+        raise BitstreamError("two of its videos have one name; the file is damaged, get it again")
     return Bitstream(video, segments)
 
 
@@ -486,7 +489,8 @@ def _read_videos(data: bytes, frames: int) -> tuple[OneOfMany, ...]:
             length, fps, name_bytes = head.unpack_from(rows, position)
             position += head.size + name_bytes
             name = rows[position - name_bytes : position].decode()
-            if position > len(rows) or not 1 <= length <= frames or not 0 < fps < FPS_LIMIT or not name.isprintable():
+            possible = 1 <= length <= frames and 0 < fps < FPS_LIMIT and name and name.isprintable()
+            if position > len(rows) or not possible:
                 raise damaged
             found.append(OneOfMany(name, length, fps))
     except (zlib.error, struct.error, UnicodeDecodeError) as error:

@@ -76,7 +76,7 @@ def format_page() -> str:
 
 def _wrapped(block: str) -> str:
     """A paragraph in full lines; headings, tables and code as they are."""
-    if block.startswith(("#", "|", "    ")):
+    if block.startswith(("#", "|", "    ", "- ")):
         return block
     return textwrap.fill(block, 120, break_long_words=False, break_on_hyphens=False)
 

@@ -62,6 +62,14 @@ class KeyframeCodec:
                 f"{self.highest_quality} ({self.meaning})"
             )
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise `UserError` for images that are too large."""
+        if not self._holds(height, width):
+            raise UserError(
+                f"keyframes of {height}×{width} are too large for codec '{self.name}', which ends at sides of "
+                f"{self.largest_side} and {LARGEST_PIXELS} pixels; crop or resize the frames"
+            )
+
     def encode(self, images: Sequence[Pixels], quality: int, threads: int | None = None) -> list[bytes]:
         """Bytes of each image, computed on so many threads (by default as many as cores).
 
@@ -74,11 +82,7 @@ class KeyframeCodec:
         for image in images:
             if image.dtype != np.uint8 or image.shape != (height, width, 3):
                 raise ValueError(f"keyframes are uint8 [H, W, 3] of one size, not {image.dtype} {list(image.shape)}")
-        if not self._holds(height, width):
-            raise UserError(
-                f"keyframes of {height}×{width} are too large for codec '{self.name}', which ends at sides of "
-                f"{self.largest_side} and {LARGEST_PIXELS} pixels; cut the frames into patches"
-            )
+        self.check_size(height, width)
         return self.encoder(images, quality, threads or os.cpu_count() or 1)
 
     def decode(self, data: Sequence[bytes], height: int, width: int) -> list[Pixels]:
@@ -270,7 +274,6 @@ KEYFRAME_CODECS = {
         ),
     )
 }
-DEFAULT_KEYFRAME_CODEC = "avif"
 KEYFRAME_CODEC_NUMBERS = {codec.wire_number: name for name, codec in KEYFRAME_CODECS.items()}
 
 

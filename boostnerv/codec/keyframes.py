@@ -1,6 +1,6 @@
 """Keyframes of a file: coded images behind one another, each of which is read alone.
 
-The headers of small images are half of them and nearly the same in all: images are deflated with the beginning of the
+Headers are a good part of small images, and nearly the same in all: images are deflated with the beginning of the
 first one as a dictionary, where that makes them smaller.
 """
 

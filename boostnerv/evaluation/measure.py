@@ -158,7 +158,7 @@ def measure_patches(
     return measure_pairs(pairs, progress=progress)  # type: ignore[arg-type]
 
 
-def bits_per_pixel(file_bytes: int, frames: int, height: int, width: int) -> float:
+def bits_per_pixel(file_bytes: float, frames: int, height: int, width: int) -> float:
     """Rate in bits per pixel: ``8 · file_bytes / (T · H · W)`` of the original video."""
     return 8 * file_bytes / (frames * height * width)
 

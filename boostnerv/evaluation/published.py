@@ -1,8 +1,9 @@
 """Published figures, and how the points of an experiment compare with them.
 
-`published/uvg_regression.csv` holds the facts, each line with its source: PSNR in dB of the unquantised model,
-for whole UVG videos at full size. A point is set beside the figure of its model, its video and the nearest
-parameter count; what was not published stays empty.
+Two tables in `published` hold the facts, each line with its source: ``uvg_regression.csv`` PSNR in dB of the
+unquantised model, for whole UVG videos at full size; ``dnerv.csv`` that of models of all videos of UVG or UCF101 after
+their quantisation to 8 bits. A point is set beside the figure of its model, its video and the nearest parameter count;
+what was not published stays empty.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ AVERAGE = "Average"
 PARAMETERS_WITHIN = 0.1
 """Parameter counts that differ by more than this share are of different models."""
 
-_FILE = Path(__file__).parent / "published" / "uvg_regression.csv"
+_FOLDER = Path(__file__).parent / "published"
 _FRAMES = {
     "Beauty": 600,
     "Bosphorus": 600,
@@ -36,7 +37,11 @@ _FRAMES = {
     "YachtRide": 600,
 }
 _HEIGHT, _WIDTH = 1080, 1920
+# Models of all videos: what D-NeRV's table calls a model, and frames, height and width of its data sets.
+_OF_MANY = {"D-NeRV": "d-nerv-post-training", "NeRV": "d-nerv-baseline-post-training"}
+_DATASETS = {"uvg": (3900, 1024, 1920), "ucf101-train": (138_041, 256, 320)}
 _ALSO_CALLED = {"readysteadygo": "readysetgo"}
+_MEASURED = {"psnr_float_db": "unquantised model", "psnr_db": "decoded file"}
 _HEADINGS = (
     *("video", "run", "parameters (M)", "published at (M)"),
     *("ours (dB)", "published (dB)", "difference (dB)", ""),
@@ -45,13 +50,19 @@ _HEADINGS = (
 
 @dataclass(frozen=True)
 class Published:
-    """PSNR in dB of `model` before quantisation at `params_m` million parameters, as `source` has it."""
+    """PSNR in dB of `model` at `params_m` million parameters, as `source` has it.
+
+    `column` of a point has what it is compared with, PSNR before quantisation or after it; `shape` are frames, height
+    and width of what was measured, None for an average.
+    """
 
     model: str
     params_m: float
     video: str
     psnr_db: float
     source: str
+    column: str = "psnr_float_db"
+    shape: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,13 +99,33 @@ class Comparison:
 
 @functools.cache
 def published_figures() -> tuple[Published, ...]:
-    """All published figures, one a model, size and video, and one a size for the average."""
-    with open(_FILE, encoding="utf-8", newline="") as file:
-        return tuple(
-            Published(line["model"], float(line["params_m"]), video, float(line[video]), line["source"])
-            for line in csv.DictReader(file)
-            for video in (*_FRAMES, AVERAGE)
+    """All published figures: one a model, size and video, one a size for the average, and those of models of many."""
+    shapes = {video: (frames, _HEIGHT, _WIDTH) for video, frames in _FRAMES.items()}
+    of_one = [
+        Published(
+            line["model"], float(line["params_m"]), video, float(line[video]), line["source"], shape=shapes.get(video)
         )
+        for line in _lines("uvg_regression.csv")
+        for video in (*_FRAMES, AVERAGE)
+    ]
+    of_many = [
+        Published(
+            _OF_MANY[line["model"]],
+            float(line["params_m"]),
+            line["dataset"],
+            float(line["psnr_db"]),
+            line["source"],
+            column="psnr_db",
+            shape=_DATASETS[line["dataset"]],
+        )
+        for line in _lines("dnerv.csv")
+    ]
+    return (*of_one, *of_many)
+
+
+def _lines(name: str) -> list[dict[str, str]]:
+    with open(_FOLDER / name, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def published_for(point: Point) -> Published | None:
@@ -114,8 +145,7 @@ def published_for(point: Point) -> Published | None:
     nearest = min(same, key=lambda figure: abs(figure.params_m - params / 1e6), default=None)
     if nearest is None or abs(nearest.params_m - params / 1e6) > PARAMETERS_WITHIN * nearest.params_m:
         return None
-    whole = (_FRAMES.get(nearest.video), _HEIGHT, _WIDTH)
-    return nearest if (point["frames"], point["height"], point["width"]) == whole else None
+    return nearest if (point["frames"], point["height"], point["width"]) == nearest.shape else None
 
 
 def published_average(figures: Iterable[Published | None]) -> Published | None:
@@ -157,7 +187,8 @@ def comparison_text(rows: Sequence[Comparison], tolerance_db: float) -> str:
 def _comparison(group: Sequence[Point]) -> Comparison:
     """One run on one video: the seeds are averaged, and one without a value leaves no mean."""
     first = group[0]
-    values = [point["psnr_float_db"] for point in group]
+    published = published_for(first)
+    values = [point[published.column if published else "psnr_float_db"] for point in group]
     known = [float(value) for value in values if isinstance(value, int | float)]
     params = first["params_total"]
     return Comparison(
@@ -165,7 +196,7 @@ def _comparison(group: Sequence[Point]) -> Comparison:
         run=without_seed(first),
         params_m=params / 1e6 if isinstance(params, int | float) else None,
         ours_db=statistics.fmean(known) if len(known) == len(values) else None,
-        published=published_for(first),
+        published=published,
     )
 
 
@@ -200,10 +231,12 @@ def _conclusion(rows: Sequence[Comparison], tolerance_db: float) -> str:
     if not compared:
         return "There is nothing to compare: no result of this experiment has a published figure."
     outside = sum(row.verdict(tolerance_db) == "outside" for row in compared)
-    sources = dict.fromkeys(row.published.source for row in compared if row.published is not None)
+    figures = [row.published for row in compared if row.published is not None]
+    sources = dict.fromkeys(figure.source for figure in figures)
+    measured = dict.fromkeys(_MEASURED[figure.column] for figure in figures)
     return (
         f"{len(compared)} of {len(rows)} rows compared, {outside} outside {tolerance_db:g} dB. "
-        f"PSNR is that of the unquantised model; published in {', '.join(sources)}."
+        f"PSNR is that of the {' or the '.join(measured)}; published in {', '.join(sources)}."
     )
 
 

@@ -106,7 +106,9 @@ class ClipSpec(Spec):
     @cached_property
     def keyframe_starts(self) -> tuple[int, ...]:
         """Number of each video's first keyframe among those of all videos, and the number of all."""
-        return tuple(accumulate((len(self.keyframes_of(video)) for video in range(len(self.lengths))), initial=0))
+        # Counted, not listed: a damaged file may claim any number of frames.
+        counts = (-(-length // self.clip_frames) + ((length - 1) % self.clip_frames > 0) for length in self.lengths)
+        return tuple(accumulate(counts, initial=0))
 
     def window(self, patch: int) -> tuple[slice, slice]:
         """Rows and columns of a patch in its frame; patches are numbered row by row."""
@@ -143,9 +145,9 @@ class ClipSpec(Spec):
         return _shares(self._frames(clip), self.lengths[clip.video])
 
     def distances(self, clip: Clip) -> Tensor:
-        """Place of each frame between the two keyframes, float32 ``[D]`` in [0, 1): 0 at the first one.
+        """Place of each frame between the two keyframes, float32 ``[D]`` in [0, 1]: 0 at the first one.
 
-        Only where the video ends before the clip does is the next keyframe a frame of the clip, at 1.
+        The last clip of a video ends with its second keyframe, at 1.
         """
         length = self.lengths[clip.video]
         gap = min(clip.first + self.clip_frames, length - 1) - clip.first

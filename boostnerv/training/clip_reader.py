@@ -105,8 +105,8 @@ class _Read:
 class Prefetcher:
     """Batches of units in order, up to `ahead` of them read on a thread of its own before they are asked for.
 
-    Errors of reading are raised where their batch would come. Leaving the block of a ``with``, `close`, the end of all
-    batches, and letting go of the object each end the thread.
+    Errors of reading are raised where their batch would come. `close`, the end of all batches, and letting go of the
+    object each end the thread.
     """
 
     def __init__(
@@ -136,12 +136,6 @@ class Prefetcher:
     def close(self) -> None:
         """End the thread; there are no batches afterwards."""
         self._close()
-
-    def __enter__(self) -> Prefetcher:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _read_ahead(

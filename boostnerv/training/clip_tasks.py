@@ -42,7 +42,7 @@ class ClipRegression(Objective):
 
     @property
     def evaluated_samples(self) -> range:
-        return range(len(self._spec.clips) * self._spec.patches)
+        return range(len(self._reader))
 
     def expect(self, batches: list[Tensor]) -> None:
         if self._coming is not None:

@@ -134,7 +134,9 @@ def train_videos(
     model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
     objective = clip_objective(model, videos, keyframes, job.training.loss, device)
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
-    state = StateFolder(state_folder, _identity(job, about.frames_sha256 + (about.keyframes_sha256 or "")))
+    # The normalisation of the pixels is a part of the spec, and of nothing else.
+    upstream = files.sha256_of_value([about.spec, about.frames_sha256, about.keyframes_sha256])
+    state = StateFolder(state_folder, _identity(job, upstream))
     board = _board(tensorboard, model_path)
     _train(objective, about, job, settings, state, model_path, log_path, state_folder, progress, device, board)
 
@@ -399,7 +401,6 @@ class ClipReconstruction:
 
     dtype = np.dtype(np.uint8)
     ndim = 4
-    unseen_frames = ()
 
     def __init__(
         self, model: VideoModel, videos: OpenCollection, keyframes: KeyframeFile | None, device: torch.device

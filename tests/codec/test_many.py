@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,7 @@ DAMAGED = {
     "rate": described((5, 0.0, b"a"), (3, 25.0, b"b")),
     "not a number": described((5, float("nan"), b"a"), (3, 25.0, b"b")),
     "no text": described((5, 25.0, b"\xff"), (3, 25.0, b"b")),
+    "no name": described((5, 25.0, b""), (3, 25.0, b"b")),
     "a bell": described((5, 25.0, b"\x07"), (3, 25.0, b"b")),
     "a bomb": struct.pack("<I", 2) + zlib.compress(bytes(1 << 22)),
 }
@@ -230,6 +232,24 @@ def test_videos_that_cannot_be(case: str) -> None:
     sections = split(file_of(segment_of(clip_model("d-nerv"))))
     changed = [(number, DAMAGED[case] if number == VIDEOS else payload) for number, payload in sections]
     refused(join(changed), "section videos does not describe those of its segment; the file is damaged, get it again")
+
+
+def test_frames_that_are_claimed_take_no_memory(tmp_path: Path) -> None:
+    spec = tiny_clip_spec("d-nerv", lengths=(1 << 24,), clip_frames=1)
+    model = VideoModel(architecture("d-nerv"), spec)
+    segment = encode_segment(model.architecture, spec, snap(quantized(model)))
+    claimed = dataclasses.replace(segment, videos=(OneOfMany("v", 1 << 24, 25.0),), keyframes=b"\x01")
+    decoder = opened(file_of(claimed), tmp_path).segment(0)
+    tracemalloc.start()
+    with pytest.raises(BitstreamError, match="section keyframes is too short for 16777216 images"):
+        _ = decoder.keyframes
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_names_stand_once_in_a_file() -> None:
+    segment = segment_of(clip_model("d-nerv-baseline"))
+    refused(file_of(segment, segment), "two of its videos have one name")
 
 
 @pytest.mark.parametrize("number", [VIDEOS, KEYFRAMES])

@@ -56,15 +56,40 @@ def results(gain_db: float = 0.0, videos: tuple[str, ...] = VIDEOS, **others: Va
 
 
 def test_every_figure_has_a_source_and_averages_are_those_of_their_videos() -> None:
-    figures = published_figures()
+    assert all(figure.source for figure in published_figures())
+    figures = [figure for figure in published_figures() if figure.column == "psnr_float_db"]
     assert len(figures) == 12 * 8
     assert {figure.model for figure in figures} == {"NeRV", "E-NeRV", "HNeRV", "HNeRV-Boost"}
-    assert all(figure.source for figure in figures)
     for model, params_m in {(figure.model, figure.params_m) for figure in figures}:
         of_model = {f.video: f.psnr_db for f in figures if (f.model, f.params_m) == (model, params_m)}
         average = of_model.pop(AVERAGE)
         assert len(of_model) == 7
         assert average == pytest.approx(statistics.fmean(of_model.values()), abs=0.0051)
+
+
+def test_models_of_many_are_compared_after_their_quantisation() -> None:
+    many = {
+        "dataset": "uvg",
+        "frames": 3900,
+        "height": 1024,
+        "width": 1920,
+        "psnr_db": 35.5,
+        "params_total": 24_197_711,
+    }
+    coded = result("uvg", None, codec="d-nerv-post-training", run="d-nerv-M-post-training", **many)
+    (row,) = compare([coded])
+    assert row.published is not None
+    assert (row.published.psnr_db, row.published.params_m, row.ours_db) == (35.74, 24.2, 35.5)
+    assert comparison_text([row], 0.2).endswith(
+        "1 of 1 rows compared, 1 outside 0.2 dB. "
+        "PSNR is that of the decoded file; published in D-NeRV README table of UVG."
+    )
+    # As trained, on part of the videos, and of another size nothing was published.
+    for change in ({"codec": "d-nerv"}, {"frames": 3600}, {"params_total": 30_000_000}, {"video": "Beauty"}):
+        assert published_for(coded | change) is None
+    largest = published_for(coded | {"params_total": 67_953_362})
+    assert largest is not None
+    assert (largest.params_m, largest.psnr_db) == (69.75, 37.43)
 
 
 def test_the_files_are_part_of_the_package() -> None:
@@ -244,7 +269,7 @@ def test_the_comparison_for_programs(check: Callable[..., tuple[int, str, str]],
     assert beauty["difference_db"] == pytest.approx(0.5)
     assert beauty["published"] == {
         "model": "HNeRV-Boost", "params_m": 3.05, "video": "Beauty", "psnr_db": 33.8,
-        "source": "TCNeRV (2026) table 1",
+        "source": "TCNeRV (2026) table 1", "column": "psnr_float_db", "shape": [600, 1080, 1920],
     }  # fmt: skip
     assert (beauty["verdict"], jockey["verdict"], jockey["published"]) == ("outside", "no result", None)
     assert len(json.loads((tmp_path / "comparison.json").read_text())) == 2

@@ -7,6 +7,7 @@ import os
 import resource
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_every_frame_is_delivered_once_an_epoch(videos: int, frames: int, tmp_pa
     batches = [order[first : first + most] for first in range(0, len(order), most)]
     times = np.zeros(frames, int)
     files, peaks, maps = len(os.listdir("/proc/self/fd")), [], 0
-    with Prefetcher(reader.read, batches) as prefetcher:
+    with closing(Prefetcher(reader.read, batches)) as prefetcher:
         for number, (units, batch) in enumerate(zip(batches, prefetcher, strict=True)):
             values = batch.frames.astype(np.int64) @ [1 << 16, 1 << 8, 1]
             found = values[:, :, 0, 0] // (height * width)
@@ -224,7 +225,7 @@ def test_only_a_few_are_read_ahead() -> None:
         reached.release()
         return batch_of(units)
 
-    with Prefetcher(read, ([number] for number in range(200)), ahead=3) as prefetcher:
+    with closing(Prefetcher(read, ([number] for number in range(200)), ahead=3)) as prefetcher:
         for _ in range(3):
             assert reached.acquire(timeout=20)
         assert not reached.acquire(timeout=0.05)
@@ -263,7 +264,7 @@ def test_errors_of_the_order_are_raised_too() -> None:
 
 def test_threads_end_with_what_reads_them() -> None:
     endless = ([number % 200] for number in iter(int, 1))
-    with pytest.raises(KeyError), Prefetcher(batch_of, endless) as prefetcher:
+    with pytest.raises(KeyError), closing(Prefetcher(batch_of, endless)) as prefetcher:
         next(prefetcher)
         raise KeyError
     assert not prefetchers()
@@ -283,7 +284,7 @@ def test_a_missing_file_is_a_sentence_in_the_training_loop(tmp_path: Path) -> No
     collection = gathered(tmp_path, [noise(4, 4, 6, seed) for seed in range(3)], (2, 6))
     (tmp_path / "p1.npy").unlink()
     reader = ClipReader(collection, spec_of(collection, 4), None)
-    with Prefetcher(reader.read, [[0], [1], [2]]) as prefetcher:
+    with closing(Prefetcher(reader.read, [[0], [1], [2]])) as prefetcher:
         next(prefetcher)
         next(prefetcher)
         with pytest.raises(UserError, match=r"p1.npy are missing"):

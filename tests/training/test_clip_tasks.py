@@ -181,6 +181,19 @@ def test_a_signal_at_any_step(name: str, step: int, train: Run, tmp_path: Path) 
     assert steps[0] == step + 1
 
 
+def test_a_state_of_other_colours_is_not_gone_on_with(train: Run, data: Data, tmp_path: Path) -> None:
+    job = train_job("d-nerv-baseline")
+    with pytest.raises(InterruptedBySignal):
+        train(job, progress=signal_at(5, 15))  # type: ignore[arg-type]
+    manifests = [data.videos.parent / f"{number}-patches.json" for number in range(2)]
+    gather(manifests, tmp_path / "others.json", ((0.1, 0.1, 0.1), (0.9, 0.9, 0.9)))
+    found, result = open_collection(tmp_path / "others.json"), place(tmp_path, "train")
+    assert found.manifest.pixels_sha256 == open_collection(data.videos).manifest.pixels_sha256
+    settings: dict[str, Any] = {"device": CPU, "save_every_s": 1e9, "progress": silent}
+    with pytest.raises(UserError, match="belongs to another configuration or another video"):
+        train_videos(found, None, job, result.checkpoint, result.log, result.state, **settings)
+
+
 @pytest.mark.parametrize("step", [2, 7])
 def test_fine_tuning_goes_on_too(step: int, train: Run, data: Data, tmp_path: Path) -> None:
     trained = train(train_job("d-nerv"))

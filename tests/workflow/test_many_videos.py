@@ -187,14 +187,16 @@ def test_the_plan_of_the_quick_experiment(tmp_path: Path) -> None:
     # Bunny's file, and that of both parts of the film; four models; the keyframes of two qualities.
     assert jobs(tmp_path) == Counter(
         {
-            "all": 1, "fetch_source": 3, "extract_frames": 3, "split_patches": 3, "gather_videos": 1, "code_keyframes": 2,
-            "train": 4, "encode_after_training": 4, "decode": 4, "evaluate": 4, "evaluate_model": 4, "collect": 1,
-            "tabulate": 1, "plot": 1,
+            "all": 1, "fetch_source": 3, "extract_frames": 3, "split_patches": 3, "gather_videos": 1,
+            "code_keyframes": 2, "train": 4, "encode_after_training": 4, "decode": 4, "evaluate": 4,
+            "evaluate_model": 4, "collect": 1, "tabulate": 1, "plot": 1,
         }
     )  # fmt: skip
     text = snakemake(tmp_path, "--dry-run").stdout
     for coding in ("avif-q40-d8", "avif-q55-d8"):
-        assert re.search(rf"data/keyframes/clips/256x320-crop-resize-f0-40-ffmpeg-128x160-\w+-{coding}\.json", text), text
+        assert re.search(rf"data/keyframes/clips/256x320-crop-resize-f0-40-ffmpeg-128x160-\w+-{coding}\.json", text), (
+            text
+        )
     assert "results/dnerv-quick/clips/d-nerv-S-post-training/video.bnv" in text
 
 

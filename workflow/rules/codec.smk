@@ -17,7 +17,7 @@ rule encode:
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
-        runtime=lambda wildcards, attempt: attempt * 30,
+        runtime=coding_runtime,
     params:
         step_version=STEP_VERSIONS["encode"],
         keyframes=with_keyframes,
@@ -44,7 +44,7 @@ rule encode_after_training:
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
-        runtime=lambda wildcards, attempt: attempt * 30,
+        runtime=coding_runtime,
     params:
         step_version=STEP_VERSIONS["encode_after_training"],
         settings=lambda wildcards: settings(run_of(wildcards).post_training),
@@ -72,7 +72,7 @@ rule decode:
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
-        runtime=lambda wildcards, attempt: attempt * 30,
+        runtime=coding_runtime,
         disk_mb=frames_mb,
     params:
         step_version=STEP_VERSIONS["decode"],

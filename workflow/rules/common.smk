@@ -188,7 +188,7 @@ def state(step):
 
 def shape(wildcards):
     """Frames, height, width of a video, or of all; a full-HD guess where only extraction will tell."""
-    if wildcards.get("video") == ALL_VIDEOS or "video" not in wildcards.keys():
+    if wildcards.video == ALL_VIDEOS:
         shapes = [planned_shape(EXPERIMENT.preparation, video) or (600, 1080, 1920) for video in VIDEOS.values()]
         return sum(frames for frames, _, _ in shapes), *max(shape[1:] for shape in shapes)
     return planned_shape(EXPERIMENT.preparation, VIDEOS[wildcards.video]) or (600, 1080, 1920)
@@ -200,14 +200,19 @@ def frames_mb(wildcards):
     return frames * height * width * 3 // 10**6 + 1
 
 
-def training_mem_mb(wildcards, attempt):
+def training_mem_mb(step):
     """Frames in memory twice while loading, activations by pixels, and PyTorch itself; clips are read as needed."""
-    _, height, width = shape(wildcards)
-    if wildcards.video == ALL_VIDEOS:
+
+    def mem_mb(wildcards, attempt):
+        _, height, width = shape(wildcards)
+        if wildcards.video != ALL_VIDEOS:
+            return attempt * (1500 + 2 * frames_mb(wildcards) + height * width * 3 // 400)
         height, width = (GRID.height, GRID.width) if GRID else (height, width)
-        batch = run_of(wildcards).train.training.batch_size * EXPERIMENT.clips.frames
-        return attempt * (2500 + batch * height * width * 3 // 4000)
-    return attempt * (1500 + 2 * frames_mb(wildcards) + height * width * 3 // 400)
+        run = run_of(wildcards)
+        recipe = run.train.training if step == "train" else run.finetune.finetuning
+        return attempt * (2500 + recipe.batch_size * EXPERIMENT.clips.frames * height * width * 3 // 4000)
+
+    return mem_mb
 
 
 def training_threads(wildcards):
@@ -233,10 +238,17 @@ def training_runtime(step):
     return minutes
 
 
-def evaluation_runtime(wildcards, attempt):
-    """Minutes: ten seconds per full-HD frame, at least half an hour."""
+def coding_runtime(wildcards, attempt):
+    """Minutes: twenty seconds per full-HD frame on one thread, at least half an hour."""
     frames, height, width = shape(wildcards)
-    return attempt * max(30, int(frames * height * width * 5e-6 / 60))
+    return attempt * max(30, int(frames * height * width * 1e-5 / 60))
+
+
+def evaluation_runtime(wildcards, attempt):
+    """Minutes: ten seconds per full-HD frame, of its patches as well, at least half an hour."""
+    frames, height, width = shape(wildcards)
+    passes = 2 if wildcards.video == ALL_VIDEOS and GRID else 1
+    return attempt * max(30, int(passes * frames * height * width * 5e-6 / 60))
 
 
 def check_experiment(planned):

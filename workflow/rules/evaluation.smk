@@ -21,7 +21,7 @@ rule evaluate:
     threads: 1
     resources:
         mem_mb=lambda wildcards, attempt: attempt * 2000,
-        runtime=lambda wildcards, attempt: attempt * 30,
+        runtime=evaluation_runtime,
     params:
         step_version=STEP_VERSIONS["evaluate"],
         identity=identity,
@@ -52,8 +52,9 @@ rule evaluate_model:
         RUN + "/logs/evaluate_model.benchmark.tsv"
     threads: training_threads
     resources:
-        mem_mb=training_mem_mb,
+        mem_mb=training_mem_mb("train"),
         runtime=evaluation_runtime,
+        disk_mb=frames_mb,
         gpu=1,
     params:
         step_version=STEP_VERSIONS["evaluate_model"],

@@ -16,7 +16,7 @@ rule train:
         RUN + "/logs/train.benchmark.tsv"
     threads: training_threads
     resources:
-        mem_mb=training_mem_mb,
+        mem_mb=training_mem_mb("train"),
         runtime=training_runtime("train"),
         gpu=1,
     params:
@@ -44,7 +44,7 @@ rule finetune:
         RUN + "/logs/finetune.benchmark.tsv"
     threads: training_threads
     resources:
-        mem_mb=training_mem_mb,
+        mem_mb=training_mem_mb("finetune"),
         runtime=training_runtime("finetune"),
         gpu=1,
     params:

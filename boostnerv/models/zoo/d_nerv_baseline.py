@@ -31,7 +31,7 @@ class DNeRVBaselineSpec(SharedIndexSpec):
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
-        return stage_widths(int(self.fc_dim * self.expansion), self.strides, self.lower_width)
+        return stage_widths(max(int(self.fc_dim * self.expansion), 1), self.strides, self.lower_width)
 
 
 class DNeRVBaselineDecoder(nn.Module):
