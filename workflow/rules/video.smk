@@ -133,6 +133,8 @@ rule code_keyframes:
         f"logs/code_keyframes/{DATASET.name}/{Path(KEYFRAMES).name}.log",
     benchmark:
         f"logs/code_keyframes/{DATASET.name}/{Path(KEYFRAMES).name}.benchmark.tsv"
+    # The longest trainings wait for them.
+    priority: 1
     threads: 4
     resources:
         mem_mb=3000,
