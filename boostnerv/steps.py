@@ -830,7 +830,8 @@ def _plots_for(figure: Path) -> Any:
 
 def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
     """Build the spec of every run on every video and count its parameters; raises `UserError` for the first
-    that cannot be. Videos of unknown size are looked at where they are present and left out where not."""
+    that cannot be. Videos whose size is not said before their extraction are left out, and with one of them a model
+    of all."""
     videos = experiment.video_specs()
     rows = [
         row
