@@ -80,7 +80,7 @@ def test_writing_what_was_read_gives_the_same_bytes(data: bytes) -> None:
 def test_sections_add_up_to_the_file(data: bytes) -> None:
     sizes = bitstream.section_bytes(data)
     assert sum(sizes.values()) == len(data)
-    names = ["video", "timestamps", "model", "weights", "embeddings"]
+    names = ["video", "timestamps", "model", "weights", "embeddings", "videos", "keyframes"]
     wanted = dict.fromkeys(("container", *names), 0) | {"container": 4}
     for number, payload in split(data):
         wanted[names[number - 1]] += 9 + len(payload)
