@@ -14,7 +14,7 @@ import hashlib
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -794,6 +794,11 @@ def model_names() -> tuple[str, ...]:
 def load_experiment(path: str | Path) -> Experiment:
     """Read and validate an experiment file; raises `UserError` with one sentence a problem."""
     return parse(Experiment, read_yaml(path, "experiment"), f"experiment {path}")
+
+
+def name_of_all(dataset: str, videos: Iterable[str]) -> str:
+    """What all videos of a data set together are called: as the data set is, unless one of them is."""
+    return f"{dataset}-all" if dataset in set(videos) else dataset
 
 
 def load_dataset(name: str, folder: Path | None = None) -> DatasetSpec:

@@ -33,6 +33,7 @@ from boostnerv.config import (
     TrainJob,
     VideoSpec,
     config_hash,
+    name_of_all,
 )
 from boostnerv.errors import UserError, nearest
 from boostnerv.recipes import MODELS_OF_MANY
@@ -147,24 +148,26 @@ def train(
     it needs any.
     """
     from boostnerv.training.distributed import leads
-    from boostnerv.training.run import choose_device, train_video, train_videos
-    from boostnerv.video.collections import OpenCollection, open_videos
+    from boostnerv.training.run import choose_device, train_video
+    from boostnerv.video.collections import open_videos
 
     video = open_videos(frames, many=job.model.name in MODELS_OF_MANY)
     shown = _shown(keyframes, video)
     _limit_training_threads(threads, video)
     total = _training_steps(video, job)
     with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
-        settings: dict[str, Any] = {
-            "device": choose_device(device),
-            "save_every_s": 30.0,
-            "progress": show,
-            "tensorboard": tensorboard,
-        }
-        if isinstance(video, OpenCollection):
-            train_videos(video, shown, job, model, log, state, **settings)
-        else:
-            train_video(video, job, model, log, state, **settings)
+        train_video(
+            video,
+            job,
+            model,
+            log,
+            state,
+            device=choose_device(device),
+            save_every_s=30.0,
+            progress=show,
+            tensorboard=tensorboard,
+            keyframes=shown,
+        )
 
 
 def finetune(
@@ -183,24 +186,27 @@ def finetune(
     """Fine-tune the checkpoint `trained` with consistent entropy minimisation; `frames` and `keyframes` are those of
     its training."""
     from boostnerv.training import checkpoint
-    from boostnerv.training.run import choose_device, finetune_video, finetune_videos
-    from boostnerv.video.collections import OpenCollection, open_videos
+    from boostnerv.training.run import choose_device, finetune_video
+    from boostnerv.video.collections import open_videos
 
-    about, _ = checkpoint.load_any(trained)
+    about = checkpoint.read_about(trained)
     video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
     shown = _shown(keyframes, video)
     _limit_training_threads(threads, video)
     with progress.shown("finetune", _steps(_samples(about.make_spec()), job.finetuning), "steps") as show:
-        settings: dict[str, Any] = {
-            "device": choose_device(device),
-            "save_every_s": 30.0,
-            "progress": show,
-            "tensorboard": tensorboard,
-        }
-        if isinstance(video, OpenCollection):
-            finetune_videos(video, shown, job, trained, model, log, state, **settings)
-        else:
-            finetune_video(video, job, trained, model, log, state, **settings)
+        finetune_video(
+            video,
+            job,
+            trained,
+            model,
+            log,
+            state,
+            device=choose_device(device),
+            save_every_s=30.0,
+            progress=show,
+            tensorboard=tensorboard,
+            keyframes=shown,
+        )
 
 
 def encode(
@@ -871,11 +877,10 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
     from boostnerv.training.run import planned_clip_spec
     from boostnerv.video.patches import check_patches
 
-    if run.keyframes is not None:
-        codec = keyframe_codec(run.keyframes.codec)
-        codec.check_encoder(
-            codec.lowest_quality if run.keyframes.fixed_quality is None else run.keyframes.fixed_quality
-        )
+    job = run.keyframes
+    codec = None if job is None else keyframe_codec(job.codec)
+    if job is not None and codec is not None:
+        codec.check_encoder(codec.lowest_quality if job.fixed_quality is None else job.fixed_quality)
     shapes = [planned_shape(experiment.preparation, video) for video in videos]
     known = [shape for shape in shapes if shape is not None]
     for video, shape in zip(videos, shapes, strict=True):
@@ -893,8 +898,8 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
     spec = planned_clip_spec(run.train, lengths, height, width, grid)
     if run.finetune is not None:
         check_frame_size(run.finetune.finetuning.loss, *spec.decoded_size)
-    if run.keyframes is not None:
-        keyframe_codec(run.keyframes.codec).check_size(height, width)
+    if codec is not None:
+        codec.check_size(height, width)
     yield _planned(f"{len(videos)} videos", run, spec)
 
 
@@ -1093,11 +1098,9 @@ def check_published(experiment: Experiment, points: Path, output: Path | None) -
     for name in {str(point["experiment"]) for point in found} - {experiment.name}:
         raise UserError(f"{points} has results of experiment '{name}', not of '{experiment.name}'; give its own")
     runs = {run.name.removesuffix(f"-s{run.train.seed}"): run.of_many for run in experiment.runs()}
-    planned = [
-        (video.name, name) for video in experiment.video_specs() for name, of_many in runs.items() if not of_many
-    ]
-    everything = experiment.dataset_spec().name
-    planned += [(everything, name) for name, of_many in runs.items() if of_many]
+    videos, dataset = [video.name for video in experiment.video_specs()], experiment.dataset_spec().name
+    together = [name_of_all(dataset, videos)]
+    planned = [(video, run) for run, of_many in runs.items() for video in (together if of_many else videos)]
     rows = compare(found, planned)
     if output is not None:
         files.write_json(output, [row.record() for row in rows])

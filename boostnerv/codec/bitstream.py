@@ -31,6 +31,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from boostnerv.codec.varints import read_numbers, write_number
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import Architecture, Spec, architectures_by_wire_id
 from boostnerv.models.clips import ClipSpec
@@ -53,6 +54,7 @@ FIRST_REMARK = 128
 REMARKS = "remarks"
 QUANTIZERS = {1: "uniform", 2: "min-max", 3: "slices"}
 TICKS_PER_SECOND = 90_000
+_MOST_TICK_BYTES = 6
 
 LARGEST_FRAME_COUNT = 1 << 24
 LARGEST_SIDE = 1 << 15
@@ -244,16 +246,9 @@ def _pack(fields: Sequence[Field], values: dict[str, Any]) -> bytes:
 
 
 def _write_timestamps(timestamps_s: Sequence[float]) -> bytes:
-    """Differences in ticks of 1/90000 s, seven bits a byte, the lowest first; the top bit says that more follow."""
+    """Differences in ticks of 1/90000 s."""
     ticks = [round(time * TICKS_PER_SECOND) for time in timestamps_s]
-    data = bytearray()
-    for before, after in itertools.pairwise(ticks):
-        left = after - before
-        while left >= 128:
-            data.append(left & 127 | 128)
-            left >>= 7
-        data.append(left)
-    return bytes(data)
+    return b"".join(write_number(after - before) for before, after in itertools.pairwise(ticks))
 
 
 def _write_model(segment: Segment) -> bytes:
@@ -409,19 +404,16 @@ def _read_video(data: bytes) -> tuple[Video, int]:
 
 
 def _read_timestamps(data: bytes, frames: int) -> tuple[float, ...]:
-    ticks, value, shift = [0], 0, 0
-    for byte in data:
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            ticks.append(ticks[-1] + value)
-            value = shift = 0
-        elif shift > 35:
-            break
-    if shift or len(ticks) != frames:
-        raise BitstreamError(
-            f"section timestamps does not hold those of {frames} frames; the file is damaged, get it again"
-        )
+    damaged = BitstreamError(
+        f"section timestamps does not hold those of {frames} frames; the file is damaged, get it again"
+    )
+    try:
+        steps, end = read_numbers(data, 0, frames - 1, _MOST_TICK_BYTES)
+    except ValueError as error:
+        raise damaged from error
+    if end != len(data):
+        raise damaged
+    ticks = itertools.accumulate(steps, initial=0)
     return tuple(tick / TICKS_PER_SECOND for tick in ticks)
 
 

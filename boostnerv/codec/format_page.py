@@ -20,6 +20,7 @@ from boostnerv.codec import (
     keyframes,
     payloads,
     post_training,
+    sides,
     slices,
     version0,
 )
@@ -198,7 +199,7 @@ of T frames are its frames 0, D, 2·D, …, where D is `clip_frames`, and its la
 {_fields(keyframes.KEYFRAMES_FIELDS)}
 
 Image codecs: {_numbered(codecs)}. Behind the head stands a number for each image, in groups of seven bits as in section
-timestamps, {keyframes.LARGEST_LENGTH_BITS // 7} bytes at most: twice the bytes that it has here, plus 1 where it is
+timestamps, {keyframes.MOST_LENGTH_BYTES} bytes at most: twice the bytes that it has here, plus 1 where it is
 deflated. Then the images. A deflated one is a raw deflate stream (RFC 1951) whose window begins with the first
 {keyframes.DICTIONARY_BYTES} bytes of the first image, or all of it; the first image is never deflated. Inflated, an
 image has at most {_power(most)} bytes and {per_value} for each of its 3·H·W values.
@@ -341,7 +342,7 @@ def _older() -> str:
     rows = (
         ("u8", f"b, bits of a code, 1 to {post_training.MOST_BITS}"),
         ("", "for each tensor:"),
-        ("i8", f"axis, or −{-post_training.WHOLE} for the whole tensor"),
+        ("i8", f"axis, or −{-sides.WHOLE} for the whole tensor"),
         ("f32, or f16 for an axis", "minima, in the shape of the tensor with one entry along the axis; or one for all"),
         ("the same", "scales, as many"),
         ("", "for all tensors together:"),
@@ -368,7 +369,7 @@ def _slices() -> str:
         ("u8", f"b, bits that the scales were made for, 1 to {slices.MOST_BITS}"),
         ("i32", f"lowest code, −{slices.LARGEST_CODE} to 0"),
         ("", "for each tensor:"),
-        ("i8", f"axis, or −{-slices.WHOLE} for the whole tensor"),
+        ("i8", f"axis, or −{-sides.WHOLE} for the whole tensor"),
         ("f32", "minima, one for each index of the axis; or one for all"),
         ("f32", "scales, as many"),
         ("", "for all tensors together:"),

@@ -13,10 +13,11 @@ from functools import cached_property
 
 from boostnerv.codec.bitstream import Field, layout
 from boostnerv.codec.image_codecs import KEYFRAME_CODEC_NUMBERS, KEYFRAME_CODECS, Pixels, keyframe_codec
+from boostnerv.codec.varints import read_numbers, write_number
 from boostnerv.errors import BitstreamError
 
 DICTIONARY_BYTES = 1024
-LARGEST_LENGTH_BITS = 35
+MOST_LENGTH_BYTES = 5
 # Bytes that an image may have, deflated or not: any image, and more for every value of its pixels.
 ANY_IMAGE_BYTES, IMAGE_BYTES_PER_VALUE = 1 << 16, 4
 
@@ -34,7 +35,7 @@ def write_keyframes(codec_name: str, coded: Sequence[bytes]) -> bytes:
     stored = [_stored(image, coded[0][:DICTIONARY_BYTES]) for image in coded]
     if stored:
         stored[0] = coded[0], False
-    lengths = b"".join(_grouped(2 * len(data) + deflated) for data, deflated in stored)
+    lengths = b"".join(write_number(2 * len(data) + deflated) for data, deflated in stored)
     head = _KEYFRAMES_HEAD.pack(keyframe_codec(codec_name).wire_number)
     return head + lengths + b"".join(data for data, _ in stored)
 
@@ -44,15 +45,6 @@ def _stored(image: bytes, dictionary: bytes) -> tuple[bytes, bool]:
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary)
     deflated = deflater.compress(image) + deflater.flush()
     return (deflated, True) if len(deflated) < len(image) else (image, False)
-
-
-def _grouped(value: int) -> bytes:
-    data = bytearray()
-    while value >= 128:
-        data.append(value & 127 | 128)
-        value >>= 7
-    data.append(value)
-    return bytes(data)
 
 
 class Keyframes:
@@ -71,7 +63,12 @@ class Keyframes:
         if number not in KEYFRAME_CODEC_NUMBERS:
             raise BitstreamError(f"keyframe codec {number} is not known here; a newer boostnerv may know it")
         self.codec = KEYFRAME_CODEC_NUMBERS[number]
-        numbers, start = _ungrouped(data, _KEYFRAMES_HEAD.size, count)
+        try:
+            numbers, start = read_numbers(data, _KEYFRAMES_HEAD.size, count, MOST_LENGTH_BYTES)
+        except ValueError as error:
+            raise BitstreamError(
+                f"section keyframes does not hold the lengths of {count} images; the file is damaged, get it again"
+            ) from error
         self._deflated = [bool(value & 1) for value in numbers]
         self._bounds = list(itertools.accumulate((value >> 1 for value in numbers), initial=start))
         if self._bounds[-1] != len(data):
@@ -128,22 +125,3 @@ def _inflated(data: bytes, dictionary: bytes, most: int) -> bytes:
     if len(image) <= most and (not inflater.eof or inflater.unused_data):
         raise BitstreamError("a keyframe is not as long as it was deflated; the file is damaged, get it again")
     return image
-
-
-def _ungrouped(data: bytes, position: int, count: int) -> tuple[list[int], int]:
-    """So many numbers of seven bits a byte, and where they end."""
-    values: list[int] = []
-    value = shift = 0
-    while len(values) < count:
-        if position >= len(data) or shift >= LARGEST_LENGTH_BITS:
-            raise BitstreamError(
-                f"section keyframes does not hold the lengths of {count} images; the file is damaged, get it again"
-            )
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            values.append(value)
-            value = shift = 0
-    return values, position

@@ -10,7 +10,6 @@ All numbers are little-endian. Shapes are known to the reader.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boostnerv.codec import huffman
-from boostnerv.codec.min_max import MinMax, dequantize, side_dtype, side_shape
+from boostnerv.codec.min_max import MinMax, side_dtype, side_shape
+from boostnerv.codec.sides import read_sides, tensors_of, write_side
 from boostnerv.errors import BitstreamError
 
 NAME = "huffman"
-WHOLE = -1
 MOST_BITS = 16
 
 
@@ -73,24 +72,11 @@ def decode_tensors(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArr
         raise BitstreamError(
             "the number of bits a weight is missing or not possible; the file is damaged, get it again"
         )
-    position = 1
-    sides = []
-    for shape in shapes:
-        minimum, scale, position = _read_side(data, position, shape)
-        sides.append((minimum, scale))
+    sides, position = read_sides(data, 1, shapes, _stored)
     codes = huffman.decode(data[position:], sum(math.prod(shape) for shape in shapes))
     if codes.max(initial=0) >> data[0]:
         raise BitstreamError(f"a code has more than {data[0]} bits; the file is damaged, get it again")
-    tensors = []
-    start = 0
-    for shape, (minimum, scale) in zip(shapes, sides, strict=True):
-        count = math.prod(shape)
-        values = dequantize(codes[start : start + count].reshape(shape), minimum, scale)
-        if not np.isfinite(values).all():
-            raise BitstreamError("a decoded weight is not finite; the file is damaged, get it again")
-        tensors.append(values)
-        start += count
-    return tensors
+    return tensors_of(codes, shapes, sides)
 
 
 def published_bits(quantized: Sequence[MinMax]) -> int:
@@ -109,24 +95,8 @@ def _all_codes(quantized: Sequence[MinMax]) -> NDArray[np.int32]:
 
 def _write_side(tensor: MinMax) -> bytes:
     dtype = side_dtype(tensor.axis)
-    axis = WHOLE if tensor.axis is None else tensor.axis
-    return struct.pack("<b", axis) + tensor.minimum.astype(dtype).tobytes() + tensor.scale.astype(dtype).tobytes()
+    return write_side(tensor.axis, tensor.minimum.astype(dtype), tensor.scale.astype(dtype))
 
 
-def _read_side(
-    data: bytes, position: int, shape: tuple[int, ...]
-) -> tuple[NDArray[np.floating], NDArray[np.floating], int]:
-    """Minimum and scale of a tensor, and where the next one begins."""
-    number = struct.unpack_from("<b", data, position)[0] if position < len(data) else WHOLE
-    if not WHOLE <= number < len(shape):
-        raise BitstreamError(f"a tensor of {len(shape)} axes has no axis {number}; the file is damaged, get it again")
-    axis = None if number == WHOLE else number
-    dtype, side = side_dtype(axis), side_shape(shape, axis)
-    count = math.prod(side)
-    end = position + 1 + 2 * count * dtype.itemsize
-    if end > len(data):
-        raise BitstreamError(
-            f"minima and scales reach to byte {end} of {len(data)}; the file is truncated or damaged, get it again"
-        )
-    numbers = np.frombuffer(data, dtype=dtype, count=2 * count, offset=position + 1).reshape(2, *side)
-    return numbers[0], numbers[1], end
+def _stored(shape: tuple[int, ...], axis: int | None) -> tuple[np.dtype[np.floating], tuple[int, ...]]:
+    return side_dtype(axis), side_shape(shape, axis)

@@ -26,11 +26,12 @@ from torch import Tensor
 
 from boostnerv.codec import huffman
 from boostnerv.codec.min_max import dequantize
+from boostnerv.codec.sides import read_sides, tensors_of, write_side
 from boostnerv.errors import BitstreamError, UserError
 
 MOST_BITS = 14
 LARGEST_CODE = (1 << 15) - 1  # in size: slices whose zeros would have codes beyond take them into their range
-WHOLE = -1
+_SIDE: np.dtype[np.floating] = np.dtype("<f4")
 _HEAD = struct.Struct("<Bi")
 
 
@@ -97,22 +98,9 @@ def decode_slices(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArra
         raise BitstreamError(
             f"{bits} bits a weight, or codes from {lowest} on, cannot be; the file is damaged, get it again"
         )
-    position = _HEAD.size
-    sides = []
-    for shape in shapes:
-        minimum, scale, position = _read_side(data, position, shape)
-        sides.append((minimum, scale))
+    sides, position = read_sides(data, _HEAD.size, shapes, _stored)
     codes = huffman.decode(data[position:], sum(math.prod(shape) for shape in shapes))
-    tensors = []
-    start = 0
-    for shape, (minimum, scale) in zip(shapes, sides, strict=True):
-        count = math.prod(shape)
-        values = dequantize(codes[start : start + count].reshape(shape) + lowest, minimum, scale)
-        if not np.isfinite(values).all():
-            raise BitstreamError("a decoded weight is not finite; the file is damaged, get it again")
-        tensors.append(values)
-        start += count
-    return tensors
+    return tensors_of(codes + lowest, shapes, sides)
 
 
 def entropy_efficiency(quantized: Sequence[Slices], bits: int = 8) -> float:
@@ -140,23 +128,8 @@ def _all_codes(quantized: Sequence[Slices]) -> NDArray[np.int32]:
 
 
 def _write_side(tensor: Slices) -> bytes:
-    axis = WHOLE if tensor.axis is None else tensor.axis
-    return struct.pack("<b", axis) + tensor.minimum.astype("<f4").tobytes() + tensor.scale.astype("<f4").tobytes()
+    return write_side(tensor.axis, tensor.minimum.astype(_SIDE), tensor.scale.astype(_SIDE))
 
 
-def _read_side(
-    data: bytes, position: int, shape: tuple[int, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    """Minimum and scale of a tensor, and where the next one begins."""
-    axis = struct.unpack_from("<b", data, position)[0] if position < len(data) else WHOLE
-    if not WHOLE <= axis < len(shape):
-        raise BitstreamError(f"a tensor of {len(shape)} axes has no axis {axis}; the file is damaged, get it again")
-    side = () if axis == WHOLE else tuple(size if each == axis else 1 for each, size in enumerate(shape))
-    count = math.prod(side)
-    end = position + 1 + 8 * count
-    if end > len(data):
-        raise BitstreamError(
-            f"minima and scales reach to byte {end} of {len(data)}; the file is truncated or damaged, get it again"
-        )
-    numbers = np.frombuffer(data, dtype="<f4", count=2 * count, offset=position + 1).reshape(2, *side)
-    return numbers[0], numbers[1], end
+def _stored(shape: tuple[int, ...], axis: int | None) -> tuple[np.dtype[np.floating], tuple[int, ...]]:
+    return _SIDE, () if axis is None else tuple(size if each == axis else 1 for each, size in enumerate(shape))

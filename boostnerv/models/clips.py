@@ -23,7 +23,7 @@ from torch import Tensor
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Spec, StackBudget, pad_to_grid
 
-_E4 = 10_000
+E4 = 10_000
 # What any use stays far below, so that files cannot ask for more: frames of a clip, patches of a frame.
 _MOST_CLIP_FRAMES, _MOST_PATCHES = 255, 4096
 
@@ -157,28 +157,10 @@ class ClipSpec(Spec):
         last = clip.first + clip.count - 1
         return [min(clip.first + frame, last) for frame in range(self.clip_frames)]
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """RGB in [0, 1], channels on axis 1, less the mean, over the standard deviation."""
-        mean, deviation = self._statistics(images)
-        return (images - mean) / deviation
-
-    def denormalize(self, images: Tensor) -> Tensor:
-        """Inverse of `normalize`, kept in [0, 1]."""
-        mean, deviation = self._statistics(images)
-        return (images * deviation + mean).clamp(0, 1)
-
-    def _statistics(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (1, 3, *(1,) * (images.dim() - 2))
-        mean, deviation = (
-            torch.tensor([value / _E4 for value in values], device=images.device).view(shape)
-            for values in (self.mean_e4, self.deviation_e4)
-        )
-        return mean, deviation
-
 
 def ten_thousandths(values: Sequence[float]) -> tuple[int, ...]:
     """Numbers in [0, 1] in units of 1e-4, at least 1."""
-    return tuple(max(round(value * _E4), 1) for value in values)
+    return tuple(max(round(value * E4), 1) for value in values)
 
 
 def clip_keyframes(spec: ClipSpec, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from boostnerv.models.clips import E4
 from boostnerv.models.layers import MLP
 
 
@@ -37,6 +38,32 @@ class InterleavedEncoding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         angle = t[..., None] * self.bases * torch.pi
         return torch.stack((torch.sin(angle), torch.cos(angle)), dim=-1).flatten(-2)
+
+
+class Colours(nn.Module):
+    """Mean and standard deviation of the videos' pixels, by which keyframes go in and frames come out."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean_e4: Sequence[int], deviation_e4: Sequence[int]) -> None:
+        super().__init__()
+        for name, values in (("mean", mean_e4), ("deviation", deviation_e4)):
+            self.register_buffer(name, torch.tensor([value / E4 for value in values]), persistent=False)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """RGB in [0, 1], channels on axis 1, less the mean, over the standard deviation."""
+        mean, deviation = self._along(images)
+        return (images - mean) / deviation
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """Inverse of `normalize`, kept in [0, 1]."""
+        mean, deviation = self._along(images)
+        return (images * deviation + mean).clamp(0, 1)
+
+    def _along(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (1, 3, *(1,) * (images.dim() - 2))
+        return self.mean.view(shape), self.deviation.view(shape)
 
 
 class ClipStem(nn.Module):

@@ -7,7 +7,8 @@ stands in its log.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -109,22 +110,38 @@ def load(path: Path) -> tuple[About, dict[str, Tensor]]:
     return about, tensors
 
 
+def read_about(path: Path) -> About | Imported:
+    """What a checkpoint of any kind says of itself, without its tensors; raises `UserError` for a file that is none."""
+    with _opened(path) as file:
+        return _about(path, file.metadata() or {})
+
+
 def load_any(path: Path) -> tuple[About | Imported, dict[str, Tensor]]:
     """Read a checkpoint of any kind; raises `UserError` for a file that is none."""
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+        return _about(path, file.metadata() or {}), tensors
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open file; what is wrong with it becomes a `UserError`."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: Mapping[str, str] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            yield file
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist; train the model first, or check the path") from error
     except (OSError, SafetensorError) as error:
         raise UserError(f"checkpoint {path} cannot be read ({error}); delete it and train again") from error
+
+
+def _about(path: Path, metadata: Mapping[str, str]) -> About | Imported:
     if _KEY not in metadata:
         raise UserError(f"checkpoint {path} was not written by boostnerv; give one that `boostnerv train` wrote")
     described = json.loads(metadata[_KEY])
     if described.get("kind") == "imported":
-        return parse(Imported, described, f"checkpoint {path}"), tensors
-    return parse(About, described, f"checkpoint {path}"), tensors
+        return parse(Imported, described, f"checkpoint {path}")
+    return parse(About, described, f"checkpoint {path}")
 
 
 def restore(path: Path) -> tuple[About, VideoModel]:

@@ -72,7 +72,7 @@ def planned_spec(job: TrainJob, frames: int, height: int, width: int) -> Spec:
 
 
 def train_video(
-    frames: Frames,
+    frames: Frames | OpenCollection,
     job: TrainJob,
     model_path: Path,
     log_path: Path,
@@ -82,10 +82,18 @@ def train_video(
     save_every_s: float,
     progress: Progress,
     tensorboard: Path | None = None,
+    keyframes: KeyframeFile | None = None,
 ) -> None:
-    """Fit a model to a video; writes the checkpoint `model_path` and the log `log_path`."""
+    """Fit a model to a video, or to many; writes the checkpoint `model_path` and the log `log_path`.
+
+    Raises `UserError` where keyframes are missing, or not those of these videos.
+    """
     manifest = frames.manifest
-    spec = planned_spec(job, manifest.frames, manifest.height, manifest.width)
+    spec = (
+        planned_clips(job, frames)
+        if isinstance(frames, OpenCollection)
+        else planned_spec(job, manifest.frames, manifest.height, manifest.width)
+    )
     about = checkpoint.About(
         kind="trained",
         architecture=job.model.name,
@@ -93,52 +101,28 @@ def train_video(
         frames_sha256=manifest.pixels_sha256,
         fps=manifest.fps,
         colour=manifest.colour,
-        train=job,
-    )
-    model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
-    objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
-    settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
-    state = StateFolder(state_folder, _identity(job, manifest.pixels_sha256))
-    board = _board(tensorboard, model_path)
-    _train(objective, about, job, settings, state, model_path, log_path, state_folder, progress, device, board)
-
-
-def train_videos(
-    videos: OpenCollection,
-    keyframes: KeyframeFile | None,
-    job: TrainJob,
-    model_path: Path,
-    log_path: Path,
-    state_folder: Path,
-    *,
-    device: torch.device,
-    save_every_s: float,
-    progress: Progress,
-    tensorboard: Path | None = None,
-) -> None:
-    """Fit a model to many videos; writes the checkpoint `model_path` and the log `log_path`.
-
-    Raises `UserError` where the keyframes are missing, or not those of these videos.
-    """
-    spec = planned_clips(job, videos)
-    about = checkpoint.About(
-        kind="trained",
-        architecture=job.model.name,
-        spec=checkpoint.spec_fields(spec),
-        frames_sha256=videos.manifest.pixels_sha256,
-        fps=videos.manifest.videos[0].fps,
-        colour=videos.manifest.colour,
         keyframes_sha256=None if keyframes is None else keyframes.manifest.payload_sha256,
         train=job,
     )
     model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
-    objective = clip_objective(model, videos, keyframes, job.training.loss, device)
+    objective: Objective
+    upstream = manifest.pixels_sha256
+    if isinstance(frames, OpenCollection):
+        objective = clip_objective(model, frames, keyframes, job.training.loss, device)
+        # The normalisation of the pixels is a part of the spec, and of nothing else.
+        upstream = files.sha256_of_value([about.spec, about.frames_sha256, about.keyframes_sha256])
+    else:
+        objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
     settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
-    # The normalisation of the pixels is a part of the spec, and of nothing else.
-    upstream = files.sha256_of_value([about.spec, about.frames_sha256, about.keyframes_sha256])
     state = StateFolder(state_folder, _identity(job, upstream))
+    group = join(device, job.training.batch_size)
     board = _board(tensorboard, model_path)
-    _train(objective, about, job, settings, state, model_path, log_path, state_folder, progress, device, board)
+    with state.locked() if group.leads else nullcontext():
+        log = _fit(objective, job.training, settings, state, state_folder, progress, device, board, group)
+        if group.leads:
+            checkpoint.save(model_path, about, model)
+            _finish(log, log_path, job, device, state, processes=group.size)
+    group.wait()
 
 
 def clip_objective(
@@ -208,30 +192,8 @@ def check_trained_with(about: About, keyframes: KeyframeFile | None, path: Path)
         raise UserError(f"checkpoint {path} was trained with other keyframes; give those of its training")
 
 
-def _train(
-    objective: Objective,
-    about: About,
-    job: TrainJob,
-    settings: LoopSettings,
-    state: StateFolder,
-    model_path: Path,
-    log_path: Path,
-    state_folder: Path,
-    progress: Progress,
-    device: torch.device,
-    board: Path | None,
-) -> None:
-    group = join(device, job.training.batch_size)
-    with state.locked() if group.leads else nullcontext():
-        log = _fit(objective, job.training, settings, state, state_folder, progress, device, board, group)
-        if group.leads:
-            checkpoint.save(model_path, about, objective.model)
-            _finish(log, log_path, job, device, state, processes=group.size)
-    group.wait()
-
-
 def finetune_video(
-    frames: Frames,
+    frames: Frames | OpenCollection,
     job: FinetuneJob,
     trained_path: Path,
     model_path: Path,
@@ -242,62 +204,28 @@ def finetune_video(
     save_every_s: float,
     progress: Progress,
     tensorboard: Path | None = None,
+    keyframes: KeyframeFile | None = None,
 ) -> None:
-    """Fine-tune the checkpoint `trained_path` with consistent entropy minimisation."""
-    about, model = checkpoint.restore_any(trained_path)
-    finetuned = _finetuned(about, job, frames, trained_path)
-    model = to_device(model, device, model.architecture.name)
-    task = FrameObjective(model, ResidentVideo(frames.pixels, device))
-    settings = LoopSettings(job.seed, save_every_s)
-    board = _board(tensorboard, model_path)
-    _finetune(task, finetuned, job, settings, trained_path, model_path, log_path, state_folder, progress, device, board)
-
-
-def finetune_videos(
-    videos: OpenCollection,
-    keyframes: KeyframeFile | None,
-    job: FinetuneJob,
-    trained_path: Path,
-    model_path: Path,
-    log_path: Path,
-    state_folder: Path,
-    *,
-    device: torch.device,
-    save_every_s: float,
-    progress: Progress,
-    tensorboard: Path | None = None,
-) -> None:
-    """Fine-tune the checkpoint `trained_path` of a model of many videos with consistent entropy minimisation."""
-    about, model = checkpoint.restore_any(trained_path)
-    finetuned = _finetuned(about, job, videos, trained_path, keyframes)
-    check_trained_with(finetuned, keyframes, trained_path)
-    model = to_device(model, device, model.architecture.name)
-    task = clip_objective(model, videos, keyframes, job.finetuning.loss, device)
-    settings = LoopSettings(job.seed, save_every_s)
-    board = _board(tensorboard, model_path)
-    _finetune(task, finetuned, job, settings, trained_path, model_path, log_path, state_folder, progress, device, board)
-
-
-def _finetune(
-    task: Objective,
-    finetuned: About,
-    job: FinetuneJob,
-    settings: LoopSettings,
-    trained_path: Path,
-    model_path: Path,
-    log_path: Path,
-    state_folder: Path,
-    progress: Progress,
-    device: torch.device,
-    board: Path | None,
-) -> None:
+    """Fine-tune the checkpoint `trained_path` with consistent entropy minimisation; `frames` and `keyframes` are those
+    of its training."""
     only_alone("finetune")
-    check_frame_size(job.finetuning.loss, *task.model.spec.decoded_size)
+    about, model = checkpoint.restore_any(trained_path)
+    finetuned = _finetuned(about, job, frames, trained_path, keyframes)
+    check_trained_with(finetuned, keyframes, trained_path)
+    check_frame_size(job.finetuning.loss, *model.spec.decoded_size)
+    model = to_device(model, device, model.architecture.name)
+    task: Objective
+    if isinstance(frames, OpenCollection):
+        task = clip_objective(model, frames, keyframes, job.finetuning.loss, device)
+    else:
+        task = FrameObjective(model, ResidentVideo(frames.pixels, device))
     objective = EntropyMinimisation(task, job.finetuning).to(device)
+    settings = LoopSettings(job.seed, save_every_s)
     state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
+    board = _board(tensorboard, model_path)
     with state.locked():
         log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, board)
-        checkpoint.save(model_path, finetuned, objective.model, objective.quantized())
+        checkpoint.save(model_path, finetuned, model, objective.quantized())
         _finish(log, log_path, job, device, state)
 
 
@@ -352,7 +280,7 @@ def _finetuned(
     job: FinetuneJob,
     frames: Frames | OpenCollection,
     path: Path,
-    keyframes: KeyframeFile | None = None,
+    keyframes: KeyframeFile | None,
 ) -> About:
     """What the checkpoint at `path` becomes; raises `UserError` where it cannot be fine-tuned on the frames."""
     found = trained_on(about, frames, path, keyframes)

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field
 
 from boostnerv import files
-from boostnerv.config import Closed, Sha256, parse
+from boostnerv.config import Closed, Sha256, name_of_all, parse
 from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
 from boostnerv.video.frames import Frames, Manifest, Pixels, open_frames
@@ -69,7 +69,7 @@ class Collection(Closed):
     @property
     def video(self) -> str:
         """Where the name of a video would stand: that of the data set, unless it is also one of its videos."""
-        return f"{self.dataset}-all" if self.dataset in {video.name for video in self.videos} else self.dataset
+        return name_of_all(self.dataset, (video.name for video in self.videos))
 
     @property
     def frames(self) -> int:

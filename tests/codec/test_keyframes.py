@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boostnerv.codec.image_codecs import KEYFRAME_CODECS
-from boostnerv.codec.keyframes import DICTIONARY_BYTES, Keyframes, _grouped, write_keyframes
+from boostnerv.codec.keyframes import DICTIONARY_BYTES, Keyframes, write_keyframes
+from boostnerv.codec.varints import write_number
 from boostnerv.errors import BitstreamError, UserError
 
 from .test_image_codecs import COARSE, NAMES, images
@@ -80,7 +81,7 @@ def test_lengths_that_do_not_fit(data: bytes, count: int, words: str) -> None:
 
 def payload(*stored: tuple[bytes, bool]) -> bytes:
     """A payload of images as they are stored."""
-    lengths = b"".join(_grouped(2 * len(data) + deflated) for data, deflated in stored)
+    lengths = b"".join(write_number(2 * len(data) + deflated) for data, deflated in stored)
     return b"\x01" + lengths + b"".join(data for data, _ in stored)
 
 

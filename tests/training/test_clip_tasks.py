@@ -24,7 +24,7 @@ from boostnerv.progress import Progress, silent
 from boostnerv.training.clip_tasks import ClipRegression
 from boostnerv.training.keyframe_files import KeyframeFile, code_keyframes, open_keyframes
 from boostnerv.training.losses import frame_losses
-from boostnerv.training.run import clip_objective, finetune_videos, planned_clips, train_videos
+from boostnerv.training.run import clip_objective, finetune_video, planned_clips, train_video
 from boostnerv.training.tasks import EntropyMinimisation
 from boostnerv.video.collections import OpenCollection, gather, open_collection
 from boostnerv.video.frames import open_frames, write_frames
@@ -96,8 +96,8 @@ def train(data: Data, tmp_path: Path) -> Run:
     ) -> Result:
         result = place(folder, "train")
         settings: dict[str, Any] = {"device": CPU, "save_every_s": save_every_s, "progress": progress}
-        opened = data.open(job.model.name)
-        train_videos(*opened, job, result.checkpoint, result.log, result.state, **settings)
+        videos, keyframes = data.open(job.model.name)
+        train_video(videos, job, result.checkpoint, result.log, result.state, keyframes=keyframes, **settings)
         return result
 
     return run
@@ -191,7 +191,7 @@ def test_a_state_of_other_colours_is_not_gone_on_with(train: Run, data: Data, tm
     assert found.manifest.pixels_sha256 == open_collection(data.videos).manifest.pixels_sha256
     settings: dict[str, Any] = {"device": CPU, "save_every_s": 1e9, "progress": silent}
     with pytest.raises(UserError, match="belongs to another configuration or another video"):
-        train_videos(found, None, job, result.checkpoint, result.log, result.state, **settings)
+        train_video(found, job, result.checkpoint, result.log, result.state, **settings)
 
 
 @pytest.mark.parametrize("step", [2, 7])
@@ -202,8 +202,9 @@ def test_fine_tuning_goes_on_too(step: int, train: Run, data: Data, tmp_path: Pa
     def finetune(folder: Path, progress: Progress = silent) -> Result:
         result = place(folder, "finetune")
         settings: dict[str, Any] = {"device": CPU, "save_every_s": 1e9, "progress": progress}
-        opened = data.open("d-nerv")
-        finetune_videos(*opened, job, trained.checkpoint, result.checkpoint, result.log, result.state, **settings)
+        videos, keyframes = data.open("d-nerv")
+        files = (trained.checkpoint, result.checkpoint, result.log, result.state)
+        finetune_video(videos, job, *files, keyframes=keyframes, **settings)
         return result
 
     whole = finetune(tmp_path / "whole")

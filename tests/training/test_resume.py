@@ -19,7 +19,7 @@ from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.files import canonical_json
 from boostnerv.progress import silent
 from boostnerv.training.keyframe_files import open_keyframes
-from boostnerv.training.run import train_videos
+from boostnerv.training.run import train_video
 from boostnerv.video.collections import open_collection
 from tests import many
 from tests.models.tiny import NAMES
@@ -239,14 +239,14 @@ def test_a_training_on_many_videos_goes_on_too(name: str, tmp_path: Path) -> Non
 
     def train(folder: str, progress: object = silent) -> Result:
         result = place(tmp_path / folder, "train")
-        train_videos(
+        train_video(
             videos,
-            keyframes if name == "d-nerv" else None,
             job,
             *(result.checkpoint, result.log, result.state),
             device=torch.device("cpu"),
             save_every_s=1e9,
             progress=progress,  # type: ignore[arg-type]
+            keyframes=keyframes if name == "d-nerv" else None,
         )
         return result
 

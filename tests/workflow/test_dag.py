@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -54,15 +55,20 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command(folder, *arguments), capture_output=True, text=True, env=environment, check=False)
 
 
-def planned(folder: Path) -> set[str]:
-    """Rules that a dry run would execute."""
+def jobs(folder: Path) -> Counter[str]:
+    """How many jobs of each rule a dry run would execute."""
     done = snakemake(folder, "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
     text = done.stdout + done.stderr
     if "Nothing to be done" in text:
-        return set()
+        return Counter()
     table = text.split("Job stats:")[1].split("total")[0].splitlines()[3:]
-    return {line.split()[0] for line in table if line.strip()} - {"all"}
+    return Counter({line.split()[0]: int(line.split()[1]) for line in table if line.strip()})
+
+
+def planned(folder: Path) -> set[str]:
+    """Rules that a dry run would execute."""
+    return set(jobs(folder)) - {"all"}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from tests.models.tiny import CLIP_OPTIONS, OPTIONS
-from tests.workflow.test_dag import ROOT, planned, snakemake
+from tests.workflow.test_dag import ROOT, jobs, planned, snakemake
 
 LENGTHS = {"first": 9, "mine": 6}
 RESULTS = Path("results/tiny")
@@ -70,14 +70,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def points(folder: Path) -> list[dict[str, str]]:
     with open(folder / RESULTS / "points.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def jobs(folder: Path) -> Counter[str]:
-    """How many jobs of each rule a dry run would execute."""
-    done = snakemake(folder, "--dry-run")
-    assert done.returncode == 0, done.stdout + done.stderr
-    table = (done.stdout + done.stderr).split("Job stats:")[1].split("total")[0].splitlines()[3:]
-    return Counter({line.split()[0]: int(line.split()[1]) for line in table if line.strip()})
 
 
 def test_every_point_is_there_once(finished: Path) -> None:

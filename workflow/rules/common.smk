@@ -34,7 +34,7 @@ def load():
 EXPERIMENT, VIDEOS = load()
 DATASET = EXPERIMENT.dataset_spec()
 # A model of many videos stands where a video would, under the name of the data set.
-ALL_VIDEOS = f"{DATASET.name}-all" if DATASET.name in VIDEOS else DATASET.name
+ALL_VIDEOS = schema.name_of_all(DATASET.name, VIDEOS)
 RUNS = {video: {run.name: run for run in EXPERIMENT.runs(spec) if not run.of_many} for video, spec in VIDEOS.items()}
 RUNS |= {ALL_VIDEOS: {run.name: run for run in EXPERIMENT.runs() if run.of_many}}
 RUN_NAMES = [run.name for run in EXPERIMENT.runs()]

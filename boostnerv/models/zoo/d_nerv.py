@@ -23,6 +23,7 @@ from boostnerv.models.clips import ClipSpec
 from boostnerv.models.layers import UpsampleBlock
 from boostnerv.models.temporal import (
     ClipStem,
+    Colours,
     ContentFlow,
     GlobalTemporalMLP,
     KeyframeEncoder,
@@ -77,7 +78,8 @@ class DNeRVDecoder(nn.Module):
 
     def __init__(self, spec: DNeRVSpec) -> None:
         super().__init__()
-        self.spec = spec
+        self.clip_frames = spec.clip_frames
+        self.colours = Colours(spec.mean_e4, spec.deviation_e4)
         self.stem = ClipStem(spec.base, spec.levels, spec.stem_width, spec.fc_dim, spec.grid)
         self.encoder = KeyframeEncoder(spec.encoder_width, spec.strides)
         widths = (spec.fc_dim + spec.encoder_width, *spec.widths)
@@ -90,20 +92,20 @@ class DNeRVDecoder(nn.Module):
 
     def encode(self, keyframes: Tensor) -> list[Tensor]:
         """Features of the keyframes for each stage, ``[N, 2, C, h, w]``, and last their normalised pixels."""
-        pixels = self.spec.normalize(keyframes).transpose(1, 2)
+        pixels = self.colours.normalize(keyframes).transpose(1, 2)
         features = self.encoder(pixels.flatten(0, 1))
         return [*(found.unflatten(0, (-1, 2)) for found in features), pixels]
 
     def decode(self, index: Tensor, keys: list[Tensor], distance: Tensor) -> Tensor:
         """A patch of clips from the result of `encode`."""
-        frames = self.spec.clip_frames
+        frames = self.clip_frames
         x = clip_norm(torch.cat((self.stem(index), between(keys[0], frames)), dim=1), frames)
         *stages, last = zip(self.flows, keys, strict=True)
         for stage, (flow, found) in zip(self.stages, stages, strict=True):
             x = stage(x, flow(x, found, distance))
         flow, pixels = last
         made = self.head(torch.cat((x, flow(x, pixels, distance)), dim=1))
-        return self.spec.denormalize(made).unflatten(0, distance.shape)
+        return self.colours.denormalize(made).unflatten(0, distance.shape)
 
     def forward(self, index: Tensor, keyframes: Tensor, distance: Tensor) -> Tensor:
         return self.decode(index, self.encode(keyframes), distance)
