@@ -5,12 +5,14 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 STAMP := $(VENV)/.installed
 GOLDEN ?= ../shared/golden
+EXPERIMENT ?= demo
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Tests and small trainings run side by side, one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: help setup demo smoke test test-all lint format docs wheel-check clean
+.PHONY: help setup demo smoke smoke-cluster report pull test test-cluster test-all lint format docs docs-graphs \
+  wheel-check clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -33,11 +35,35 @@ demo: setup  ## the whole chain on 16 real frames: models, files, anchors, table
 smoke: setup  ## the same chain, tiny: a minute
 	snakemake --profile profiles/local --configfile config/smoke.yaml
 
-test: setup  ## the tests
-	$(PYTEST) -m 'not slow'
+# A cluster of one node in a folder and on ports of its own; it goes when the experiment ends, however that ends.
+smoke-cluster: SHELL := /bin/bash
+smoke-cluster: export BOOSTNERV_CLUSTER := $(CURDIR)/build/smoke-cluster/slurm
+smoke-cluster: setup  ## the same on a SLURM cluster that is started and stopped for it; needs root
+	rm -rf build/smoke-cluster/results
+	slurm/local-cluster.sh start
+	trap 'slurm/local-cluster.sh stop' EXIT && eval "$$(slurm/local-cluster.sh env)" \
+	  && snakemake --profile slurm --configfile config/smoke.yaml --directory build/smoke-cluster \
+	    --slurm-init-seconds-before-status-checks 3
 
-test-all: setup  ## the tests and the slow ones, against all golden data where it is at hand
-	$(if $(wildcard $(GOLDEN)),BOOSTNERV_GOLDEN=$(abspath $(GOLDEN))) $(PYTEST) -m ''
+report: setup  ## Snakemake's report of a finished experiment: make report EXPERIMENT=demo
+	@mkdir -p build
+	snakemake --profile profiles/local --configfile config/$(EXPERIMENT).yaml --report build/report-$(EXPERIMENT).html
+
+# Names of experiments, e.g. make pull EXPERIMENTS="demo bunny-quick"; all that were published when empty.
+EXPERIMENTS ?=
+pull: setup  ## published results and what they were made from, so that nothing is planned for them (docs/data.md)
+	boostnerv pull $(EXPERIMENTS)
+
+test: setup  ## the tests
+	$(PYTEST) -n auto -m 'not slow and not cluster'
+
+# Tests of one cluster take turns on it.
+test-cluster: setup  ## the tests that need root and SLURM
+	$(PYTEST) -n 0 -m cluster
+
+test-all: setup  ## the tests, the slow ones and those of a cluster, against all golden data where it is at hand
+	$(if $(wildcard $(GOLDEN)),BOOSTNERV_GOLDEN=$(abspath $(GOLDEN))) $(PYTEST) -n auto -m 'not cluster'
+	$(MAKE) test-cluster
 	$(MAKE) wheel-check
 
 lint: setup  ## style, types, workflow
@@ -45,6 +71,7 @@ lint: setup  ## style, types, workflow
 	ruff format --check .
 	mypy
 	snakefmt --check Snakefile workflow
+	snakemake --lint --configfile config/demo.yaml
 
 format: setup  ## put style right
 	ruff check --fix .
@@ -55,8 +82,13 @@ docs: setup  ## pages made from the code
 	$(VENV)/bin/python -m boostnerv.config
 	$(VENV)/bin/python -m boostnerv.codec.format_page
 
+docs-graphs: setup  ## pictures of the workflow; the SVG files where graphviz is installed
+	$(VENV)/bin/python workflow/graphs.py
+
 wheel-check: setup  ## a wheel in a clean environment decodes a file
 	tests/wheel-check.sh '$(TORCH)'
 
-clean:  ## remove what was made by running (data and results stay)
-	rm -rf $(VENV) build dist .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+# Without Snakemake's records and marks, results would look as if nothing had changed and all were finished.
+clean:  ## remove what was made by running (data, results and Snakemake's records of them stay)
+	rm -rf $(filter-out %/metadata %/incomplete,$(wildcard .snakemake/*))
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,7 +5,16 @@ from snakemake.utils import min_version
 min_version("9.9")
 
 
+# An image of your own making, taken only with --software-deployment-method apptainer: docs/workflow.md.
+container: "containers/boostnerv.sif"
+
+
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
+include: "workflow/rules/checks.smk"
 include: "workflow/rules/video.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/codec.smk"
@@ -26,8 +35,19 @@ rule all:
     input:
         points=f"{RESULTS}/points.csv",
         table=f"{RESULTS}/tables/points.md",
-        figures=FIGURES,
+        metrics=f"{RESULTS}/metrics.json",
+        figures=WANTED_FIGURES,
 
 
 onstart:
-    check_experiment(workflow.dag.needrun_jobs())
+    begin(workflow.dag)
+
+
+onsuccess:
+    # What finished trainings keep for a workflow that is killed (see docs/design.md).
+    forget_finished(Path(RESULTS))
+    end_run(Path(), EXPERIMENT.name)
+
+
+onerror:
+    end_run(Path(), EXPERIMENT.name)

@@ -28,11 +28,18 @@ app = typer.Typer(
 _WHOLE = "From a video to a file"
 _STEPS = "Steps of the workflow (each is a rule)"
 _TOOLS = "Looking"
+_SHARING = "Sharing results"
+
+records = typer.Typer(no_args_is_help=True, help="Keep or put back Snakemake's records of results.")
+app.add_typer(records, name="records", rich_help_panel=_SHARING)
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 Frames = Annotated[Path, typer.Option("--frames", help="Manifest (.json) of the frames.")]
 Settings = Annotated[str, typer.Option("--settings", help="Settings as JSON, or a JSON or YAML file.")]
-State = Annotated[Path, typer.Option("--state", help="Folder for the state of an unfinished training.")]
+State = Annotated[
+    Path,
+    typer.Option("--state", help="Folder for the state of an unfinished training, and the result of a finished one."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads at most; all by default.")]
 TensorBoard = Annotated[
@@ -41,6 +48,12 @@ TensorBoard = Annotated[
 ]
 Keyframes = Annotated[
     Path | None, typer.Option("--keyframes", help="Manifest (.json) of the keyframes, for models that need them.")
+]
+Scratch = Annotated[
+    str | None,
+    typer.Option(
+        "--scratch", envvar="BOOSTNERV_SCRATCH", help="Folder on a near disk for copies of many videos, e.g. $TMPDIR."
+    ),
 ]
 Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an epoch.")]
 
@@ -99,9 +112,7 @@ def compress(
         device=device,
     )
     folder = (work or output.parent) / f"{output.name}.work"
-    found = compression.compress(source, output, request, folder, progress.shown)
-    if not keep:
-        compression.forget(folder)
+    found = compression.compress(source, output, request, folder, progress.shown, keep=keep)
     if as_json:
         _print(found)
     else:
@@ -172,7 +183,7 @@ def gather_videos(
     if (mean is None) != (std is None):
         raise UserError("--mean and --std go together; give both, or neither to have them found")
     given = (_three(mean, "--mean"), _three(std, "--std"))
-    steps.gather_videos(_named(manifests, listed), given if mean else None, output)
+    steps.gather_videos(_named(manifests, listed, "manifests"), given if mean else None, output)
 
 
 @app.command("code-keyframes", rich_help_panel=_STEPS)
@@ -204,6 +215,10 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     tensorboard: TensorBoard = None,
+    scratch: Scratch = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that share every batch and the threads, each on a GPU of its own.")
+    ] = 1,
 ) -> None:
     """Fit a model to a video, or to many.
 
@@ -214,6 +229,8 @@ def train(
     from boostnerv.config import TrainJob
 
     job = _settings(TrainJob, settings)
+    if processes > 1:
+        threads = steps.in_processes(processes, threads)
     steps.train(
         frames,
         job,
@@ -224,6 +241,7 @@ def train(
         threads=threads,
         tensorboard=tensorboard,
         keyframes=keyframes,
+        scratch=scratch,
     )
 
 
@@ -239,6 +257,7 @@ def finetune(
     device: Device = "auto",
     threads: Threads = None,
     tensorboard: TensorBoard = None,
+    scratch: Scratch = None,
 ) -> None:
     """Fine-tune a trained model for coding.
 
@@ -259,6 +278,7 @@ def finetune(
         threads=threads,
         tensorboard=tensorboard,
         keyframes=keyframes,
+        scratch=scratch,
     )
 
 
@@ -429,12 +449,14 @@ def encode_anchor(
 
 @app.command(rich_help_panel=_STEPS)
 def collect(
-    results: Annotated[list[Path], typer.Argument(help="quality.json and anchor files.")], output: Output
+    output: Output,
+    results: Annotated[list[Path] | None, typer.Argument(help="quality.json and anchor files.")] = None,
+    listed: Annotated[Path | None, typer.Option("--list", help="Or a text file that names them, one a line.")] = None,
 ) -> None:
     """Gather results into points.csv, a row a point."""
     from boostnerv import steps
 
-    steps.collect(results, output)
+    steps.collect(_named(results, listed, "results"), output)
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -442,11 +464,13 @@ def tabulate(
     points: Annotated[Path, typer.Argument(help="points.csv.")],
     output: Output,
     csv: Annotated[Path, typer.Option(help="The same as CSV.")],
+    html: Annotated[Path | None, typer.Option(help="The same as a page for browsers.")] = None,
+    metrics: Annotated[Path | None, typer.Option(help="JSON to write: rate and quality of each point.")] = None,
 ) -> None:
-    """Write the tables of an experiment (.md and .csv)."""
+    """Write the tables of an experiment (.md, .csv, .html and .json)."""
     from boostnerv import steps
 
-    steps.tabulate(points, output, csv)
+    steps.tabulate(points, output, csv, html, metrics)
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -454,11 +478,12 @@ def plot(
     points: Annotated[Path, typer.Argument(help="points.csv.")],
     folder: Annotated[Path, typer.Option("--folder", help="Folder for the figures.")],
     log: Annotated[list[str] | None, typer.Option(help="NAME=train.jsonl; may be repeated.")] = None,
+    listed: Annotated[Path | None, typer.Option("--logs", help="Or a text file of such, one a line.")] = None,
 ) -> None:
     """Draw the figures of an experiment (SVG and PNG)."""
     from boostnerv import steps
 
-    pairs = (entry.partition("=") for entry in log or [])
+    pairs = (entry.partition("=") for entry in [*(log or []), *(_lines(listed) if listed else [])])
     steps.plot(points, folder, {name: Path(path) for name, _, path in pairs})
 
 
@@ -607,20 +632,107 @@ def info(
 
 
 @app.command(rich_help_panel=_TOOLS)
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show what this machine has.
+def status(
+    experiment: Annotated[Path, typer.Argument(help="Experiment file, e.g. config/demo.yaml.")],
+    folder: Annotated[Path, typer.Option("--folder", help="Where its workflow runs.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    watch: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Look again and again, until all is done.")
+    ] = None,
+) -> None:
+    """Show how far a running experiment is.
 
-    Device, ffmpeg and its encoders, memory, versions.
+    Done, running, stopped, failed; step, epoch, PSNR and time left of each run.
+
+    Only files are looked at, wherever the jobs run. The time left is that of the trainings; fine-tuning is taken to be
+    as fast. A stopped run goes on with the next start of the workflow.
     """
-    from boostnerv.inspection import describe_machine, machine_text
+    from boostnerv.config import load_experiment
+    from boostnerv.status import lines_text, looks, table
 
-    found = describe_machine()
+    overviews = looks(load_experiment(experiment), folder, watch)
     if as_json:
-        _print(found)
+        for found in overviews:
+            _print(found.record())
+    elif sys.stdout.isatty():
+        from rich.live import Live
+
+        with Live(refresh_per_second=1, auto_refresh=False) as display:
+            for found in overviews:
+                display.update(table(found), refresh=True)
     else:
-        typer.echo(machine_text(found))
-    if found["problems"]:
+        for found in overviews:
+            typer.echo(lines_text(found))
+
+
+@app.command(rich_help_panel=_TOOLS)
+def doctor(
+    cluster: Annotated[bool, typer.Option("--cluster", help="Look at the SLURM cluster and the profile, too.")] = False,
+    profile: Annotated[str, typer.Option("--profile", help="That profile, as snakemake --profile takes it.")] = "slurm",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what this machine has, and what is wrong.
+
+    Versions, devices, ffmpeg and its encoders, disk, DVC, locks; with --cluster SLURM.
+
+    A line a finding: ok, note, or wrong, and below it what to do. Exit code 1 where something is wrong.
+    """
+    import dataclasses
+
+    from boostnerv.doctor import examine_cluster, examine_machine, findings_text
+
+    findings = [*examine_machine(Path()), *(examine_cluster(profile) if cluster else [])]
+    if as_json:
+        _print([dataclasses.asdict(finding) for finding in findings])
+    else:
+        typer.echo(findings_text(findings))
+    if any(finding.mark == "wrong" for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel=_SHARING)
+def pull(
+    experiments: Annotated[
+        list[str] | None, typer.Argument(help="Names of experiments; all that were published when absent.")
+    ] = None,
+) -> None:
+    """Bring published results here, as if they had been made here.
+
+    Files come from the DVC remote; Snakemake's records of them are put back, so that it knows what they were made from.
+    """
+    from boostnerv import sharing
+
+    for note in sharing.pull(experiments or []):
+        typer.echo(note)
+
+
+@records.command("keep")
+def keep_records(results: Annotated[Path, typer.Argument(help="Results of an experiment, e.g. results/demo.")]) -> None:
+    """Copy Snakemake's records into the results.
+
+    `dvc repro` does it after each run.
+    """
+    from boostnerv.records import KEPT, keep
+
+    typer.echo(f"{keep(results)} records are kept in {results / KEPT}")
+
+
+@records.command("restore")
+def restore_records(
+    results: Annotated[Path, typer.Argument(help="Results of an experiment, e.g. results/demo.")],
+) -> None:
+    """Put them back, and mark the results as up to date.
+
+    `make pull` does it; after `dvc checkout` do it yourself. The folder is trusted: what was changed in it since is
+    marked as well, and only files outside are compared.
+    """
+    from boostnerv.records import restore
+    from boostnerv.sharing import source_note
+
+    differing = restore(results)
+    typer.echo(f"the records of {results} are put back")
+    for source in differing:
+        typer.echo(source_note(source, results))
 
 
 def main() -> None:
@@ -665,16 +777,20 @@ def _range(text: str | None) -> range | None:
     return range(int(match[1] or 0), int(match[2]) if match[2] else sys.maxsize)
 
 
-def _named(paths: list[Path] | None, listed: Path | None) -> list[Path]:
+def _named(paths: list[Path] | None, listed: Path | None, what: str) -> list[Path]:
     """Paths given one by one, or in a text file."""
     from boostnerv.errors import UserError
 
     if bool(paths) == (listed is not None):
-        raise UserError("give either manifests or --list, a text file that names them")
-    if listed is None:
-        return paths or []
+        raise UserError(f"give either {what} or --list, a text file that names them")
+    return list(map(Path, _lines(listed))) if listed else paths or []
+
+
+def _lines(listed: Path) -> list[str]:
+    from boostnerv.errors import UserError
+
     try:
-        return [Path(line) for line in listed.read_text(encoding="utf-8").splitlines() if line]
+        return [line for line in listed.read_text(encoding="utf-8").splitlines() if line]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"list {listed} cannot be read ({error}); check the path") from error
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -50,9 +51,11 @@ from boostnerv.models.budget import narrowest, natural_strides, resolve, total_p
 from boostnerv.progress import Progress
 from boostnerv.recipes import LOSS_ALIASES, MODELS_OF_MANY
 from boostnerv.training.checkpoint import restore_quantized
+from boostnerv.training.lease import hold
 from boostnerv.training.losses import MS_SSIM_SMALLEST_SIDE
 from boostnerv.training.run import choose_device, finetune_video, last_record, train_video
-from boostnerv.training.state import StateFolder, StopRequest
+from boostnerv.training.state import StopRequest
+from boostnerv.versions import STEP_VERSIONS
 from boostnerv.video.frames import Frames, Manifest, extract_frames, manifest_path, open_frames
 from boostnerv.video.info import PreparationError
 from boostnerv.video.scenes import scene_cuts, segments
@@ -116,21 +119,25 @@ class SegmentPlan:
     @property
     def identity(self) -> str:
         """Name of its folder; changes with everything that changes its model."""
-        settings = files.sha256_of_value([config_hash(self.train), config_hash(self.finetune)])
+        versions = [STEP_VERSIONS["train"], STEP_VERSIONS["finetune"]]
+        settings = files.sha256_of_value([config_hash(self.train), config_hash(self.finetune), versions])
         return f"frames-{self.frames.start}-{self.frames.stop}-{settings[:12]}"
 
 
-def compress(source: Path, output: Path, request: Request, work: Path, shown: Shown) -> dict[str, Any]:
-    """Code `source` into `output`; `work` keeps what is done so far. Returns what the decoded file was measured to be.
+def compress(
+    source: Path, output: Path, request: Request, work: Path, shown: Shown, *, keep: bool = True
+) -> dict[str, Any]:
+    """Code `source` into `output`; `work` has what is done so far, and stays to the end or, with `keep`, longer.
 
-    Raises `UserError` for what cannot be done, and `InterruptedBySignal` when a signal stopped it.
+    Returns what the decoded file was measured to be. Waits where another process works in `work`. Raises `UserError`
+    for what cannot be done, and `InterruptedBySignal` when a signal stopped it.
     """
     started = time.monotonic()
     check_request(request, output)
     _check_source(source, request.fps)
     files.check_writable(output)
     files.check_writable(work / "frames.npy")
-    with _stopping(), StateFolder(work, "").locked():
+    with _stopping(), hold(work) as lease:
         video = _extracted(source, request, work, shown)
         sound_notes = _sound_notes(source, request.preparation)
         plans = plan(video, request, shown)
@@ -140,9 +147,10 @@ def compress(source: Path, output: Path, request: Request, work: Path, shown: Sh
         files.write_bytes(coded, _file(video, plans))
         _check_size(coded, video, request)
         quality, decode_fps = verify(coded, video, plans, shown)
+        lease.check()
         files.write_bytes(output, coded.read_bytes())
         manifest, size = video.manifest, output.stat().st_size
-        return {
+        found = {
             "file": str(output),
             "file_bytes": size,
             "bpp": bits_per_pixel(size, manifest.frames, manifest.height, manifest.width),
@@ -158,6 +166,9 @@ def compress(source: Path, output: Path, request: Request, work: Path, shown: Sh
             "decode_fps": decode_fps,
             "notes": [*manifest.notes, *sound_notes],
         }
+        if not keep:
+            forget(work)
+    return found
 
 
 def check_request(request: Request, output: Path) -> None:
@@ -404,6 +415,8 @@ def _train(video: Frames, each: SegmentPlan, request: Request, title: str, shown
                 save_every_s=_SAVE_EVERY_S,
                 progress=show,
             )
+    # Its results are in the folder of work already.
+    shutil.rmtree(folder / "state-train", ignore_errors=True)
     with shown(f"{title}finetune", each.finetune.finetuning.epochs * count, "steps") as show:
         finetune_video(
             part,
@@ -416,6 +429,7 @@ def _train(video: Frames, each: SegmentPlan, request: Request, title: str, shown
             save_every_s=_SAVE_EVERY_S,
             progress=show,
         )
+    shutil.rmtree(folder / "state-finetune", ignore_errors=True)
 
 
 def _file(video: Frames, plans: tuple[SegmentPlan, ...]) -> bytes:
@@ -484,8 +498,11 @@ def _check_quality(frame_psnr_db: tuple[float, ...], video: Frames, each: Segmen
 
 
 def forget(work: Path) -> None:
-    """Remove the folder of unfinished work."""
-    shutil.rmtree(work, ignore_errors=True)
+    """Remove the folder of unfinished work, lock and all: at once for a process that waits for it."""
+    removed = work.with_name(f".{work.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        os.replace(work, removed)
+    shutil.rmtree(removed, ignore_errors=True)
 
 
 def parse_size(text: str) -> int:

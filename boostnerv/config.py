@@ -14,7 +14,8 @@ import hashlib
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -193,11 +194,15 @@ class DatasetSpec(Closed):
 
     def video(self, name: str) -> VideoSpec:
         """Find a video by its name or an alias; raises `UserError` with the nearest valid name."""
-        for video in self.videos:
-            if name in video.names:
-                return video
-        valid = [name for video in self.videos for name in video.names]
-        raise UserError(f"data set '{self.name}' has no video '{name}': {nearest(name, valid)}")
+        return self.videos_named([name])[0]
+
+    def videos_named(self, names: Sequence[str]) -> tuple[VideoSpec, ...]:
+        """Find videos by their names or aliases; raises `UserError` as `video` does."""
+        known = {name: video for video in self.videos for name in video.names}
+        for name in names:
+            if name not in known:
+                raise UserError(f"data set '{self.name}' has no video '{name}': {nearest(name, known)}")
+        return tuple(known[name] for name in names)
 
 
 class Preparation(Closed):
@@ -505,6 +510,9 @@ class ModelEntry(Closed):
     keyframes: KeyframeSettings | None = Field(
         default=None, description="How keyframes are coded for this model, instead of clips.keyframes."
     )
+    gpu: int = Field(
+        default=1, gt=0, le=64, description="Processes, each on a GPU of its own, that share every batch of a training."
+    )
 
     @model_validator(mode="after")
     def _one_kind_of_size(self) -> ModelEntry:
@@ -609,8 +617,7 @@ class Experiment(Closed):
             raise ValueError("videos names videos of a dataset; for paths use own_videos")
         if not self.models and not self.anchors:
             raise ValueError("nothing to do: neither models nor anchors")
-        names = [run.name for run in self.runs()]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(run.name for run in self.runs()).items() if count > 1)
         if twice:
             raise ValueError(f"run '{twice[0]}' stands twice; every model and size may appear once")
         return self
@@ -650,6 +657,7 @@ class Experiment(Closed):
                         finetune=None if finetuning is None else FinetuneJob(finetuning=finetuning, seed=seed),
                         of_many=entry.of_many,
                         keyframes=self._keyframes(entry),
+                        gpu=entry.gpu,
                     )
                     runs.append(run)
                     if entry.post_training is not None:
@@ -662,11 +670,22 @@ class Experiment(Closed):
                         runs.append(run.model_copy(update=changes))
         return tuple(runs)
 
+    def runs_by_video(self, videos: Iterable[VideoSpec]) -> dict[str, tuple[Run, ...]]:
+        """`runs` of each of `videos`, by its name; videos without sizes of their own share one tuple."""
+        usual = self.runs()
+        sized = {name for entry in self.models for name in entry.modelsize_m_for}
+        return {video.name: usual if sized.isdisjoint(video.names) else self.runs(video) for video in videos}
+
     def _recipes(self) -> Iterator[tuple[ModelEntry, Training, Finetuning | None]]:
         for number, entry in enumerate(self.models):
             changes = [{**entry.training, "epochs": epochs} for epochs in entry.epochs] or [entry.training]
             for change in changes:
                 training = _changed(self.training, change, f"models.{number}.training.")
+                if training.batch_size < entry.gpu:
+                    raise ValueError(
+                        f"models.{number}.gpu: a batch of {training.batch_size} cannot be shared by {entry.gpu} "
+                        "processes; raise training.batch_size, or lower gpu"
+                    )
                 yield entry, training, self._finetuning(number, entry, training)
 
     def _model(self, entry: ModelEntry, size: Mapping[str, Any]) -> ModelSettings:
@@ -718,14 +737,16 @@ class Experiment(Closed):
 
         Where a file names the videos of the data set it is read, under `root`; see `with_listed_videos`.
         """
-        spec = with_listed_videos(self.dataset_spec(folder), root)
-        for entry in self.models:
-            for name in entry.modelsize_m_for:
-                spec.video(name)
-        found = tuple(spec.video(name) for name in self.videos) if self.videos else spec.videos
-        names = [video.name for video in found]
-        for given, name in zip(self.videos, names, strict=False):
-            if names.count(name) > 1:
+        return self.videos_of(self.dataset_spec(folder), root)
+
+    def videos_of(self, dataset: DatasetSpec, root: Path = RAW) -> tuple[VideoSpec, ...]:
+        """`video_specs`, where the data set of this experiment has been read already."""
+        spec = with_listed_videos(dataset, root)
+        spec.videos_named([name for entry in self.models for name in entry.modelsize_m_for])
+        found = spec.videos_named(self.videos) if self.videos else spec.videos
+        counts = Counter(video.name for video in found)
+        for given, video in zip(self.videos, found, strict=False):
+            if counts[video.name] > 1:
                 raise UserError(f"experiment '{self.name}' names video '{given}' twice; name it once under videos")
         return found
 
@@ -769,6 +790,7 @@ class Run(Closed):
     trained_as: str = Field(default="", description="The run whose trained model this one codes; empty for its own.")
     of_many: bool = Field(default=False, description="Whether all videos of the experiment share the model.")
     keyframes: KeyframeJob | None = Field(default=None, description="Settings of its keyframes, where it needs any.")
+    gpu: int = Field(default=1, description="Processes of its training.")
 
     @property
     def coded(self) -> bool:
@@ -779,6 +801,29 @@ class Run(Closed):
     def codec(self) -> str:
         """What stands under codec in tables."""
         return f"{self.train.model.name}-post-training" if self.post_training else self.train.model.name
+
+
+class Cluster(Closed):
+    """What a profile says of its cluster, as ``config: ["cluster={…}"]``; it changes no result, so it is no part of an
+    experiment."""
+
+    gpu_style: Literal["gpus", "gres", "none"] = Field(
+        default="gpus", description="How a job asks for GPUs: --gpus=1, --gres=gpu:1, or not at all."
+    )
+    gpu_model: str | None = Field(
+        default=None, pattern=r"^[A-Za-z0-9_.]+$", description="Type of GPU as the cluster calls it, e.g. a100."
+    )
+    max_runtime_min: int | None = Field(
+        default=None, gt=0, description="Longest time of a job in minutes; longer trainings go on in the next attempt."
+    )
+    max_mem_mb: int | None = Field(
+        default=None, gt=0, description="Most memory of a job in MB; without it every attempt asks for more."
+    )
+    scratch: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder on the node's own disk, e.g. $TMPDIR: models of many videos read copies from there.",
+    )
 
 
 # --- reading ----------------------------------------------------------------------------------------------------
@@ -855,7 +900,11 @@ def _registered() -> dict[str, Path]:
     return {file.stem: file for file in (_PACKAGE / "video" / "registry").glob("*.yaml")}
 
 
-class _UniqueKeys(yaml.SafeLoader):
+# That of libyaml is ten times as fast; a PyYAML built without it has none.
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _UniqueKeys(_Loader):  # type: ignore[misc, valid-type]
     """Plain YAML in which a key of a mapping stands once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -967,10 +1016,10 @@ def keys_page() -> str:
     settings: list[type[Closed]] = [
         Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, PostTraining, LearningRate,
         ClipSettings, PatchSize, KeyframeSettings, Anchor, DatasetSpec, VideoSpec, PathSource, WheelSource, LocalSource,
-        VideoList,
+        VideoList, Cluster,
     ]  # fmt: skip
     lines = [
-        "# Every key of an experiment and of a data set",
+        "# Every key of an experiment, of a data set and of a cluster",
         "",
         "Generated from `boostnerv/config.py` by `make docs`; a test keeps it in step. An experiment is one file",
         "in this folder, a data set of yours is `datasets/NAME.yaml`. Unknown keys are refused.",

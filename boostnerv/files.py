@@ -33,7 +33,7 @@ def final(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     temporary = _temporary(path)
     try:
-        with _in_sentences(path):
+        with in_sentences(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             # Some writers make files that only their owner can read.
@@ -53,7 +53,7 @@ def final_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path).absolute()
     temporary = _temporary(path)
     try:
-        with _in_sentences(path):
+        with in_sentences(path):
             # A killed process of this number may have left one.
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
@@ -66,7 +66,7 @@ def final_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise `UserError` where no file `path` can be written, before the work for it; its folder is made."""
     path = Path(path)
-    with _in_sentences(path):
+    with in_sentences(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _temporary(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _in_sentences(path: Path) -> Iterator[None]:
+def in_sentences(path: Path) -> Iterator[None]:
     """Turn what the system says of writing `path` into a `UserError`, where a user can do something about it."""
     try:
         yield

@@ -1,22 +1,16 @@
-"""What is inside a file and what this machine has: the reports of ``boostnerv info`` and ``doctor``."""
+"""What is inside a file: the report of ``boostnerv info``."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import os
-import platform
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from boostnerv import provenance
 
 if TYPE_CHECKING:
     from boostnerv.codec.decoder import SegmentDecoder
 
 _NAMED = 8
-ANCHOR_LIBRARIES = ("libx264", "libx265", "libsvtav1", "libvvenc")
 
 
 def describe_file(path: Path) -> dict[str, Any]:
@@ -99,55 +93,3 @@ def _segment_lines(number: int, segment: dict[str, Any]) -> list[str]:
         f"    codes: {segment['quantizer']}; {coded}; {segment['side_bytes']:,} bytes of side information",
         f"    spec: {choices}",
     ]
-
-
-def describe_machine() -> dict[str, Any]:
-    """What was found on this machine; `problems` lists sentences about what is missing."""
-    import torch
-
-    from boostnerv.codec.limits import machine_memory_bytes
-    from boostnerv.errors import UserError
-
-    problems: list[str] = []
-    ffmpeg, encoders = "not found", []
-    try:
-        from boostnerv.video import ffmpeg as ffmpeg_module
-
-        ffmpeg = ffmpeg_module.ffmpeg_version()
-        found = ffmpeg_module.list_encoders()
-        encoders = [library for library in ANCHOR_LIBRARIES if library in found]
-    except UserError as error:
-        problems.append(str(error))
-    cuda = torch.cuda.is_available()
-    return {
-        "boostnerv": provenance.package_version(),
-        "commit": provenance.commit(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(0) if cuda else "cpu",
-        "processor": provenance.processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_gib": round(machine_memory_bytes() / 2**30, 1),
-        "free_disk_gib": round(shutil.disk_usage(".").free / 2**30, 1),
-        "ffmpeg": ffmpeg,
-        "anchor_encoders": encoders,
-        "snakemake": _version("snakemake"),
-        "problems": problems,
-    }
-
-
-def machine_text(found: dict[str, Any]) -> str:
-    """`describe_machine` for people."""
-    shown = {key: value for key, value in found.items() if key != "problems"}
-    shown["anchor_encoders"] = ", ".join(found["anchor_encoders"]) or "none"
-    lines = [f"{key.replace('_', ' '):<16} {value}" for key, value in shown.items()]
-    return "\n".join([*lines, *(f"problem: {problem}" for problem in found["problems"])])
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

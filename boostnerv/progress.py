@@ -69,6 +69,8 @@ class _Lines:
         now = time.monotonic()
         if self._first is None:
             self._first = done
+            if note:
+                print(f"{self._title}: {note} at {done} of {self._total} {self._unit}", file=sys.stderr, flush=True)
         if now - self._last < _LINE_EVERY_S and done != self._total:
             return
         self._last = now

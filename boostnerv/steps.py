@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress, provenance
@@ -50,30 +49,6 @@ if TYPE_CHECKING:
     from boostnerv.video.collections import OpenCollection
     from boostnerv.video.frames import Frames
     from boostnerv.video.writing import OutputVideo
-
-# Declared versions: raise one when the output of a step changes for the same input, and everything that
-# depends on it is made again.
-STEP_VERSIONS = MappingProxyType(
-    {
-        "fetch_source": 1,
-        "extract_frames": 1,
-        "split_patches": 1,
-        "gather_videos": 1,
-        "code_keyframes": 1,
-        "train": 2,
-        "finetune": 3,
-        "encode": 3,
-        "encode_after_training": 1,
-        "decode": 2,
-        "evaluate": 1,
-        "evaluate_model": 1,
-        "encode_anchor": 1,
-        "collect": 1,
-        "tabulate": 4,
-        "plot": 2,
-    }
-)
-
 
 _SMALL_FRAME_PIXELS = 250_000
 
@@ -141,17 +116,19 @@ def train(
     threads: int | None,
     tensorboard: Path | None = None,
     keyframes: Path | None = None,
+    scratch: str | None = None,
 ) -> None:
     """Fit a model to the frames of the manifest `frames`; goes on from `state` where it can.
 
     A model of many videos takes the description of all of them instead, and the manifest of their `keyframes` where
-    it needs any.
+    it needs any; its frames are read from copies below the folder `scratch` where that is given.
     """
     from boostnerv.training.distributed import leads
     from boostnerv.training.run import choose_device, train_video
     from boostnerv.video.collections import open_videos
 
-    video = open_videos(frames, many=job.model.name in MODELS_OF_MANY)
+    many = job.model.name in MODELS_OF_MANY
+    video = open_videos(_near(frames, many, scratch), many=many)
     shown = _shown(keyframes, video)
     _limit_training_threads(threads, video)
     total = _training_steps(video, job)
@@ -170,6 +147,27 @@ def train(
         )
 
 
+def in_processes(count: int, threads: int | None) -> int | None:
+    """Go on as one of `count` processes that torchrun starts with this one's command line; returns the `threads` of
+    each."""
+    from boostnerv.training.distributed import is_started_by_torchrun, run_by_torchrun
+
+    if not is_started_by_torchrun():
+        run_by_torchrun(count, sys.argv[1:])
+    return threads and max(threads // count, 1)
+
+
+def _near(frames: Path, many: bool, scratch: str | None) -> Path:
+    """The manifest of the copies of many videos on a near disk, where one is given; else `frames`."""
+    from boostnerv.training.distributed import leads
+    from boostnerv.video.staging import staged
+
+    if not many or not scratch:
+        return frames
+    with progress.shown("copy", None, "videos") if leads() else nullcontext(progress.silent) as show:
+        return staged(frames, scratch, show)
+
+
 def finetune(
     frames: Path,
     trained: Path,
@@ -182,15 +180,17 @@ def finetune(
     threads: int | None,
     tensorboard: Path | None = None,
     keyframes: Path | None = None,
+    scratch: str | None = None,
 ) -> None:
     """Fine-tune the checkpoint `trained` with consistent entropy minimisation; `frames` and `keyframes` are those of
-    its training."""
+    its training, `scratch` is as for `train`."""
     from boostnerv.training import checkpoint
     from boostnerv.training.run import choose_device, finetune_video
     from boostnerv.video.collections import open_videos
 
     about = checkpoint.read_about(trained)
-    video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
+    many = about.architecture in MODELS_OF_MANY
+    video = open_videos(_near(frames, many, scratch), many=many)
     shown = _shown(keyframes, video)
     _limit_training_threads(threads, video)
     with progress.shown("finetune", _steps(_samples(about.make_spec()), job.finetuning), "steps") as show:
@@ -768,12 +768,20 @@ def collect(results: Iterable[Path], output: Path) -> None:
     write_points(collect_points(results), output)
 
 
-def tabulate(points: Path, markdown: Path, csv: Path) -> None:
-    """Tables of an experiment, for people and for programs."""
+def tabulate(points: Path, markdown: Path, csv: Path, html: Path | None = None, metrics: Path | None = None) -> None:
+    """Tables of an experiment, for people and for programs; as a page for browsers and as metrics where these are
+    wanted."""
     from boostnerv.evaluation.points import read_points
+    from boostnerv.report.metrics import write_metrics
+    from boostnerv.report.page import html_page
     from boostnerv.report.tables import write_tables
 
-    write_tables(read_points(points), markdown, csv)
+    rows = read_points(points)
+    write_tables(rows, markdown, csv)
+    if html is not None:
+        files.write_text(html, html_page(markdown.read_text(encoding="utf-8"), rows, str(rows[0]["experiment"])))
+    if metrics is not None:
+        write_metrics(rows, metrics)
 
 
 def plot(points: Path, folder: Path, logs: dict[str, Path]) -> None:

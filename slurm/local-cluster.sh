@@ -30,9 +30,10 @@ fail() {
   exit 2
 }
 
+# Process number of a daemon of ours that runs; numbers are used again.
 pid_of() {
-  local file=$HOME_FOLDER/run/$1.pid
-  [[ -s $file ]] && kill -0 "$(<"$file")" 2>/dev/null && cat "$file"
+  local pid
+  pid=$(cat "$HOME_FOLDER/run/$1.pid" 2>/dev/null) && [[ $(cat "/proc/$pid/comm" 2>/dev/null) == "$1" ]] && echo "$pid"
 }
 
 running() { pid_of slurmctld >/dev/null; }

@@ -337,7 +337,7 @@ def test_signals_outside_of_trainings(number: signal.Signals, title: str, source
     assert [signal.getsignal(each) for each in StopRequest.SIGNALS] == handlers
     # Nothing half-written, and nothing that blocks the next call.
     left = {path.name for path in work.rglob("*") if path.is_file()}
-    assert left == ({"lock"} if title == "extract" else {"lock", "frames.npy", "frames.json"})
+    assert left == (set() if title == "extract" else {"frames.npy", "frames.json"})
     assert not (tmp_path / "clip.bnv").exists()
 
 
@@ -377,14 +377,18 @@ def test_the_rate_of_a_folder_of_write_images(tmp_path: Path) -> None:
 
 
 def test_one_folder_of_work_has_one_process(source: Path, tmp_path: Path) -> None:
-    from boostnerv.training.state import StateFolder
+    from boostnerv.training.lease import hold
 
-    work = tmp_path / "work"
-    with (
-        StateFolder(work, "").locked(),
-        pytest.raises(UserError, match="is in use by another process .*; wait for it to end or stop it"),
-    ):
-        compress(source, tmp_path / "a.bnv", ASKED, work, Told())
+    work = tmp_path / "a.bnv.work"
+    with hold(work):
+        waiting = subprocess.Popen(arguments(source, tmp_path / "a.bnv"), stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().startswith(f"{work}: being trained by process {os.getpid()} on ")
+        waiting.send_signal(signal.SIGTERM)
+        errors = waiting.communicate(timeout=60)[1]
+    assert waiting.returncode == 128 + signal.SIGTERM
+    assert errors.startswith("boostnerv: stopped by SIGTERM before the file was done")
+    assert list(work.iterdir()) == []
     forget(work)
     assert list(tmp_path.iterdir()) == []
 

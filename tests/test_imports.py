@@ -13,15 +13,18 @@ import boostnerv
 from boostnerv.config import model_names
 
 PACKAGE = Path(boostnerv.__file__).parent
-BASE = ("errors", "recipes", "progress", "provenance", "files")
+BASE = ("errors", "recipes", "versions", "progress", "provenance", "files")
 # What each part may import besides itself; left to right, and `interop` beside `training`.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
     "recipes": (),
+    "versions": (),
     "progress": (),
     "provenance": (),
     "files": ("errors",),
+    "workfolder": ("files",),
     "config": BASE,
+    "cluster": ("errors", "config"),
     "video": (*BASE, "config"),
     "models": (*BASE, "config"),
     "codec": (*BASE, "config", "video", "models"),
@@ -30,13 +33,20 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "evaluation": (*BASE, "config", "video", "models", "codec"),
     "report": (*BASE, "config", "evaluation"),
     "compression": (*BASE, "config", "video", "models", "codec", "training", "evaluation"),
+    "doctor": (*BASE, "cluster", "workfolder", "config", "video"),
     "inspection": (*BASE, "config", "video", "models", "codec", "evaluation"),
+    "status": (*BASE, "config", "training", "evaluation"),
+    "records": ("errors", "files"),
+    "sharing": ("errors", "records"),
 }
 ABOVE = {"steps", "cli", "__main__", "__init__"}  # they may import everything below
 CORE = {"config", "video", "models", "codec", "interop", "training", "evaluation"}
 # Neither the core nor the modules below it know how they are orchestrated or drawn.
 FOREIGN_TO_CORE = {"snakemake", "dvc", "pandas", "matplotlib", "plotly", "typer"}
-WITHOUT_TORCH = {*BASE, "config", "video", "report", "cli", "__main__", "__init__"}
+WITHOUT_TORCH = {
+    *(*BASE, "cluster", "workfolder", "config", "video", "report", "records", "sharing"),
+    *("status", "cli", "__main__", "__init__"),
+}
 
 
 def part(path: Path) -> str:
@@ -73,7 +83,7 @@ def test_imports_point_one_way(path: Path) -> None:
         assert "cli" not in ours or here == "__main__"
         assert "steps" not in ours or here == "cli"
     foreign = {name.split(".")[0] for name in names}
-    if here in {*BASE, *CORE}:
+    if here in {*BASE, *CORE, "cluster", "workfolder", "doctor"}:
         assert not foreign & FOREIGN_TO_CORE
     if here in WITHOUT_TORCH:
         assert "torch" not in foreign
@@ -99,14 +109,18 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["boostnerv", "boostnerv.cli", "boostnerv.config", "boostnerv.steps"])
-def test_parsing_a_workflow_or_a_command_does_not_load_torch(module: str) -> None:
+@pytest.mark.parametrize("name", ["", ".cli", ".config", ".steps", ".status"])
+def test_parsing_a_workflow_or_a_command_does_not_load_torch(name: str) -> None:
     heavy = {"torch", "pandas", "matplotlib", "plotly", "snakemake", "constriction", "safetensors"}
-    assert not loaded_by(f"import {module}") & heavy
+    assert not loaded_by(f"import boostnerv{name}") & heavy
 
 
 def test_reading_frames_does_not_load_torch() -> None:
     assert "torch" not in loaded_by("import boostnerv.video.frames, boostnerv.video.datasets")
+
+
+def test_forgetting_finished_trainings_does_not_load_torch() -> None:
+    assert not loaded_by("import boostnerv.training.finished") & {"torch", "numpy", "safetensors"}
 
 
 def test_decoding_does_not_load_training_or_video() -> None:

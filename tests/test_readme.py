@@ -42,9 +42,14 @@ def test_every_command_is_one() -> None:
             assert words[1] in targets, words
         elif words[0] == "boostnerv":
             assert re.search(rf"^\s+{words[1]}\s", verbs, re.MULTILINE), words
+        elif words[0] == "dvc":
+            pipeline, _, stage = (words[2] if len(words) > 2 else "dvc.yaml:experiment@demo").partition(":")
+            stages = yaml.safe_load((ROOT / pipeline).read_text())["stages"]["experiment"]["foreach"]
+            assert words[1] == "repro", words
+            assert stage.removeprefix("experiment@") in stages, words
         else:
             assert words[0] in {".", "snakemake"}, words
-    assert {words[0] for words in COMMANDS} == {"make", "boostnerv", ".", "snakemake"}
+    assert {words[0] for words in COMMANDS} == {"make", "boostnerv", ".", "snakemake", "dvc"}
 
 
 def test_every_option_is_one() -> None:

@@ -10,6 +10,9 @@ MEAN_NAME = "mean-over-videos"
 FILE_PARTS = {"psnr_db": "psnr", "ms_ssim": "ms-ssim"}
 """File name part of a figure, by the metric it shows."""
 
+TRAINING_FILES = ("training.svg", "training.png")
+"""Names of the files that `boostnerv.report.plots.plot_training` writes for an experiment."""
+
 
 def figure_files(videos: Sequence[str]) -> tuple[str, ...]:
     """Names of all files that `boostnerv.report.plots.plot_points` writes for these videos."""

@@ -1,4 +1,5 @@
-"""One training on several processes, each with its share of every batch: ``torchrun … -m boostnerv train …``.
+"""One training on several processes, each with its share of every batch: ``boostnerv train --processes N …``, which
+is ``torchrun --standalone --nproc-per-node N -m boostnerv train …``.
 
 All processes hold the same weights and make the same decisions; the first one alone writes files. The gradient is
 that of one process with the same batch, up to the order of its sums.
@@ -7,14 +8,21 @@ that of one process with the same batch, up to the order of its sums.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import signal
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from boostnerv.errors import UserError
+
+_LONGEST_WAIT = timedelta(days=7)
+"""For the first process, which joins when no other training holds the state; torchrun ends all where one dies."""
 
 
 @dataclass(frozen=True)
@@ -61,22 +69,36 @@ class Group:
             dist.barrier()
 
 
-def join(device: torch.device, batch_size: int) -> Group:
-    """The group that torchrun started this process in, or this process alone.
-
-    Raises `UserError` where a batch has fewer frames than there are processes.
-    """
+def check_shared(batch_size: int) -> None:
+    """Raise `UserError` where a batch has fewer frames than torchrun started processes."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        return Group()
     if batch_size < size:
         raise UserError(
             f"training.batch_size = {batch_size} cannot be shared by {size} processes; "
             "raise it, or start fewer processes"
         )
+
+
+def join(device: torch.device) -> Group:
+    """The group that torchrun started this process in, as soon as all are there, or this process alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Group()
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
     return Group(dist.get_rank(), dist.get_world_size())
+
+
+def is_started_by_torchrun() -> bool:
+    """Whether this is one of torchrun's processes."""
+    return "WORLD_SIZE" in os.environ
+
+
+def run_by_torchrun(processes: int, arguments: Sequence[str]) -> NoReturn:
+    """Become torchrun, with so many `processes` of ``boostnerv`` with these arguments on this machine."""
+    # SIGUSR1 asks a training to save and stop; torchrun itself would die of it before the training has saved.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    os.execv(sys.executable, [*torchrun, "-m", "--", "boostnerv", *arguments])
 
 
 def leads() -> bool:

@@ -33,6 +33,7 @@ Record = dict[str, Any]
 ALONE = Group()
 _ADAN_BETAS = (0.98, 0.92, 0.99)
 _SEED_STRIDE = 1_000_003
+_STEPS_TO_AGREE = 50
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ def fit(
     total = recipe.epochs * steps_per_epoch
     run = _Training(objective, optimizer, state, recipe, group)
     run.restore()
+    if run.step:
+        progress(run.step, "goes on")
     timer = SaveTimer(settings.save_every_s)
     order = None
     with StopRequest() as stop:
@@ -114,8 +117,8 @@ def fit(
                 progress(run.step, f"{record['train_psnr_db']:.2f} dB, loss {record['loss']:.3f}")
             if run.step == total:
                 break
-            # Alone, a signal is obeyed at once; several processes agree on it at the end of an epoch.
-            if batch == steps_per_epoch - 1 or group.size == 1:
+            # Alone, a signal is obeyed at once; several processes agree on it now and then, which costs some waiting.
+            if group.size == 1 or batch == steps_per_epoch - 1 or run.step % _STEPS_TO_AGREE == 0:
                 number = group.largest(stop.signal_number or 0, device)
                 if number:
                     run.save()

@@ -28,7 +28,7 @@ from boostnerv.training.board import Board
 from boostnerv.training.checkpoint import About, Imported
 from boostnerv.training.clip_reader import ClipReader
 from boostnerv.training.clip_tasks import ClipRegression
-from boostnerv.training.distributed import Group, join, local_device, only_alone
+from boostnerv.training.distributed import Group, check_shared, join, leads, local_device, only_alone
 from boostnerv.training.keyframe_files import KeyframeFile
 from boostnerv.training.loop import ALONE, LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
@@ -41,6 +41,7 @@ from boostnerv.training.tasks import (
     interpolated_frames,
     training_objective,
 )
+from boostnerv.versions import STEP_VERSIONS
 from boostnerv.video.collections import OpenCollection
 from boostnerv.video.frames import Frames
 from boostnerv.video.masks import check_mask
@@ -86,7 +87,8 @@ def train_video(
 ) -> None:
     """Fit a model to a video, or to many; writes the checkpoint `model_path` and the log `log_path`.
 
-    Raises `UserError` where keyframes are missing, or not those of these videos.
+    Goes on from `state_folder`, and takes the result from there where this training was finished before. Raises
+    `UserError` where keyframes are missing, or not those of these videos, and where another process took it over.
     """
     manifest = frames.manifest
     spec = (
@@ -104,24 +106,31 @@ def train_video(
         keyframes_sha256=None if keyframes is None else keyframes.manifest.payload_sha256,
         train=job,
     )
-    model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
-    objective: Objective
     upstream = manifest.pixels_sha256
     if isinstance(frames, OpenCollection):
-        objective = clip_objective(model, frames, keyframes, job.training.loss, device)
         # The normalisation of the pixels is a part of the spec, and of nothing else.
         upstream = files.sha256_of_value([about.spec, about.frames_sha256, about.keyframes_sha256])
-    else:
-        objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
-    settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
-    state = StateFolder(state_folder, _identity(job, upstream))
-    group = join(device, job.training.batch_size)
-    board = _board(tensorboard, model_path)
-    with state.locked() if group.leads else nullcontext():
+    check_shared(job.training.batch_size)
+    state = StateFolder(state_folder, _identity("train", job, upstream))
+    # The first process may have to wait for another training; the others wait for it in `join`.
+    with state.locked() if leads() else nullcontext():
+        group = join(device)
+        if group.largest(int(group.leads and state.take_finished(model_path, log_path)), device):
+            return
+        model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
+        objective: Objective
+        if isinstance(frames, OpenCollection):
+            objective = clip_objective(model, frames, keyframes, job.training.loss, device)
+        else:
+            objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
+        settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
+        board = _board(tensorboard, model_path)
         log = _fit(objective, job.training, settings, state, state_folder, progress, device, board, group)
         if group.leads:
+            state.check()
             checkpoint.save(model_path, about, model)
-            _finish(log, log_path, job, device, state, processes=group.size)
+            _write_log(log_path, log, job, device, processes=group.size)
+            state.finish(model_path, log_path)
     group.wait()
 
 
@@ -207,26 +216,29 @@ def finetune_video(
     keyframes: KeyframeFile | None = None,
 ) -> None:
     """Fine-tune the checkpoint `trained_path` with consistent entropy minimisation; `frames` and `keyframes` are those
-    of its training."""
+    of its training. `state_folder` is as in `train_video`."""
     only_alone("finetune")
     about, model = checkpoint.restore_any(trained_path)
     finetuned = _finetuned(about, job, frames, trained_path, keyframes)
     check_trained_with(finetuned, keyframes, trained_path)
     check_frame_size(job.finetuning.loss, *model.spec.decoded_size)
-    model = to_device(model, device, model.architecture.name)
-    task: Objective
-    if isinstance(frames, OpenCollection):
-        task = clip_objective(model, frames, keyframes, job.finetuning.loss, device)
-    else:
-        task = FrameObjective(model, ResidentVideo(frames.pixels, device))
-    objective = EntropyMinimisation(task, job.finetuning).to(device)
-    settings = LoopSettings(job.seed, save_every_s)
-    state = StateFolder(state_folder, _identity(job, files.sha256_of_file(trained_path)))
-    board = _board(tensorboard, model_path)
+    state = StateFolder(state_folder, _identity("finetune", job, files.sha256_of_file(trained_path)))
     with state.locked():
+        if state.take_finished(model_path, log_path):
+            return
+        model = to_device(model, device, model.architecture.name)
+        task: Objective
+        if isinstance(frames, OpenCollection):
+            task = clip_objective(model, frames, keyframes, job.finetuning.loss, device)
+        else:
+            task = FrameObjective(model, ResidentVideo(frames.pixels, device))
+        objective = EntropyMinimisation(task, job.finetuning).to(device)
+        settings, board = LoopSettings(job.seed, save_every_s), _board(tensorboard, model_path)
         log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, board)
+        state.check()
         checkpoint.save(model_path, finetuned, model, objective.quantized())
-        _finish(log, log_path, job, device, state)
+        _write_log(log_path, log, job, device)
+        state.finish(model_path, log_path)
 
 
 def trained_on(
@@ -389,7 +401,6 @@ def _fit(
         torch.cuda.reset_peak_memory_stats(device)
     else:
         keep_freed_memory()
-    group.wait()  # the leader holds the lock and has made the folder
     if not group.leads:
         return fit(objective, recipe, settings, state, lambda records: None, silent, device, group)
     listeners: list[Callable[[list[Record]], None]] = [_LiveLog(state_folder / "log.jsonl")]
@@ -397,6 +408,7 @@ def _fit(
         listeners.append(Board(board))
 
     def tell(records: list[Record]) -> None:
+        state.check()
         for listener in listeners:
             listener(records)
 
@@ -408,9 +420,8 @@ def _board(folder: Path | None, model_path: Path) -> Path | None:
     return None if folder is None else folder.joinpath(*model_path.parent.parts[-2:], model_path.stem)
 
 
-def _finish(
-    log: list[Record], log_path: Path, job: Closed, device: torch.device, state: StateFolder, *, processes: int = 1
-) -> None:
+def _write_log(path: Path, log: list[Record], job: Closed, device: torch.device, *, processes: int = 1) -> None:
+    """Write the records and the summary of a finished training."""
     last = log[-1]
     summary = {
         "finished": True,
@@ -430,8 +441,7 @@ def _finish(
         "commit": provenance.commit(),
         "torch": torch.__version__,
     }
-    files.write_text(log_path, "".join(json.dumps(record) + "\n" for record in [*log, summary]))
-    state.remove()
+    files.write_text(path, "".join(json.dumps(record) + "\n" for record in [*log, summary]))
 
 
 class _LiveLog:
@@ -450,8 +460,9 @@ class _LiveLog:
         self._written = len(records)
 
 
-def _identity(job: Closed, upstream_sha256: str) -> str:
-    return files.sha256_of_value([job.model_dump(mode="json"), upstream_sha256])
+def _identity(step: str, job: Closed, upstream_sha256: str) -> str:
+    """What a state and a result belong to: the settings, what is trained on, and the declared version of the step."""
+    return files.sha256_of_value([step, STEP_VERSIONS[step], job.model_dump(mode="json"), upstream_sha256])
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,21 +1,15 @@
 """State of an unfinished training: saved in a folder of its own, under a lock, for one configuration.
 
 The state is never a declared output of a workflow step, so a killed job finds it again. It is written under a
-temporary name and renamed; a finished training removes the folder.
+temporary name and renamed; a finished training leaves its result in its place.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,39 +18,54 @@ import torch
 
 from boostnerv.errors import UserError
 from boostnerv.files import final
+from boostnerv.training import finished
+from boostnerv.training.lease import BEAT_S, Lease, hold
 
 _FORMAT = 2
+_UNFINISHED = ("state.pt", "good.pt", "log.jsonl")
 
 
 class StateFolder:
     """The folder of one training's state; `identity` is the hash of all that defines the training."""
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: str, beat_s: float = BEAT_S) -> None:
         self._folder = folder
         self._identity = identity
+        self._beat_s = beat_s
+        self._lease: Lease | None = None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder; raises `UserError` naming the holder where another process has it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with open(self._folder / "lock", "a+", encoding="utf-8") as file:
+        """Hold the folder, as soon as no other process does (see `boostnerv.training.lease`)."""
+        with hold(self._folder, self._beat_s) as self._lease:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise UserError(
-                    f"{self._folder} is in use by another process ({file.read().strip()}); "
-                    "wait for it to end or stop it, then run the command again"
-                ) from error
-            file.truncate(0)
-            file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": _now()}))
-            file.flush()
-            yield
+                yield
+            finally:
+                self._lease = None
+
+    def check(self) -> None:
+        """Raise `UserError` where another process has taken the folder over; before anything is written."""
+        assert self._lease is not None, "only who holds the folder writes"
+        self._lease.check()
+
+    def take_finished(self, model: Path, log: Path) -> bool:
+        """Give the result of this training the names `model` and `log`, where it is finished; else False."""
+        self.check()
+        found = finished.take(self._folder, self._identity, model, log)
+        if found:
+            self._drop_unfinished()
+        return found
+
+    def finish(self, model: Path, log: Path) -> None:
+        """Keep the result of this training in place of its state."""
+        self.check()
+        finished.keep(self._folder, self._identity, model, log)
+        self._drop_unfinished()
 
     def load(self, *, good: bool = False) -> dict[str, Any] | None:
         """The saved state, or the last `good` one to return to; None where there is none.
 
-        Raises `UserError` for a state that cannot be read or belongs to another configuration.
+        Raises `UserError` for a state that cannot be read or belongs to another training.
         """
         file = self._file(good)
         if not file.exists():
@@ -70,24 +79,24 @@ class StateFolder:
             ) from error
         if state.get("format") != _FORMAT or state.get("identity") != self._identity:
             raise UserError(
-                f"saved state {file} belongs to another configuration or another video; restore the settings "
-                f"it was made with, or delete {self._folder} to start again"
+                f"saved state {file} belongs to another configuration, another video or another version of this step; "
+                f"restore what it was made with, or delete {self._folder} to start again"
             )
         return state
 
     def save(self, state: dict[str, Any], *, good: bool = False) -> None:
-        """Replace the saved state, or the last `good` one."""
+        """Replace the saved state, or the last `good` one; raises `UserError` as `check` does."""
+        self.check()
         with final(self._file(good)) as temporary:
             torch.save({**state, "format": _FORMAT, "identity": self._identity}, temporary)
+            self.check()  # writing takes time, in which a process may be suspended
 
     def _file(self, good: bool) -> Path:
         return self._folder / ("good.pt" if good else "state.pt")
 
-    def remove(self) -> None:
-        """Forget the state of a finished training, and the parent folder when it is empty."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        with suppress(OSError):  # another step's state may still be there
-            self._folder.parent.rmdir()
+    def _drop_unfinished(self) -> None:
+        for name in _UNFINISHED:
+            (self._folder / name).unlink(missing_ok=True)
 
 
 class StopRequest:
@@ -126,7 +135,3 @@ class SaveTimer:
             return False
         self._last = now
         return True
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from boostnerv import files
@@ -21,25 +22,51 @@ from boostnerv.video.images import image_files
 from boostnerv.video.source import check_source, source_sha256
 
 
-def source_path(video: VideoSpec, dataset: str, root: Path = RAW) -> Path:
+class Listing:
+    """Whether paths exist, as `Path.exists` says, but every folder is read once: for thousands of files that may lie on
+    a slow disk. What changes later is not seen."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, bool]] = {}
+
+    def __call__(self, path: Path) -> bool:
+        folder = path.parent
+        if folder not in self._folders:
+            self._folders[folder] = _names_in(folder)
+        linked = self._folders[folder].get(path.name)
+        return path.exists() if linked else linked is not None
+
+
+def _names_in(folder: Path) -> dict[str, bool]:
+    """Names in a folder and whether each is a link, which may lead nowhere; none where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.is_symlink() for entry in entries}
+    except OSError:
+        return {}
+
+
+def source_path(video: VideoSpec, dataset: str, root: Path = RAW, exists: Callable[[Path], bool] = Path.exists) -> Path:
     """Where the source of `video` lies: under `root` when it is fetched or downloaded, else its own path.
 
-    Of a download, the first candidate that exists; the first of all where none does.
+    Of a download, the first candidate that `exists`; the first of all where none does.
     """
     if isinstance(video.source, PathSource):
         return Path(video.source.path).expanduser()
     if isinstance(video.source, LocalSource):
         paths = [root / dataset / candidate for candidate in _candidates(video, video.source)]
-        return next((path for path in paths if path.exists()), paths[0])
+        return next((path for path in paths if exists(path)), paths[0])
     return root / dataset / f"{video.name}{PurePosixPath(video.source.member).suffix}"
 
 
-def source_files(video: VideoSpec, dataset: str, root: Path = RAW) -> tuple[Path, ...]:
+def source_files(
+    video: VideoSpec, dataset: str, root: Path = RAW, exists: Callable[[Path], bool] = Path.exists
+) -> tuple[Path, ...]:
     """The files whose bytes are the source of `video`: its images where it is a folder, else one file.
 
     A folder without images, or none at all, is returned as it is; `extract_frames` says what is wrong with it.
     """
-    path = source_path(video, dataset, root)
+    path = source_path(video, dataset, root, exists)
     try:
         return image_files(path) if path.is_dir() else (path,)
     except UserError:

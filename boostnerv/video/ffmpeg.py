@@ -85,6 +85,11 @@ def list_decoders() -> frozenset[str]:
     return _list_codecs("-decoders")
 
 
+def list_filters() -> frozenset[str]:
+    """Names of all filters of the binary, e.g. ``libvmaf``."""
+    return frozenset(re.findall(r"^ [TSC.]{2,3} (\S+) +\S+->\S+", _ask(binary(), "-filters"), re.MULTILINE))
+
+
 def _list_codecs(question: str) -> frozenset[str]:
     return frozenset(re.findall(r"^ [VAS][.A-Z]{5} (\S+)", _table(binary(), question), re.MULTILINE))
 

@@ -57,6 +57,11 @@ class Result:
         passing = ("wall_s", "peak_memory_mib")
         return [{key: value for key, value in line.items() if key not in passing} for line in self.lines()]
 
+    def is_kept(self) -> bool:
+        """Whether the state folder has the result, and nothing else any more."""
+        kept = {"finished.json", "finished.jsonl", "finished.safetensors"}
+        return {path.name for path in self.state.iterdir()} == kept
+
 
 def place(folder: Path, name: str) -> Result:
     return Result(folder / f"{name}.safetensors", folder / f"{name}.jsonl", folder / "state" / name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,8 +19,9 @@ from boostnerv.config import TrainJob, parse
 from boostnerv.errors import UserError
 from boostnerv.files import canonical_json
 from boostnerv.training.distributed import Group, join, only_alone
+from boostnerv.training.lease import hold
 from tests import many
-from tests.training.conftest import Train, place, train_job
+from tests.training.conftest import Result, Train, place, train_job
 
 
 def free_port() -> int:
@@ -28,15 +31,24 @@ def free_port() -> int:
         return port
 
 
-def torchrun(clip: Path, folder: Path, settings: str, *more: str) -> subprocess.CompletedProcess[str]:
-    folder.mkdir()
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())),
-        *("-m", "--", "boostnerv", "train", "--frames", str(clip), "--settings", settings, "--device", "cpu"),
+def torchrun(
+    clip: Path, folder: Path, settings: str, *more: str, by_itself: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Two processes; `by_itself`, the training starts them."""
+    folder.mkdir(exist_ok=True)
+    command = torchrun_command(clip, folder, settings, *more, by_itself=by_itself)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def torchrun_command(clip: Path, folder: Path, settings: str, *more: str, by_itself: bool = False) -> list[str]:
+    port = ("--master-port", str(free_port()))
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", *port, "-m", "--", "boostnerv", "train")
+    return [
+        *(sys.executable, *(("-m", "boostnerv", "train", "--processes", "2") if by_itself else torchrun)),
+        *("--frames", str(clip), "--settings", settings, "--device", "cpu"),
         *("--output", str(folder / "model.safetensors"), "--log", str(folder / "train.jsonl")),
         *("--state", str(folder / "state"), "--threads", "1", *more),
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 # Four frames: batches of two and two, and of three and one, where a process has nothing to do.
@@ -44,7 +56,8 @@ def torchrun(clip: Path, folder: Path, settings: str, *more: str) -> subprocess.
 def test_two_processes_give_the_result_of_one(train: Train, clip: Path, tmp_path: Path, batch_size: int) -> None:
     job = train_job(batch_size=batch_size, clip_norm=1.0)
     alone = train(job, folder=tmp_path / "alone")
-    done = torchrun(clip, tmp_path / "two", canonical_json(job.model_dump(mode="json")))
+    settings = canonical_json(job.model_dump(mode="json"))
+    done = torchrun(clip, tmp_path / "two", settings, by_itself=batch_size == 3)
     assert done.returncode == 0, done.stderr
     ours, theirs = load_file(alone.checkpoint), load_file(tmp_path / "two/model.safetensors")
     assert ours.keys() == theirs.keys()
@@ -56,7 +69,28 @@ def test_two_processes_give_the_result_of_one(train: Train, clip: Path, tmp_path
     for ours_line, line in zip(alone.lines()[:-1], lines[:-1], strict=True):
         assert line["loss"] == pytest.approx(ours_line["loss"], rel=1e-5)
         assert line["train_psnr_db"] == pytest.approx(ours_line["train_psnr_db"], rel=1e-5)
-    assert not (tmp_path / "two/state").exists()
+    assert Result(tmp_path / "two/model.safetensors", tmp_path / "two/train.jsonl", tmp_path / "two/state").is_kept()
+
+
+def test_all_processes_wait_for_a_training_and_take_its_result(train: Train, clip: Path, tmp_path: Path) -> None:
+    job = train_job(batch_size=2)
+    alone, folder = train(job, folder=tmp_path / "alone"), tmp_path / "two"
+    command = torchrun_command(clip, folder, canonical_json(job.model_dump(mode="json")))
+    with hold(folder / "state"):
+        waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        told = next(line for line in waiting.stderr if "being trained by" in line)
+        assert f"being trained by process {os.getpid()} on " in told
+        # As if it were trained here: the state is the other training's, and then its result is.
+        for path in alone.state.iterdir():
+            shutil.copy(path, folder / "state")
+    _, errors = waiting.communicate(timeout=120)
+    assert waiting.returncode == 0, errors
+    assert f"{folder}/model.safetensors: found finished in {folder}/state, nothing is trained again" in errors
+    found = Result(folder / "model.safetensors", folder / "train.jsonl", folder / "state")
+    assert found.checkpoint.read_bytes() == alone.checkpoint.read_bytes()
+    assert found.lines() == alone.lines()
+    assert found.is_kept()
 
 
 def test_two_processes_count_the_frames_of_short_clips(tmp_path: Path) -> None:
@@ -89,7 +123,7 @@ def test_a_batch_that_cannot_be_shared(clip: Path, tmp_path: Path) -> None:
 
 def test_a_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    group = join(torch.device("cpu"), 1)
+    group = join(torch.device("cpu"))
     assert (group, group.leads) == (Group(0, 1), True)
     assert group.largest(15, torch.device("cpu")) == 15
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -88,7 +88,7 @@ def test_it_returns_and_ends(train: Train, monkeypatch: pytest.MonkeyPatch, fact
     undisturbed = train(train_job(epochs=6), folder=result.log.parent / "whole").lines()
     assert lines[3] == undisturbed[3] | {"wall_s": lines[3]["wall_s"]}
     assert lines[5]["lr"] == pytest.approx(undisturbed[4]["lr"] / 2)
-    assert not result.state.exists()
+    assert result.is_kept()
 
 
 @pytest.mark.parametrize("factor", [math.nan, 300.0])

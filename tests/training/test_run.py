@@ -20,11 +20,12 @@ from tests.training.conftest import Train, finetune_job, train_job, write_clip
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_chain_leaves_checkpoints_and_logs_and_no_state(name: str, train: Train, finetune: Train) -> None:
+def test_the_chain_leaves_checkpoints_and_logs(name: str, train: Train, finetune: Train) -> None:
     job = train_job(name)
     trained = train(job)
     finetuned = finetune(trained.checkpoint)
-    assert not trained.state.parent.exists()
+    assert trained.is_kept()
+    assert finetuned.is_kept()
 
     lines = trained.lines()
     assert [line["epoch"] for line in lines[:-1]] == [1, 2, 3]

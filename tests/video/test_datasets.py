@@ -20,7 +20,7 @@ from boostnerv.config import (
 )
 from boostnerv.errors import UserError
 from boostnerv.files import sha256_of_file
-from boostnerv.video.datasets import check_sources, fetch_source, is_missing, source_files, source_path
+from boostnerv.video.datasets import Listing, check_sources, fetch_source, is_missing, source_files, source_path
 from boostnerv.video.frames import Manifest, extract_frames
 
 from .conftest import BUNNY, noise, synthetic, write_clip
@@ -229,6 +229,22 @@ def test_the_best_of_two_downloads_is_taken(tmp_path: Path) -> None:
     for place in ("ReadySteadyGo", "ReadySetGo.mp4", YUV.format("ReadySetGo"), YUV.format("ReadySteadyGo")):
         path = put(tmp_path / "uvg" / place)
         assert source_path(video, "uvg", tmp_path) == path
+
+
+def test_a_listing_says_what_the_disk_says_and_reads_a_folder_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/file").write_bytes(b"")
+    (tmp_path / "a/link").symlink_to(tmp_path / "a/file")
+    (tmp_path / "a/broken").symlink_to(tmp_path / "nowhere")
+    paths = [tmp_path / name for name in ("a", "a/file", "a/link", "a/broken", "a/none", "b", "b/c", "a/file/below")]
+    listing = Listing()
+    assert list(map(listing, paths)) == [path.exists() for path in paths]
+    (tmp_path / "a/none").write_bytes(b"")
+    assert not listing(tmp_path / "a/none")
+    video = tiny("uvg", "ReadySteadyGo")
+    path = put(tmp_path / "uvg" / "ReadySetGo.mp4")
+    assert source_path(video, "uvg", tmp_path, Listing()) == path
+    assert source_files(video, "uvg", tmp_path, exists=Listing()) == (path,)
 
 
 def test_a_download_of_another_video_is_refused(tmp_path: Path) -> None:

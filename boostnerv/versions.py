@@ -1,0 +1,27 @@
+"""Declared versions of the steps of the workflow."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+STEP_VERSIONS = MappingProxyType(
+    {
+        "fetch_source": 1,
+        "extract_frames": 1,
+        "split_patches": 1,
+        "gather_videos": 1,
+        "code_keyframes": 1,
+        "train": 2,
+        "finetune": 3,
+        "encode": 3,
+        "encode_after_training": 1,
+        "decode": 2,
+        "evaluate": 1,
+        "evaluate_model": 1,
+        "encode_anchor": 1,
+        "collect": 1,
+        "tabulate": 5,
+        "plot": 2,
+    }
+)
+"""Raise one when the output of a step changes for the same input, and everything that depends on it is made again."""
