@@ -46,8 +46,3 @@ onstart:
 onsuccess:
     # What finished trainings keep for a workflow that is killed (see docs/design.md).
     forget_finished(Path(RESULTS))
-    end_run(Path(), EXPERIMENT.name)
-
-
-onerror:
-    end_run(Path(), EXPERIMENT.name)

@@ -942,6 +942,11 @@ def parse(kind: type[Settings], value: Any, what: str) -> Settings:
         raise UserError(f"{what}: " + "; ".join(dict.fromkeys(problems))) from error
 
 
+def state_name(step: str, job: Closed) -> str:
+    """Name of the folder with the unfinished state of a training step, below ``state`` in the folder of its run."""
+    return f"{step}-{config_hash(job)[:12]}"
+
+
 def config_hash(settings: Closed) -> str:
     """Identity of settings: equal values, equal hash, whatever their order in the file."""
     return sha256_of_value(settings.model_dump(mode="json"))

@@ -42,6 +42,14 @@ def peak_memory_mib() -> float:
     return size / (2**20 if sys.platform == "darwin" else 2**10)
 
 
+def boot_id() -> str:
+    """What names the running kernel until the next boot; empty where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def processor() -> str:
     """Name of the CPU."""
     try:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boostnerv.config import RAW, Closed, Experiment, Run, config_hash, name_of_all
+from boostnerv.config import RAW, Closed, Experiment, Run, name_of_all, state_name
 from boostnerv.errors import UserError, enumeration
 from boostnerv.training.lease import Holder, seen
 
@@ -33,8 +33,8 @@ _YOUNG_LOG_S = 600.0
 _TAIL_BYTES = 16384
 _MOST_ROWS = 40
 _UNFINISHED = {"state.pt", "good.pt", "log.jsonl"}
-# The last line of a step that failed: our sentence, or what Python says of a defect.
 _TORCHRUN = re.compile(r"=+$|torch\.")
+# The last line of a step that failed: our sentence, or what Python says of a defect.
 _ERROR = re.compile(r"boostnerv: (?!stopped by )|[A-Za-z_.]*(Error|Exception|Interrupt)\b")
 
 
@@ -155,7 +155,7 @@ def _steps(run: Run) -> Iterator[_Step]:
 
 
 def _training(rule: str, title: str, output: str, job: Closed, epochs: int) -> _Step:
-    return _Step(rule, title, output, epochs, f"{rule}-{config_hash(job)[:12]}")
+    return _Step(rule, title, output, epochs, state_name(rule, job))
 
 
 def _standing(video: Path, run: Run, plans: _Plans) -> Standing:

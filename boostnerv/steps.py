@@ -125,11 +125,8 @@ def train(
     """
     from boostnerv.training.distributed import leads
     from boostnerv.training.run import choose_device, train_video
-    from boostnerv.video.collections import open_videos
 
-    many = job.model.name in MODELS_OF_MANY
-    video = open_videos(_near(frames, many, scratch), many=many)
-    shown = _shown(keyframes, video)
+    video, shown = _trained_on(frames, job.model.name, keyframes, scratch)
     _limit_training_threads(threads, video)
     total = _training_steps(video, job)
     with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
@@ -157,15 +154,20 @@ def in_processes(count: int, threads: int | None) -> int | None:
     return threads and max(threads // count, 1)
 
 
-def _near(frames: Path, many: bool, scratch: str | None) -> Path:
-    """The manifest of the copies of many videos on a near disk, where one is given; else `frames`."""
+def _trained_on(
+    frames: Path, model: str, keyframes: Path | None, scratch: str | None
+) -> tuple[Frames | OpenCollection, KeyframeFile | None]:
+    """What a model is trained on; where it is of many videos and `scratch` is given, their copies on that near disk."""
     from boostnerv.training.distributed import leads
+    from boostnerv.video.collections import open_videos
     from boostnerv.video.staging import staged
 
-    if not many or not scratch:
-        return frames
-    with progress.shown("copy", None, "videos") if leads() else nullcontext(progress.silent) as show:
-        return staged(frames, scratch, show)
+    many = model in MODELS_OF_MANY
+    if many and scratch:
+        with progress.shown("copy", None, "videos") if leads() else nullcontext(progress.silent) as show:
+            frames = staged(frames, scratch, show)
+    video = open_videos(frames, many=many)
+    return video, _shown(keyframes, video)
 
 
 def finetune(
@@ -186,12 +188,9 @@ def finetune(
     its training, `scratch` is as for `train`."""
     from boostnerv.training import checkpoint
     from boostnerv.training.run import choose_device, finetune_video
-    from boostnerv.video.collections import open_videos
 
     about = checkpoint.read_about(trained)
-    many = about.architecture in MODELS_OF_MANY
-    video = open_videos(_near(frames, many, scratch), many=many)
-    shown = _shown(keyframes, video)
+    video, shown = _trained_on(frames, about.architecture, keyframes, scratch)
     _limit_training_threads(threads, video)
     with progress.shown("finetune", _steps(_samples(about.make_spec()), job.finetuning), "steps") as show:
         finetune_video(

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from boostnerv.files import write_json
+from boostnerv.provenance import boot_id
 
 _SNAKEMAKE = Path(".snakemake")
 _LINKS = ("hardlink", "symlink")
@@ -101,7 +102,7 @@ class Run:
         """Whether its process still runs; None where only another machine can tell."""
         if self.host != socket.gethostname():
             return None
-        if self.boot_id != _boot_id():
+        if self.boot_id != boot_id():
             return False
         try:
             os.kill(self.pid, 0)
@@ -121,7 +122,7 @@ def begin_run(folder: Path, experiment: str, arguments: Sequence[str], executor:
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         command=snakemake_command(arguments),
         executor=executor,
-        boot_id=_boot_id(),
+        boot_id=boot_id(),
         started_ticks=_started_ticks(os.getpid()),
     )
     write_json(_run_file(folder, experiment), dataclasses.asdict(run))
@@ -213,13 +214,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # containers know numbers without names
         return str(os.getuid())
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def _started_ticks(pid: int) -> int | None:

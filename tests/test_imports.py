@@ -22,7 +22,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "progress": (),
     "provenance": (),
     "files": ("errors",),
-    "workfolder": ("files",),
+    "workfolder": ("files", "provenance"),
     "config": BASE,
     "cluster": ("errors", "config"),
     "video": (*BASE, "config"),

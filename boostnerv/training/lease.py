@@ -30,6 +30,7 @@ from pathlib import Path
 
 from boostnerv import files
 from boostnerv.errors import UserError
+from boostnerv.provenance import boot_id
 
 BEAT_S = 10.0
 """How often a holder touches its file."""
@@ -219,7 +220,7 @@ def _write(path: Path, token: str, beat_s: float) -> tuple[int, bytes]:
     """Make a file that tells of this process; returns its descriptor, under an flock, and its content."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        boot = _boot()
+        boot = boot_id()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -234,13 +235,6 @@ def _write(path: Path, token: str, beat_s: float) -> tuple[int, bytes]:
         os.close(descriptor)
         raise
     return descriptor, content
-
-
-def _boot() -> str:
-    """What names the running kernel until the next boot, where it tells."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return ""
 
 
 # --- waiting --------------------------------------------------------------------------------------------------
@@ -275,7 +269,7 @@ class _Watch:
 
 def _is_dead(last: _Link) -> bool:
     """Whether the holder ran on this kernel, and runs no longer."""
-    if last.holder is None or not last.holder.boot or last.holder.boot != _boot():
+    if last.holder is None or not last.holder.boot or last.holder.boot != boot_id():
         return False
     try:
         with open(last.path, "r+b") as file:

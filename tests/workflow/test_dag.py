@@ -161,13 +161,7 @@ def test_a_killed_workflow_goes_on_and_ends_the_same(finished: Path, tmp_path: P
     make_clip(tmp_path)
     experiment(tmp_path, training={"epochs": 80, "loss": {"l1": 1.0}})
     target = str(RUN / "train.jsonl")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(command(tmp_path, target), env=environment, stderr=subprocess.PIPE, text=True)
-    live = _wait_for(tmp_path / RUN / "state", "log.jsonl")
-    holder = json.loads((live.parent / "lock").read_text())
-    os.kill(holder["pid"], signal.SIGTERM)
-    running.communicate(timeout=120)
-    assert running.returncode != 0
+    live = _interrupted(tmp_path, target, "log.jsonl", signal.SIGTERM)
     assert (live.parent / "state.pt").exists()
     assert not (tmp_path / RUN / "model.safetensors").exists()
     before = len(live.read_text().splitlines())
@@ -193,12 +187,7 @@ def test_a_training_that_finished_is_not_made_again_with_the_fine_tuning(tmp_pat
     make_clip(tmp_path)
     experiment(tmp_path, finetuning={"epochs": 60, "loss": {"l1": 1.0}})
     target = str(RUN / "finetune.jsonl")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(command(tmp_path, target), env=environment, stderr=subprocess.PIPE, text=True)
-    live = _wait_for(tmp_path / RUN / "state", "finetune-*/log.jsonl")
-    os.kill(json.loads((live.parent / "lock").read_text())["pid"], signal.SIGKILL)
-    running.communicate(timeout=120)
-    assert running.returncode != 0
+    _interrupted(tmp_path, target, "finetune-*/log.jsonl", signal.SIGKILL)
     trained = (tmp_path / RUN / "train.jsonl").read_bytes()
 
     again = snakemake(tmp_path, "--rerun-incomplete", target, "--forcerun", "train")
@@ -212,6 +201,17 @@ def test_a_training_that_finished_is_not_made_again_with_the_fine_tuning(tmp_pat
 def test_there_is_no_default_profile() -> None:
     """Its keys would silently replace those of any --profile."""
     assert not (ROOT / "profiles" / "default").exists()
+
+
+def _interrupted(folder: Path, target: str, log: str, number: signal.Signals) -> Path:
+    """Run until the training with that log has made an epoch, and send it a signal; returns the path of the log."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(command(folder, target), env=environment, stderr=subprocess.PIPE, text=True)
+    live = _wait_for(folder / RUN / "state", log)
+    os.kill(json.loads((live.parent / "lock").read_text())["pid"], number)
+    running.communicate(timeout=120)
+    assert running.returncode != 0
+    return live
 
 
 def _wait_for(folder: Path, name: str) -> Path:

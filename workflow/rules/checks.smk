@@ -32,7 +32,7 @@ def begin(dag):
     planned = list(dag.needrun_jobs())
     executor = workflow.executor_plugin.name
     begin_run(Path(), EXPERIMENT.name, sys.argv[1:], executor)
-    # Snakemake calls neither onsuccess nor onerror where it fails itself.
+    # Not in onsuccess and onerror: Snakemake calls neither where it fails itself, and lets go of its lock after both.
     atexit.register(end_run, Path().absolute(), EXPERIMENT.name)
     try:
         if executor == "slurm":
@@ -40,7 +40,6 @@ def begin(dag):
         check_frames(dag)
         check_experiment(planned)
     except UserError as error:
-        end_run(Path(), EXPERIMENT.name)
         end(error)
 
 

@@ -143,9 +143,6 @@ def settings(job):
     return canonical_json(job.model_dump(mode="json"))
 
 
-config_hash = once(schema.config_hash)
-
-
 def measured(wildcards):
     """What is measured of all runs: their decoded files, or the models as trained where nothing is coded."""
     return [
@@ -286,10 +283,12 @@ def in_report(figure):
 def state(step):
     """Folder of a training's unfinished state, keyed by its settings; deliberately no output (see docs)."""
 
+    name = once(lambda job: schema.state_name(step, job))
+
     def folder(wildcards):
         run = run_of(wildcards)
         job = run.train if step == "train" else run.finetune
-        return f"{RESULTS}/{wildcards.video}/{run.name}/state/{step}-{config_hash(job)[:12]}"
+        return f"{RESULTS}/{wildcards.video}/{run.name}/state/{name(job)}"
 
     return folder
 

@@ -76,12 +76,16 @@ def grown(mem_mb):
     return resource
 
 
+def grown_minutes(seconds, attempt, least=15):
+    """Minutes of so many seconds, at least a quarter of an hour, as many times as there were attempts."""
+    return attempt * max(least, math.ceil(seconds / 60))
+
+
 def minutes(seconds, least=15):
-    """As many minutes as the function `seconds` says, at least a quarter of an hour, as many times as there were
-    attempts, and never more than the cluster allows."""
+    """`grown_minutes` of what the function `seconds` says, and never more than the cluster allows."""
 
     def resource(wildcards, attempt):
-        wanted = attempt * max(least, math.ceil(seconds(wildcards) / 60))
+        wanted = grown_minutes(seconds(wildcards), attempt, least)
         return min(wanted, CLUSTER.max_runtime_min or wanted)
 
     return resource
@@ -110,7 +114,7 @@ def share(step):
                 job = SimpleNamespace(video=wildcards.video, run=each.name)
                 for name, seconds in steps_of(each).items():
                     wanted = trainings if name in ("train", "finetune") else others
-                    wanted[each.name, name] = attempt * max(15, math.ceil(seconds(job) / 60))
+                    wanted[each.name, name] = grown_minutes(seconds(job), attempt)
         own, whole = (trainings | others)[run.name, step], sum(trainings.values()) + sum(others.values())
         most = CLUSTER.max_runtime_min or whole
         if whole <= most:
