@@ -11,8 +11,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Tests and small trainings run side by side, one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: help setup demo smoke smoke-cluster report pull test test-cluster test-all lint format docs docs-graphs \
-  wheel-check clean
+.PHONY: help setup demo smoke smoke-cluster report pull test test-cluster test-browser test-all lint format docs \
+  docs-graphs wheel-check clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup  ## the whole chain on 16 real frames: models, files, anchors, table, figure
 	snakemake --profile profiles/local --configfile config/demo.yaml
 	@cat results/demo/tables/points.md
-	@echo "figure: results/demo/figures/psnr-bunny.png"
+	@echo "all of it, in a browser: results/demo/report/index.html"
 
 smoke: setup  ## the same chain, tiny: a minute
 	snakemake --profile profiles/local --configfile config/smoke.yaml
@@ -55,15 +55,19 @@ pull: setup  ## published results and what they were made from, so that nothing 
 	boostnerv pull $(EXPERIMENTS)
 
 test: setup  ## the tests
-	$(PYTEST) -n auto -m 'not slow and not cluster'
+	$(PYTEST) -n auto -m 'not slow and not cluster and not browser'
 
 # Tests of one cluster take turns on it.
 test-cluster: setup  ## the tests that need root and SLURM
 	$(PYTEST) -n 0 -m cluster
 
+test-browser: setup  ## the tests of the page in chromium
+	$(PYTEST) -n 0 -m browser
+
 test-all: setup  ## the tests, the slow ones and those of a cluster, against all golden data where it is at hand
-	$(if $(wildcard $(GOLDEN)),BOOSTNERV_GOLDEN=$(abspath $(GOLDEN))) $(PYTEST) -n auto -m 'not cluster'
+	$(if $(wildcard $(GOLDEN)),BOOSTNERV_GOLDEN=$(abspath $(GOLDEN))) $(PYTEST) -n auto -m 'not cluster and not browser'
 	$(MAKE) test-cluster
+	$(MAKE) test-browser
 	$(MAKE) wheel-check
 
 lint: setup  ## style, types, workflow

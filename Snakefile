@@ -29,6 +29,7 @@ localrules:
     collect,
     tabulate,
     plot,
+    page,
 
 
 rule all:
@@ -37,6 +38,7 @@ rule all:
         table=f"{RESULTS}/tables/points.md",
         metrics=f"{RESULTS}/metrics.json",
         figures=WANTED_FIGURES,
+        page=f"{RESULTS}/report/index.html",
 
 
 onstart:

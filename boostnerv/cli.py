@@ -46,8 +46,14 @@ TensorBoard = Annotated[
     Path | None,
     typer.Option("--tensorboard", envvar="BOOSTNERV_TENSORBOARD", help="Folder to write curves for TensorBoard to."),
 ]
+Preview = Annotated[
+    Path | None, typer.Option("--preview", help="Small video (.mp4) of what was measured, to write beside.")
+]
 Keyframes = Annotated[
     Path | None, typer.Option("--keyframes", help="Manifest (.json) of the keyframes, for models that need them.")
+]
+Planes = Annotated[
+    Path | None, typer.Option("--planes", help="Manifest (.json) of the source's planes, to measure Y, U and V too.")
 ]
 Scratch = Annotated[
     str | None,
@@ -56,6 +62,7 @@ Scratch = Annotated[
     ),
 ]
 Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an epoch.")]
+Vmaf = Annotated[bool, typer.Option("--vmaf", help="Measure VMAF, too; it needs an ffmpeg with libvmaf.")]
 
 
 @app.command(rich_help_panel=_WHOLE)
@@ -145,6 +152,17 @@ def extract_frames(
     from boostnerv.config import ExtractJob
 
     steps.extract_frames(source, _settings(ExtractJob, settings), output)
+
+
+@app.command("extract-planes", rich_help_panel=_STEPS)
+def extract_planes(
+    source: Annotated[Path, typer.Argument(help="Video file.")], settings: Settings, output: Output
+) -> None:
+    """Decode the Y, U and V of a 4:2:0 video, of the same frames and at its depth."""
+    from boostnerv import steps
+    from boostnerv.config import ExtractJob
+
+    steps.extract_planes(source, _settings(ExtractJob, settings), output)
 
 
 @app.command("split-patches", rich_help_panel=_STEPS)
@@ -380,6 +398,9 @@ def evaluate(
     frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
     train_log: Annotated[Path | None, typer.Option(help="Log of train; imported models have none.")] = None,
     finetune_log: Annotated[Path | None, typer.Option(help="Log of finetune, where there was one.")] = None,
+    vmaf: Vmaf = False,
+    planes: Planes = None,
+    preview: Preview = None,
     threads: Threads = None,
 ) -> None:
     """Measure a decoded file: PSNR, MS-SSIM and rate.
@@ -398,6 +419,9 @@ def evaluate(
         output,
         frames_csv,
         threads=threads,
+        vmaf=vmaf,
+        planes=planes,
+        preview=preview,
     )
     _print({key: point[key] for key in ("run", "file_bytes", "bpp", "psnr_db", "ms_ssim", "frames_match_encoder")})
 
@@ -411,7 +435,9 @@ def evaluate_model(
     frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
     train_log: Annotated[Path | None, typer.Option(help="Log of train; imported models have none.")] = None,
     keyframes: Keyframes = None,
+    preview: Preview = None,
     device: Device = "auto",
+    vmaf: Vmaf = False,
     threads: Threads = None,
 ) -> None:
     """Measure a model as it was trained, nothing coded.
@@ -422,9 +448,19 @@ def evaluate_model(
 
     names = _json(identity, "--identity")
     point = steps.evaluate_model(
-        frames, model, train_log, names, output, frames_csv, device=device, threads=threads, keyframes=keyframes
+        frames,
+        model,
+        train_log,
+        names,
+        output,
+        frames_csv,
+        device=device,
+        threads=threads,
+        keyframes=keyframes,
+        vmaf=vmaf,
+        preview=preview,
     )
-    _print({key: value for key, value in point.items() if key.startswith(("run", "psnr", "ms_ssim"))})
+    _print({key: value for key, value in point.items() if key.startswith(("run", "psnr", "ms_ssim", "vmaf"))})
 
 
 @app.command("encode-anchor", rich_help_panel=_STEPS)
@@ -435,6 +471,10 @@ def encode_anchor(
     quality: Annotated[int, typer.Option(help="CRF or QP.")],
     stream: Annotated[Path, typer.Option(help="Elementary stream to write.")],
     experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
+    vmaf: Vmaf = False,
+    planes: Planes = None,
+    frames_csv: Annotated[Path | None, typer.Option(help="CSV to write, a row a frame.")] = None,
+    preview: Preview = None,
     threads: Threads = None,
 ) -> None:
     """Code and measure frames with a classical codec.
@@ -444,7 +484,32 @@ def encode_anchor(
     from boostnerv import steps
     from boostnerv.config import Anchor
 
-    steps.encode_anchor(frames, _settings(Anchor, settings), quality, experiment, stream, output, threads=threads)
+    anchor = _settings(Anchor, settings)
+    steps.encode_anchor(
+        frames,
+        anchor,
+        quality,
+        experiment,
+        stream,
+        output,
+        frames_csv,
+        threads=threads,
+        vmaf=vmaf,
+        planes=planes,
+        preview=preview,
+    )
+
+
+@app.command("preview-source", rich_help_panel=_STEPS)
+def preview_source(
+    frames: Frames,
+    output: Output,
+    many: Annotated[bool, typer.Option("--many", help="The manifest is of gathered videos.")] = False,
+) -> None:
+    """Write the first seconds of the frames as a small video."""
+    from boostnerv import steps
+
+    steps.preview_source(frames, output, many=many)
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -464,13 +529,36 @@ def tabulate(
     points: Annotated[Path, typer.Argument(help="points.csv.")],
     output: Output,
     csv: Annotated[Path, typer.Option(help="The same as CSV.")],
-    html: Annotated[Path | None, typer.Option(help="The same as a page for browsers.")] = None,
     metrics: Annotated[Path | None, typer.Option(help="JSON to write: rate and quality of each point.")] = None,
+    bd_markdown: Annotated[
+        Path | None, typer.Option(help="Markdown to write: BD-rates of all pairs of curves.")
+    ] = None,
+    bd_csv: Annotated[Path | None, typer.Option(help="The BD-rates as CSV.")] = None,
+    published: Annotated[Path | None, typer.Option(help="CSV to write: ours beside published figures.")] = None,
 ) -> None:
-    """Write the tables of an experiment (.md, .csv, .html and .json)."""
+    """Write the tables of an experiment (.md, .csv and .json)."""
     from boostnerv import steps
 
-    steps.tabulate(points, output, csv, html, metrics)
+    steps.tabulate(points, output, csv, metrics, bd_markdown, bd_csv, published)
+
+
+@app.command(rich_help_panel=_STEPS)
+def page(
+    points: Annotated[Path, typer.Argument(help="points.csv.")],
+    output: Output,
+    folder: Annotated[Path, typer.Option("--folder", help="Results of the experiment: logs and previews.")],
+    experiment: Annotated[
+        Path | None, typer.Option("--experiment", help="Experiment file: its title, and the settings of runs.")
+    ] = None,
+) -> None:
+    """Write all results as one page for browsers (.html).
+
+    It opens from disk and loads nothing: tables, curves, videos, settings and logs are inside.
+    """
+    from boostnerv import steps
+
+    size_bytes = steps.page(points, folder, experiment, output)
+    typer.echo(f"{output}: {size_bytes / 1e6:.1f} MB")
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -485,6 +573,22 @@ def plot(
 
     pairs = (entry.partition("=") for entry in [*(log or []), *(_lines(listed) if listed else [])])
     steps.plot(points, folder, {name: Path(path) for name, _, path in pairs})
+
+
+@app.command("plot-runs", rich_help_panel=_STEPS)
+def plot_runs(
+    results: Annotated[list[Path], typer.Argument(help="quality.json and anchor files of one video.")],
+    folder: Annotated[Path, typer.Option("--folder", help="Folder for the figures.")],
+    frames: Annotated[Path | None, typer.Option("--frames", help="Manifest of the frames that were coded.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Draw frames, bits and crops of the runs of a video (SVG and PNG).
+
+    What else they need stands beside each of the results.
+    """
+    from boostnerv import steps
+
+    steps.plot_runs(results, frames, folder, threads=threads)
 
 
 @app.command(rich_help_panel=_TOOLS)
@@ -592,13 +696,15 @@ def compare(
     tests: Annotated[list[Path], typer.Argument(help="Files made from it: .bnv, videos, folders of images.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Rows to write (.csv or .json).")] = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="PSNR over rate to draw (.png or .svg).")] = None,
+    frames_csv: Annotated[Path | None, typer.Option(help="Values of all frames of all files to write (.csv).")] = None,
+    vmaf: Vmaf = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
     """Measure files against their source.
 
-    PSNR, MS-SSIM, bits per pixel.
+    PSNR, MS-SSIM, bits per pixel; VMAF where it is asked for.
 
     Everything is decoded again, as 8-bit RGB. The rate of a file is its size, container and sound included; folders
     of images have none. Equal frames have 90 dB.
@@ -606,7 +712,9 @@ def compare(
     from boostnerv import steps
     from boostnerv.evaluation.compare import rows_text
 
-    rows = steps.compare(reference, tests, output, figure, device=device, threads=threads)
+    rows = steps.compare(
+        reference, tests, output, figure, device=device, threads=threads, frames_csv=frames_csv, vmaf=vmaf
+    )
     if as_json:
         _print([row.record() for row in rows])
     else:

@@ -223,8 +223,9 @@ class Preparation(Closed):
     )
     first_frame: int = Field(default=0, ge=0, description="Index of the first frame that is used, of those kept.")
     frame_count: int | None = Field(default=None, gt=0, description="How many frames are used; all when absent.")
-    colour: Literal["ffmpeg-default"] = Field(
-        default="ffmpeg-default", description="Conversion to RGB; the default is what the papers' PNGs had."
+    colour: Literal["ffmpeg-default", "bt709-float", "bt601-float"] = Field(
+        default="ffmpeg-default",
+        description="Conversion to RGB: what the papers' PNGs had, or a matrix in float32 with full chroma.",
     )
     interlaced: Literal["refuse", "keep", "deinterlace"] = Field(
         default="refuse", description="What to do with an interlaced source."
@@ -261,7 +262,7 @@ class Preparation(Closed):
             value = getattr(self, key)
             if value != "refuse":
                 parts.append(f"{key.replace('_', '')}.{value}")
-        parts.append({"ffmpeg-default": "ffmpeg"}[self.colour])
+        parts.append(self.colour.removesuffix("-default").replace("-", ""))
         return "-".join(parts)
 
 
@@ -572,6 +573,27 @@ class Anchor(Closed):
     pixel_format: Literal["yuv420p", "yuv444p", "yuv420p10le"] = Field(
         default="yuv420p", description="What the encoder is given."
     )
+    source: Literal["rgb", "yuv420"] = Field(
+        default="rgb",
+        description="What it is made of: the RGB frames, or the planes of a 4:2:0 source as they are.",
+    )
+
+    @model_validator(mode="after")
+    def _planes_stay_420(self) -> Anchor:
+        if self.source == "yuv420" and self.pixel_format == "yuv444p":
+            raise ValueError("source: yuv420 has no full chroma; set pixel_format to yuv420p or yuv420p10le")
+        return self
+
+
+class Evaluation(Closed):
+    """What is measured beside PSNR and MS-SSIM of the frames as RGB."""
+
+    yuv420: bool = Field(
+        default=False,
+        description="PSNR of Y, U and V against the planes of a 4:2:0 source, at its depth; of anchors and of coded "
+        "models of one video.",
+    )
+    vmaf: bool = Field(default=False, description="VMAF, which needs an ffmpeg with libvmaf.")
 
 
 # --- the experiment -------------------------------------------------------------------------------------------
@@ -608,6 +630,7 @@ class Experiment(Closed):
         default=ClipSettings(), description="How models of many videos (d-nerv, d-nerv-baseline) see them."
     )
     anchors: tuple[Anchor, ...] = Field(default=(), description="Classical codecs on the same frames.")
+    evaluation: Evaluation = Field(default=Evaluation(), description="What is measured beside PSNR and MS-SSIM.")
 
     @model_validator(mode="after")
     def _is_complete(self) -> Experiment:
@@ -1020,8 +1043,8 @@ def keys_page() -> str:
     """The text of `config/README.md`: every key of an experiment and of a data set, from the classes above."""
     settings: list[type[Closed]] = [
         Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, PostTraining, LearningRate,
-        ClipSettings, PatchSize, KeyframeSettings, Anchor, DatasetSpec, VideoSpec, PathSource, WheelSource, LocalSource,
-        VideoList, Cluster,
+        ClipSettings, PatchSize, KeyframeSettings, Anchor, Evaluation, DatasetSpec, VideoSpec, PathSource, WheelSource,
+        LocalSource, VideoList, Cluster,
     ]  # fmt: skip
     lines = [
         "# Every key of an experiment, of a data set and of a cluster",

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.config import PostTraining
     from boostnerv.evaluation.measure import Quality
+    from boostnerv.evaluation.vmaf import VmafMeter
     from boostnerv.models.architecture import Spec, VideoModel
     from boostnerv.training.checkpoint import About
     from boostnerv.training.keyframe_files import KeyframeFile
@@ -75,6 +76,14 @@ def extract_frames(source: Path, job: ExtractJob, output: Path) -> None:
             licence=job.licence,
             progress=show,
         )
+
+
+def extract_planes(source: Path, job: ExtractJob, output: Path) -> None:
+    """Decode the planes of a video, 4:2:0, into `output` (``.yuv``) and the manifest beside it (``.json``)."""
+    from boostnerv.video.planes import extract_planes as extract
+
+    with progress.shown(f"planes of {job.video.name}", job.preparation.frame_count, "frames") as show:
+        extract(job.video, source, job.preparation, output, dataset=job.dataset, progress=show)
 
 
 def split_patches(frames: Path, height: int, width: int, output: Path) -> None:
@@ -441,6 +450,8 @@ def decode(
 ) -> dict[str, Any]:
     """Decode a ``.bnv`` file, with nothing else at hand, into what the name of `output` says, e.g. ``.npy``.
 
+    Where there is to be a `report`, some frames are computed again for it, to tell how fast that is.
+
     `frames` is a part of the video, whose stop may lie behind the end. Of a file of many videos, `one` is the name of
     that which is decoded; an array may hold all of them, one after the other.
     """
@@ -481,6 +492,8 @@ def decode(
         "exact": exact,
     }
     if report is not None:
+        speeds = video.speeds()
+        result |= {"decode_warm_fps": speeds.warm_fps, "decode_compute_fps": speeds.compute_fps}
         files.write_json(report, result)
     return result
 
@@ -519,11 +532,16 @@ def evaluate(
     frames_csv: Path,
     *,
     threads: int | None,
+    vmaf: bool = False,
+    planes: Path | None = None,
+    preview: Path | None = None,
 ) -> dict[str, Any]:
     """Measure decoded frames against the source at full resolution; the rate is the size of the file.
 
-    `reports` are those of encode and decode, `logs` those of train and of finetune, where there were any. `identity`
-    names the run (experiment, run, codec, size_label, seed).
+    They are written as the small video `preview` too, where one is wanted. `reports` are those of encode and decode,
+    `logs` those of train and of finetune, where there were any. `identity` names the run (experiment, run, codec,
+    size_label, seed). With `vmaf`, VMAF is measured too; with the manifest of the source's `planes`, Y, U and V against
+    these.
     """
     import numpy as np
 
@@ -533,6 +551,7 @@ def evaluate(
     from boostnerv.models.clips import ClipSpec
     from boostnerv.training.run import last_record
     from boostnerv.video.collections import open_videos
+    from boostnerv.video.preview import previewed
 
     limit_threads(threads)
     segment = VideoFile(bitstream).stream.segments[0]
@@ -541,8 +560,15 @@ def evaluate(
     encoding, decoding = (files.read_json(path, "report") for path in reports)
     training, finetuning = (last_record(path) if path else {} for path in logs)
     records = [record for record in (training, finetuning) if record]
-    with progress.shown("evaluate", manifest.frames, "frames") as show:
-        quality = measure(video.pixels, np.load(decoded, mmap_mode="r"), progress=show)
+    test = np.load(decoded, mmap_mode="r")
+    with (
+        progress.shown("evaluate", manifest.frames, "frames") as show,
+        previewed(test, preview, manifest.fps) as shown,
+        _vmaf_meter(vmaf, threads, video) as meter,
+    ):
+        quality = measure(video.pixels, shown, vmaf=meter, progress=show)
+    if planes is not None:
+        quality = _with_yuv(quality, planes, video, test)
     file_bytes = bitstream.stat().st_size
     if file_bytes != encoding["file_bytes"]:
         raise UserError(f"{bitstream} has {file_bytes} bytes, its report says {encoding['file_bytes']}; encode again")
@@ -565,6 +591,8 @@ def evaluate(
         "finetune_s": finetuning.get("wall_s", 0),
         "decode_s": decoding["decode_s"],
         "decode_fps": decoding["decode_fps"],
+        "decode_warm_fps": decoding.get("decode_warm_fps"),
+        "decode_compute_fps": decoding.get("decode_compute_fps"),
         "returns": training.get("returns", 0) + finetuning.get("returns", 0),
         "peak_memory_mib": max((record["peak_memory_mib"] for record in records), default=None),
         "device": training.get("device"),
@@ -573,8 +601,23 @@ def evaluate(
         "commit": provenance.commit(),
         "deterministic": all(record["deterministic"] for record in records),
         "frames_match_encoder": encoding["decoded_sha256"] == decoding["decoded_sha256"],
+        "colour": manifest.colour,
     }
-    return _write_quality(quality, video, np.load(decoded, mmap_mode="r"), point, output, frames_csv)
+    return _write_quality(quality, video, test, point, output, frames_csv)
+
+
+def _with_yuv(quality: Quality, planes: Path, video: Frames | OpenCollection, test: Any) -> Quality:
+    """`quality` with that of Y, U and V of the RGB frames `test`; raises `UserError` where `planes` are of others."""
+    from boostnerv.evaluation.yuv import check_planes, measure_rgb
+    from boostnerv.video.collections import OpenCollection
+    from boostnerv.video.planes import open_planes
+
+    if isinstance(video, OpenCollection):
+        raise UserError("planes are of one video, and this model is of many; leave --planes out")
+    source = open_planes(planes)
+    check_planes(source.manifest, video.manifest)
+    with progress.shown("evaluate planes", source.manifest.frames, "frames") as show:
+        return dataclasses.replace(quality, yuv=measure_rgb(source, test, show))
 
 
 def _write_quality(
@@ -644,6 +687,19 @@ def _cut(video: Frames | OpenCollection) -> bool:
     return isinstance(video, OpenCollection) and video.rows * video.columns > 1
 
 
+def _vmaf_meter(
+    wanted: bool, threads: int | None, video: Frames | OpenCollection | None = None
+) -> AbstractContextManager[VmafMeter | None]:
+    """What measures VMAF, of each of the videos in `video` by itself; nothing where it is not wanted."""
+    from boostnerv.evaluation.vmaf import VmafMeter
+    from boostnerv.video.collections import OpenCollection
+
+    if not wanted:
+        return nullcontext()
+    parts = video.ranges.values() if isinstance(video, OpenCollection) else ()
+    return VmafMeter(threads or 1, [frames.start for frames in parts])
+
+
 def evaluate_model(
     frames: Path,
     model: Path,
@@ -655,11 +711,14 @@ def evaluate_model(
     device: str,
     threads: int | None,
     keyframes: Path | None = None,
+    vmaf: bool = False,
+    preview: Path | None = None,
 ) -> dict[str, Any]:
     """Measure a model as it was trained, nothing coded: of every frame, and apart of those its task withheld.
 
-    Frames are rounded to 8 bits before they are compared, as decoded ones are; `psnr_float_db` is the papers'
-    figure, of frames that are not rounded. An imported model has no `log`, and nothing is said of its training.
+    They are written as the small video `preview` too, where one is wanted. Frames are rounded to 8 bits before they are
+    compared, as decoded ones are; `psnr_float_db` is the papers' figure, of frames that are not rounded. An imported
+    model has no `log`, and nothing is said of its training.
     """
     from boostnerv.evaluation.measure import measure, split_summary
     from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
@@ -674,6 +733,7 @@ def evaluate_model(
     )
     from boostnerv.video.collections import OpenCollection, open_videos
     from boostnerv.video.masks import hidden_pixels
+    from boostnerv.video.preview import previewed
 
     limit_threads(threads)
     training = last_record(log) if log else {}
@@ -691,9 +751,13 @@ def evaluate_model(
         made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
         unseen = made.unseen_frames
     hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
-    with progress.shown("evaluate", spec.frames, "frames") as show:
+    with (
+        progress.shown("evaluate", spec.frames, "frames") as show,
+        previewed(made, preview, manifest.fps) as test,
+        _vmaf_meter(vmaf, threads, video) as meter,
+    ):
         reference = video.pixels if isinstance(video, OpenCollection) else video.pixels[: spec.frames]
-        quality = measure(reference, made, hidden=hidden, progress=show)
+        quality = measure(reference, test, hidden=hidden, vmaf=meter, progress=show)
     decoder, embeddings = decoder_parameters(trained.architecture, spec), stored_embeddings(recipe.task, spec)
     point = {
         **identity,
@@ -720,6 +784,7 @@ def evaluate_model(
         "commit": provenance.commit(),
         "deterministic": training.get("deterministic"),
         "command": "boostnerv train" if log else "boostnerv import",
+        "colour": manifest.colour,
         **split_summary(quality, unseen),
     }
     return _write_quality(quality, video, made, point, output, frames_csv)
@@ -732,19 +797,45 @@ def encode_anchor(
     experiment: str,
     stream: Path,
     output: Path,
+    frames_csv: Path | None = None,
     *,
     threads: int | None,
+    vmaf: bool = False,
+    planes: Path | None = None,
+    preview: Path | None = None,
 ) -> None:
-    """Code the frames with a classical codec, decode the file and measure it."""
+    """Code the frames with a classical codec, decode the file and measure it, with `vmaf` by VMAF too.
+
+    With the manifest of the source's `planes` Y, U and V are measured too; an anchor of source yuv420 codes these.
+    Values of each frame are written as `frames_csv`, and what is measured as the small video `preview`, where these are
+    wanted.
+    """
     from boostnerv.evaluation.anchors import encode_anchor as encode_with
     from boostnerv.evaluation.anchors import write_anchor
+    from boostnerv.evaluation.measure import write_frames
+    from boostnerv.evaluation.yuv import check_planes
     from boostnerv.video.frames import open_frames
+    from boostnerv.video.planes import open_planes
 
     limit_threads(threads)
     video = open_frames(frames)
     manifest = video.manifest
+    source = None if planes is None else open_planes(planes)
+    if source is not None:
+        check_planes(source.manifest, manifest)
     with progress.shown(f"{anchor.codec} {quality}", None, "frames") as show:
-        point = encode_with(video.pixels, manifest.fps, anchor, quality, stream, threads=threads or 1, progress=show)
+        point = encode_with(
+            video.pixels,
+            manifest.fps,
+            anchor,
+            quality,
+            stream,
+            threads=threads or 1,
+            vmaf=vmaf,
+            planes=source,
+            progress=show,
+            preview=preview,
+        )
     identity = {
         "experiment": experiment,
         "dataset": manifest.dataset,
@@ -755,7 +846,10 @@ def encode_anchor(
         "version": provenance.package_version(),
         "commit": provenance.commit(),
         "deterministic": True,
+        "colour": manifest.colour,
     }
+    if frames_csv is not None:
+        write_frames(point.measured, frames_csv)
     write_anchor(point, output, identity)
 
 
@@ -767,20 +861,48 @@ def collect(results: Iterable[Path], output: Path) -> None:
     write_points(collect_points(results), output)
 
 
-def tabulate(points: Path, markdown: Path, csv: Path, html: Path | None = None, metrics: Path | None = None) -> None:
-    """Tables of an experiment, for people and for programs; as a page for browsers and as metrics where these are
-    wanted."""
+def preview_source(frames: Path, output: Path, *, many: bool) -> None:
+    """Write the first seconds of the frames of a video, or of `many`, as a small video, to be looked at beside decoded
+    ones."""
+    from boostnerv.video.collections import open_videos
+    from boostnerv.video.preview import write_preview
+
+    video = open_videos(frames, many=many)
+    write_preview(video.pixels, output, video.manifest.fps)
+
+
+def tabulate(
+    points: Path,
+    markdown: Path,
+    csv: Path,
+    metrics: Path | None = None,
+    bd_markdown: Path | None = None,
+    bd_csv: Path | None = None,
+    published: Path | None = None,
+) -> None:
+    """Tables of an experiment, for people and for programs; as metrics, BD-rates and beside published figures where
+    these are wanted."""
     from boostnerv.evaluation.points import read_points
+    from boostnerv.report import bd_table
     from boostnerv.report.metrics import write_metrics
-    from boostnerv.report.page import html_page
-    from boostnerv.report.tables import write_tables
+    from boostnerv.report.tables import published_csv, write_tables
 
     rows = read_points(points)
     write_tables(rows, markdown, csv)
-    if html is not None:
-        files.write_text(html, html_page(markdown.read_text(encoding="utf-8"), rows, str(rows[0]["experiment"])))
     if metrics is not None:
         write_metrics(rows, metrics)
+    bd_table.write_bd_tables(rows, bd_markdown, bd_csv)
+    if published is not None:
+        files.write_text(published, published_csv(rows))
+
+
+def page(points: Path, folder: Path, experiment: Path | None, output: Path) -> int:
+    """Write all results below `folder` as one page for browsers; returns its size in bytes."""
+    from boostnerv.config import load_experiment
+    from boostnerv.evaluation.points import read_points
+    from boostnerv.report.page import write_page
+
+    return write_page(read_points(points), folder, None if experiment is None else load_experiment(experiment), output)
 
 
 def plot(points: Path, folder: Path, logs: dict[str, Path]) -> None:
@@ -793,6 +915,79 @@ def plot(points: Path, folder: Path, logs: dict[str, Path]) -> None:
         plot_training(logs, folder / "training")
 
 
+def plot_runs(results: Sequence[Path], frames: Path | None, folder: Path, *, threads: int | None) -> None:
+    """Figures of the runs and anchor points of one video from the files that stand beside their `results`.
+
+    These are quality.json or model-quality.json of a run, and NAME.json of an anchor. `frames` is the manifest of what
+    was coded; without it no frames are shown, nor for a model of many videos.
+    """
+    from boostnerv.codec.shares import file_shares
+    from boostnerv.evaluation.points import collect as collect_points
+    from boostnerv.report.bits import Part
+    from boostnerv.report.plots import plot_runs as plot
+    from boostnerv.report.runs import read_frames, runs_of
+
+    limit_threads(threads)
+    points = [point for point in collect_points(results) if point["kind"] != "part"]
+    if len({point["video"] for point in points}) != 1:
+        raise UserError("these figures are of one video; give results of one, and at least one")
+    beside = {str(collect_points([path])[0]["run"]): path for path in results}
+    runs = runs_of(points, [read_frames(_frames_beside(beside[str(point["run"])])) for point in points])
+    parts = [
+        (run.name, [Part(share.kind, share.name, share.bits) for share in file_shares(_coded(beside[run.name]))])
+        for run in runs
+        if run.is_model and run.file_bytes
+    ]
+    plot(runs, parts, _crops(runs, beside, frames), str(points[0]["video"]), folder)
+
+
+def _frames_beside(result: Path) -> Path:
+    """The values of the frames of what a result is of."""
+    names = {"quality.json": "frames.csv", "model-quality.json": "model-frames.csv"}
+    return result.with_name(names.get(result.name, f"{result.stem}.csv"))
+
+
+def _coded(result: Path) -> Path:
+    """The file that a result is of."""
+    return result.with_name("video.bnv") if result.name == "quality.json" else result.with_suffix(".stream")
+
+
+def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) -> Any:
+    """Frames of the best run, of the anchor nearest to it in size, and of their source."""
+    from boostnerv.codec.decoder import VideoFile
+    from boostnerv.evaluation.anchors import decoded_frames
+    from boostnerv.report.crops import Crops, Shown
+    from boostnerv.report.frame_curves import run_text
+    from boostnerv.report.runs import best_run, chosen_frames, nearest_anchor
+    from boostnerv.video.frames import open_frames
+
+    best = best_run(runs)
+    if best is None or frames is None:
+        why = "no run was coded to a file" if best is None else "frames are shown of single videos only"
+        return Crops(missing=why)
+    # Frames of a stream are decoded here by the colours of those that were made from RGB.
+    anchor = nearest_anchor(best, [run for run in runs if run.point["source"] != "yuv420"])
+    chosen = chosen_frames(best.psnr_db)
+    numbers = list(chosen.values())
+    source = open_frames(frames).pixels
+    ours = list(VideoFile(_coded(beside[best.name])).frames(numbers))
+    others: list[Any] = [None] * len(numbers)
+    if anchor is not None:
+        made = files.read_json(beside[anchor.name], "anchor")
+        size = (int(made["height"]), int(made["width"]))
+        others = decoded_frames(
+            _coded(beside[anchor.name]), made["codec"], made["pixel_format"], size, numbers, threads=1
+        )
+    return Crops(
+        model=run_text(best).replace(", ", "\n"),
+        anchor=run_text(anchor).replace(", ", "\n") if anchor is not None else "",
+        shown=tuple(
+            Shown(why, number, source[number], model, other)
+            for (why, number), model, other in zip(chosen.items(), ours, others, strict=True)
+        ),
+    )
+
+
 def compare(
     reference: Path,
     tests: Sequence[Path],
@@ -801,8 +996,11 @@ def compare(
     *,
     device: str,
     threads: int | None,
+    frames_csv: Path | None = None,
+    vmaf: bool = False,
 ) -> list[Any]:
-    """Measure `tests` against `reference` from the files alone; rows go to `output` (CSV or JSON), points to `figure`.
+    """Measure `tests` against `reference` from the files alone; rows go to `output` (CSV or JSON), points to `figure`,
+    the values of all frames to `frames_csv`. With `vmaf`, VMAF is measured too.
 
     What can be told without decoding all frames is checked before the first is decoded.
     """
@@ -811,6 +1009,8 @@ def compare(
 
     if output is not None:
         _check_suffix(output, comparison.OUTPUT_SUFFIXES, f"{output} is a table")
+    if frames_csv is not None:
+        _check_suffix(frames_csv, (".csv",), f"{frames_csv} is a table of frames")
     plots = None if figure is None else _plots_for(figure)
     limit_threads(threads)
     where = str(choose_device(device))
@@ -821,10 +1021,13 @@ def compare(
         comparison.check_fit(video, test)
     rows = []
     for name, test in zip(names, opened, strict=True):
-        with progress.shown(f"compare {name}", video.expected or test.expected, "frames") as show:
-            rows.append(comparison.compare(video, test, name, device=where, progress=show))
+        total = video.expected or test.expected
+        with progress.shown(f"compare {name}", total, "frames") as show, _vmaf_meter(vmaf, threads) as meter:
+            rows.append(comparison.compare(video, test, name, device=where, vmaf=meter, progress=show))
     if output is not None:
         comparison.write_rows(rows, output)
+    if frames_csv is not None:
+        comparison.write_frame_values(rows, frames_csv)
     if plots is not None and figure is not None:
         first = rows[0]
         plots.plot_comparison(rows, f"{reference.name}: {first.frames} frames of {first.height}×{first.width}", figure)
@@ -834,10 +1037,10 @@ def compare(
 def _plots_for(figure: Path) -> Any:
     """The module that draws; `UserError` where it cannot be had or cannot write `figure`."""
     try:
-        from boostnerv.report import plots
+        from boostnerv.report import plots, style
     except ImportError as error:
         raise UserError("figures need matplotlib: run pip install 'boostnerv[report]'") from error
-    _check_suffix(figure, plots.FIGURE_SUFFIXES, f"{figure} is a figure")
+    _check_suffix(figure, style.FIGURE_SUFFIXES, f"{figure} is a figure")
     return plots
 
 
@@ -858,6 +1061,10 @@ def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
         from boostnerv.evaluation.anchors import check_anchor
 
         check_anchor(anchor)
+    if experiment.evaluation.vmaf:
+        from boostnerv.evaluation.vmaf import check_vmaf
+
+        check_vmaf()
     if output is not None:
         files.write_json(output, {"config_sha256": config_hash(experiment), "runs": rows})
     return rows

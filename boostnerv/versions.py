@@ -8,6 +8,7 @@ STEP_VERSIONS = MappingProxyType(
     {
         "fetch_source": 1,
         "extract_frames": 1,
+        "extract_planes": 1,
         "split_patches": 1,
         "gather_videos": 1,
         "code_keyframes": 1,
@@ -15,13 +16,16 @@ STEP_VERSIONS = MappingProxyType(
         "finetune": 3,
         "encode": 3,
         "encode_after_training": 1,
-        "decode": 2,
-        "evaluate": 1,
-        "evaluate_model": 1,
-        "encode_anchor": 1,
+        "decode": 3,
+        "evaluate": 3,
+        "evaluate_model": 3,
+        "encode_anchor": 4,
         "collect": 1,
-        "tabulate": 5,
-        "plot": 2,
+        "preview_source": 1,
+        "tabulate": 6,
+        "plot": 3,
+        "plot_runs": 1,
+        "page": 1,
     }
 )
 """Raise one when the output of a step changes for the same input, and everything that depends on it is made again."""

@@ -78,6 +78,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--encode-report", folder / "encode.json", "--decode-report", alone / "decode.json"),
         *("--train-log", folder / "train.jsonl", "--finetune-log", folder / "finetune.jsonl"),
         *("--identity", json.dumps(IDENTITY), "-o", folder / "quality.json", "--frames-csv", folder / "frames.csv"),
+        "--vmaf",
     )
     return folder
 
@@ -196,18 +197,23 @@ def test_check_lists_what_the_older_pipeline_codes(tmp_path: Path, boost: Callab
 def test_compare_measures_what_evaluate_measured(made: Path, tmp_path: Path, boost: Callable[..., Outcome]) -> None:
     quality = json.loads((made / "quality.json").read_text())
     rows, figure, tests = tmp_path / "rows.json", tmp_path / "figure.svg", (made / "x.bnv", made / "alone" / "x.bnv")
-    outcome = boost("compare", made / "clip", *tests, made / "clip", "-o", rows, "--figure", figure)
+    frames = tmp_path / "frames.csv"
+    wanted = ("-o", rows, "--figure", figure, "--frames-csv", frames, "--vmaf")
+    outcome = boost("compare", made / "clip", *tests, made / "clip", *wanted)
     assert outcome.code == 0, outcome
+    lines = frames.read_text().splitlines()
+    assert lines[0] == "file,frame,psnr_db,ms_ssim,vmaf"
+    assert [line.split(",")[1] for line in lines[1:]] == [*"0123"] * 3
     assert re.search(r"made\d*/x\.bnv +bnv +hnerv-boost +4 ", outcome.out), outcome.out
     assert "compare alone/x.bnv: 4/4 frames" in outcome.err
     first, second, itself = json.loads(rows.read_text())
-    assert {key: first[key] for key in ("psnr_db", "bpp", "file_bytes")} == {
-        key: quality[key] for key in ("psnr_db", "bpp", "file_bytes")
+    assert {key: first[key] for key in ("psnr_db", "bpp", "file_bytes", "vmaf")} == {
+        key: quality[key] for key in ("psnr_db", "bpp", "file_bytes", "vmaf")
     }
     assert {**second, "name": ""} == {**first, "name": ""}
     assert (itself["psnr_db"], itself["bpp"]) == (90.0, None)
     assert "alone/x.bnv" in figure.read_text()
-    printed = boost("compare", "--json", made / "frames.json", made / "x.bnv")
+    printed = boost("compare", "--json", "--vmaf", made / "frames.json", made / "x.bnv")
     assert json.loads(printed.out) == [{**first, "name": "x.bnv"}]
 
 
@@ -221,6 +227,7 @@ def test_compare_refuses_before_it_decodes(made: Path, tmp_path: Path, boost: Ca
     refused(boost("compare", clip, file, file), "given twice")
     refused(boost("compare", clip, file, "-o", tmp_path / "x.txt"), r"must end in \.csv or \.json, not '\.txt'")
     refused(boost("compare", clip, file, "--figure", tmp_path / "x.pdf"), r"must end in \.png or \.svg, not '\.pdf'")
+    refused(boost("compare", clip, file, "--frames-csv", tmp_path / "x.json"), r"must end in \.csv, not '\.json'")
     assert all_files(tmp_path) == before
 
 

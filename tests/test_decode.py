@@ -106,6 +106,7 @@ def test_kinds_that_keep_every_bit(name: str, file: Path, whole: Pixels, decode:
     assert (found["frames"], found["height"], found["width"]) == (FRAMES, HEIGHT, WIDTH)
     assert found["decode_fps"] == pytest.approx(FRAMES / found["decode_s"])
     assert (found["decode_device"], found["exact"]) == ("cpu", True)
+    assert min(found["decode_warm_fps"], found["decode_compute_fps"]) > 0
     assert f"decode: {FRAMES}/{FRAMES} frames, " in err
     assert [path.name for path in output.parent.iterdir()] == [name]
 

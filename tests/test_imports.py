@@ -115,6 +115,11 @@ def test_parsing_a_workflow_or_a_command_does_not_load_torch(name: str) -> None:
     assert not loaded_by(f"import boostnerv{name}") & heavy
 
 
+def test_bd_rates_load_their_package_only_when_one_is_computed() -> None:
+    loaded = loaded_by("import boostnerv.evaluation.bd_rate, boostnerv.report.bd_table, boostnerv.report.tables")
+    assert not loaded & {"bjontegaard", "scipy", "matplotlib"}
+
+
 def test_reading_frames_does_not_load_torch() -> None:
     assert "torch" not in loaded_by("import boostnerv.video.frames, boostnerv.video.datasets")
 

@@ -310,6 +310,7 @@ def test_an_imported_model_is_measured_with_and_without_its_quantiser(tmp_path: 
         threads=1,
     )
     assert point["frames_match_encoder"]
+    assert min(point["decode_warm_fps"], point["decode_compute_fps"]) > 0
     assert point["psnr_db"] == pytest.approx(measured["theirs"]["psnr_db"], abs=0.5)
     assert point["train_s"] is None
     other = Imported(**about.model_dump() | {"spec": {**about.spec, "lengths": [6, 9, 4]}})

@@ -48,7 +48,7 @@ SECTIONS = {
     VIDEOS: "videos",
     KEYFRAMES: "keyframes",
 }
-COLOURS = {1: "ffmpeg-default"}
+COLOURS = {1: "ffmpeg-default", 2: "bt709-float", 3: "bt601-float"}
 # How codes become numbers, and by which coder the codes are stored.
 FIRST_REMARK = 128
 REMARKS = "remarks"

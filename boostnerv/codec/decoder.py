@@ -8,13 +8,15 @@ number of threads.
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -40,8 +42,23 @@ from boostnerv.models.architecture import (
 from boostnerv.models.budget import decoding_work
 from boostnerv.models.clips import Clip, ClipSpec, clip_keyframes
 
+T = TypeVar("T")
+
 FAST_BATCH = 8
+_TIMED_FRAMES = 16
 _AFTER_TRAINING = {"min-max": decode_tensors, "slices": decode_slices}
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Frames a second of a file that is loaded: network built, codes decoded.
+
+    `warm_fps` is to uint8 frames in the CPU's memory, `compute_fps` without rounding them and moving them there. Images
+    between which clips lie are decoded in both.
+    """
+
+    warm_fps: float
+    compute_fps: float
 
 
 class VideoFile:
@@ -99,13 +116,45 @@ class VideoFile:
 
     def frames(self, indices: Sequence[int] | range | None = None) -> Iterator[NDArray[np.uint8]]:
         """Yield frames (all of them by default) in the given order as uint8 ``[H, W, 3]``."""
-        wanted = range(len(self)) if indices is None else indices
-        batches = self._batches(wanted)
+        yield from self._computed(range(len(self)) if indices is None else indices, _Batch.render)
+
+    def speeds(self) -> Speeds:
+        """How fast frames are decoded once all is loaded: of the first frames of the segment that was read last.
+
+        They are computed anew, as `frames` computes them, and let go.
+        """
+        segment = self._opened[0] if self._opened else 0
+        start, end = self.starts[segment : segment + 2]
+        stop = start
+        while stop < min(start + _TIMED_FRAMES, end):
+            stop = start + self._locate(stop)[1].stop
+        timed = range(start, stop)
+        self._seconds(range(start, start + self._locate(start)[1].stop), _Batch.render)  # the first group of codes
+        return Speeds(
+            warm_fps=len(timed) / self._seconds(timed, _Batch.render),
+            compute_fps=len(timed) / self._seconds(timed, _Batch.compute),
+        )
+
+    def _seconds(self, indices: range, compute: Callable[[_Batch], list[Any]]) -> float:
+        """Wall time of computing frames that are let go."""
+        self._synchronise()
+        started = time.perf_counter()
+        deque(self._computed(indices, compute), maxlen=0)
+        self._synchronise()
+        return time.perf_counter() - started
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _computed(self, indices: Sequence[int] | range, compute: Callable[[_Batch], list[T]]) -> Iterator[T]:
+        """What `compute` makes of the batches of frames, in order."""
+        batches = self._batches(indices)
         if self.exact and self.device.type == "cpu":
-            yield from _side_by_side(batches)
+            yield from _side_by_side(batches, compute)
         else:
             for batch in batches:
-                yield from batch.render()
+                yield from compute(batch)
 
     def segment(self, number: int) -> SegmentDecoder:
         """The decoder of a segment; the one before is let go."""
@@ -168,22 +217,26 @@ class _Batch:
         frames = self.decoder.render(self.frames)
         return [frames[index] for index in self.wanted]
 
+    def compute(self) -> list[Tensor]:
+        """All of them as the network leaves them, on its device."""
+        return self.decoder.compute(self.frames)
 
-def _side_by_side(batches: Iterator[_Batch]) -> Iterator[NDArray[np.uint8]]:
-    """Frames of batches that are computed on threads of their own, a few ahead of what is taken, in order.
+
+def _side_by_side(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]]) -> Iterator[T]:
+    """What `compute` makes of batches on threads of their own, a few ahead of what is taken, in order.
 
     Sums of floats depend on how many threads share them: here none is shared.
     """
     threads = torch.get_num_threads()
     side_by_side = 1
 
-    def compute(batch: _Batch) -> list[NDArray[np.uint8]]:
+    def on_one_thread(batch: _Batch) -> list[T]:
         # The number of a thread's own threads is its own; asking first keeps that of the caller as it is.
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)
-        return batch.render()
+        return compute(batch)
 
-    waiting: deque[Future[list[NDArray[np.uint8]]]] = deque()
+    waiting: deque[Future[list[T]]] = deque()
     current: SegmentDecoder | None = None
     pool = ThreadPoolExecutor(threads)
     try:
@@ -197,7 +250,7 @@ def _side_by_side(batches: Iterator[_Batch]) -> Iterator[NDArray[np.uint8]]:
                 side_by_side = min(threads, current.most_side_by_side)
             while len(waiting) >= side_by_side:
                 yield from waiting.popleft().result()
-            waiting.append(pool.submit(compute, batch))
+            waiting.append(pool.submit(on_one_thread, batch))
         while waiting:
             yield from waiting.popleft().result()
     finally:
@@ -281,6 +334,14 @@ class SegmentDecoder:
             return render_clip(self.network, self.spec, clip, self._keyframes(self.spec, clip))
         return render(self.network, self.spec, batch, self._embedding(batch))
 
+    @torch.inference_mode()
+    def compute(self, batch: range) -> list[Tensor]:
+        """What the network makes of a batch, on its device: ``[N, 3, h, w]`` in [0, 1], of clips a patch each."""
+        if isinstance(self.spec, ClipSpec):
+            clip = self.spec.clip_of(batch.start)
+            return [made for *_, made in clip_patches(self.network, self.spec, clip, self._keyframes(self.spec, clip))]
+        return [images(self.network, self.spec, batch, self._embedding(batch))]
+
     def _keyframes(self, spec: ClipSpec, clip: Clip) -> list[NDArray[np.uint8]] | None:
         """The two whole images ``[H, W, 3]`` between which a clip lies."""
         coded = self.keyframes
@@ -345,10 +406,16 @@ def build_decoder(
 @torch.inference_mode()
 def render(decoder: nn.Module, spec: Spec, batch: range, embeddings: Tensor | None) -> NDArray[np.uint8]:
     """Frames of a network, computed together: uint8 RGB ``[N, H, W, 3]``; `embeddings` are those of the batch."""
+    return to_uint8(images(decoder, spec, batch, embeddings))
+
+
+def images(decoder: nn.Module, spec: Spec, batch: range, embeddings: Tensor | None) -> Tensor:
+    """The same before it is rounded, where the network is: ``[N, 3, H, W]`` in [0, 1]."""
     device = next(decoder.parameters()).device
     t = frame_time(torch.tensor(batch), spec.frames).to(device)
     with _repeatable(device):
-        return to_uint8(crop_to_video(decoder(t, embeddings), spec))
+        made: Tensor = decoder(t, embeddings)
+        return crop_to_video(made, spec)
 
 
 @torch.inference_mode()
@@ -359,18 +426,26 @@ def render_clip(
 
     `keyframes` are the two whole images ``[H, W, 3]`` between which it lies.
     """
-    device = next(decoder.parameters()).device
     whole = np.empty((clip.count, spec.height, spec.width, 3), np.uint8)
-    with _repeatable(device):
-        for patch in range(spec.patches):
-            rows, columns = spec.window(patch)
-            shown = None
-            if keyframes is not None:
-                shown = clip_keyframes(spec, np.stack([image[rows, columns] for image in keyframes])[None], device)
-            index = spec.frame_indices(clip, patch)[None].to(device)
-            made = decoder(index, shown, spec.distances(clip)[None].to(device))
-            whole[:, rows, columns] = to_uint8(crop_to_video(made[0, : clip.count], spec))
+    for rows, columns, made in clip_patches(decoder, spec, clip, keyframes):
+        whole[:, rows, columns] = to_uint8(made)
     return whole
+
+
+def clip_patches(
+    decoder: nn.Module, spec: ClipSpec, clip: Clip, keyframes: Sequence[NDArray[np.uint8]] | None
+) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Rows and columns of each patch of a clip, and its frames where the network is: ``[N, 3, h, w]`` in [0, 1]."""
+    device = next(decoder.parameters()).device
+    for patch in range(spec.patches):
+        rows, columns = spec.window(patch)
+        shown = None
+        if keyframes is not None:
+            shown = clip_keyframes(spec, np.stack([image[rows, columns] for image in keyframes])[None], device)
+        index = spec.frame_indices(clip, patch)[None].to(device)
+        with _repeatable(device):
+            made = decoder(index, shown, spec.distances(clip)[None].to(device))
+        yield rows, columns, crop_to_video(made[0, : clip.count], spec)
 
 
 def _repeatable(device: torch.device) -> AbstractContextManager[None]:

@@ -12,6 +12,7 @@ bytes. The number of codes is known to the reader, and there is no end symbol.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,20 @@ def coded_bits(codes: NDArray[np.int32]) -> int:
     """Bits of the code words of all codes, any shape; the table is not counted."""
     frequencies = np.bincount(codes.ravel())
     return int(frequencies @ code_lengths(frequencies).astype(np.int64))
+
+
+def run_bits(data: bytes, counts: Sequence[int]) -> list[int]:
+    """Bits of the code words of each of the runs of `counts` codes that follow one another in the data of `encode`.
+
+    Raises `BitstreamError` as `decode` does.
+    """
+    codes = decode(data, sum(counts))
+    if not len(codes):
+        return [0] * len(counts)
+    lengths = np.frombuffer(data, dtype=np.uint8, offset=_HEAD.size).astype(np.int64)
+    ends = np.concatenate([[0], np.cumsum(lengths[codes])])
+    bounds = np.cumsum([0, *counts])
+    return np.diff(ends[bounds]).tolist()
 
 
 def encode(codes: NDArray[np.int32]) -> bytes:

@@ -10,6 +10,7 @@ parameters of the model, and the groups' streams.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -99,12 +100,16 @@ class CodedEmbeddings(Protocol):
 
 @dataclass(frozen=True)
 class Weights:
-    """Decoded section: codes of each tensor in its shape, grid indices of δ ``[S]``, models by name, side bits."""
+    """Decoded section: codes of each tensor in its shape, grid indices of δ ``[S]``, models by name, side bits.
+
+    `tensor_bits` are those of each tensor's codes: by how many the coder's state shrank.
+    """
 
     codes: list[Codes]
     step_index: Indices
     models: tuple[str, ...]
     side_bits: int
+    tensor_bits: tuple[int, ...]
 
     @property
     def steps(self) -> NDArray[np.float32]:
@@ -181,7 +186,7 @@ def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
     reader = SymbolReader(data)
     reach = reader.integer(REACHES)
     common = reader.integer(MODEL_NUMBERS)
-    codes, steps, models, code_bits = [], [], [], 0
+    codes, steps, models, tensor_bits = [], [], [], []
     for shape in shapes:
         steps.append(reader.integer(STEP_GRID.levels))
         number = reader.integer(MODEL_NUMBERS) if common == ANY_MODEL else common
@@ -191,10 +196,11 @@ def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
         parameters = model.read(reader, shape, "weights")
         left = reader.bits_left()
         codes.append(parameters.decode(reader, shape, 0, reach))
-        code_bits += left - reader.bits_left()
+        tensor_bits.append(left - reader.bits_left())
         models.append(model.name)
     reader.finish()
-    return Weights(codes, np.array(steps, dtype=np.int64), tuple(models), max(8 * len(data) - code_bits, 0))
+    side_bits = max(8 * len(data) - sum(tensor_bits), 0)
+    return Weights(codes, np.array(steps, dtype=np.int64), tuple(models), side_bits, tuple(tensor_bits))
 
 
 # --- embeddings --------------------------------------------------------------------------------------------
@@ -283,6 +289,12 @@ class Embeddings:
     def side_bits(self) -> int:
         """Bits that are not codes."""
         return 8 * self._bounds[1]
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of the codes of all groups, without what fills their streams up to words."""
+        streams = itertools.pairwise(self._bounds[1:])
+        return sum(SymbolReader(self._data[start:end]).bits_left() for start, end in streams)
 
     @cached_property
     def _parameters(self) -> Parameters:

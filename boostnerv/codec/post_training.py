@@ -79,6 +79,12 @@ def decode_tensors(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArr
     return tensors_of(codes, shapes, sides)
 
 
+def code_bits(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[int]:
+    """Bits of the code words of each tensor of `encode_tensors`; raises `BitstreamError` for damaged data."""
+    _, position = read_sides(data, 1, shapes, _stored)
+    return huffman.run_bits(data[position:], [math.prod(shape) for shape in shapes])
+
+
 def published_bits(quantized: Sequence[MinMax]) -> int:
     """Bits as the published pipeline counts them: the Huffman words of all codes, and minima and scales as stored.
 

@@ -103,6 +103,12 @@ def decode_slices(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArra
     return tensors_of(codes + lowest, shapes, sides)
 
 
+def code_bits(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[int]:
+    """Bits of the code words of each tensor of `encode_slices`; raises `BitstreamError` for damaged data."""
+    _, position = read_sides(data, _HEAD.size, shapes, _stored)
+    return huffman.run_bits(data[position:], [math.prod(shape) for shape in shapes])
+
+
 def entropy_efficiency(quantized: Sequence[Slices], bits: int = 8) -> float:
     """Mean length of the Huffman words of all codes over `bits`: the published share that entropy coding leaves."""
     codes = _all_codes(quantized)

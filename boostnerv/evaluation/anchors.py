@@ -7,7 +7,16 @@ that of the RGB frames decoded from it, and its JSON has the whole command. Thre
   shifts all levels by one or two on the way back from 4:2:0, which costs more than 1 dB.
 * The text that x264 (0.7 kB) and x265 (2 kB) write about themselves is left out: no decoder needs it, and
   in a file of 5 kB it would pass for rate.
-* All encoders have the same distance between their key frames, `GOP_FRAMES`, and keep their default tuning.
+* All encoders have the same distance between their key frames, `GOP_FRAMES`, and keep their default tuning. That is
+  random access: B frames, and a key frame every 256 frames at which decoding can begin. x265 keeps its open GOP and
+  the B frames of its preset (8 in ``veryslow``): a later key frame is a CRA picture, not a restart of the prediction.
+
+The framing of the stream (`boostnerv.evaluation.framing`) is a part of the file and of the rate, told apart in
+`overhead_bytes`. Memory is that of the encoder's process alone.
+
+With ``source: yuv420`` the encoder gets the planes of the source instead, and no colour is converted on the way to it
+or back: planes are compared with planes, and become RGB by the matrix in float32 for the other measures, which is no
+part of `decode_s`.
 
 4:2:0 needs even sizes: odd frames are padded by replication to the next even size before encoding and cropped
 after decoding, so that quality is measured, and bits per pixel are counted, on the original window.
@@ -19,23 +28,27 @@ import functools
 import os
 import re
 import shlex
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 import ffmpeg
 import numpy as np
+import numpy.typing as npt
 
 from boostnerv import files
 from boostnerv.config import Anchor
 from boostnerv.errors import UserError, nearest
+from boostnerv.evaluation.framing import framing_bytes
+from boostnerv.evaluation.launched import Used, launched
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure, merged
 from boostnerv.evaluation.metrics import Frames
+from boostnerv.evaluation.vmaf import VmafMeter, check_vmaf
+from boostnerv.evaluation.yuv import measure_planes, measure_rgb
 from boostnerv.progress import Progress, silent
 from boostnerv.video.ffmpeg import (
     FfmpegError,
@@ -46,6 +59,8 @@ from boostnerv.video.ffmpeg import (
     reason,
     run,
 )
+from boostnerv.video.planes import Planes, rgb_frames
+from boostnerv.video.preview import previewed
 
 GOP_FRAMES = 256
 """Largest distance between key frames; a multiple of 32, which VVenC asks for."""
@@ -121,8 +136,9 @@ ENCODERS: Mapping[str, Encoder] = {
 class AnchorPoint:
     """One file of one classical codec, and what was measured on it.
 
-    `encode_s` and `decode_s` are wall times and include the conversion from and to RGB. `height` and `width`
-    are those of the original frames, before padding.
+    `encode_s` and `decode_s` are wall times and include the conversion from and to RGB; `decode_compute_fps` is of
+    decoding alone, whose frames go nowhere. `height` and `width` are those of the original frames, before padding.
+    `peak_memory_mib` is what the encoding process held at most, the conversion included.
     """
 
     codec: str
@@ -137,12 +153,16 @@ class AnchorPoint:
     width: int
     fps: float
     file_bytes: int
+    overhead_bytes: int
     bpp: float
     encode_s: float
+    peak_memory_mib: float
     decode_s: float
+    decode_compute_fps: float
     command: str
     decode_command: str
     encoder_version: str
+    source: str
     measured: Quality
 
 
@@ -154,6 +174,8 @@ def anchor_name(anchor: Anchor, quality: int) -> str:
         parts.append(anchor.preset)
     if _pixel_format(anchor) != encoder.pixel_formats[0]:
         parts.append(_pixel_format(anchor))
+    if anchor.source != "rgb":
+        parts.append(anchor.source)
     return "-".join(parts)
 
 
@@ -190,24 +212,37 @@ def encode_anchor(
     stream_path: str | Path,
     *,
     threads: int,
+    vmaf: bool = False,
+    planes: Planes | None = None,
     progress: Progress = silent,
+    preview: Path | None = None,
 ) -> AnchorPoint:
     """Code uint8 RGB frames ``[T, H, W, 3]`` into `stream_path`, decode that file again and measure it.
+
+    What is measured, by VMAF too where `vmaf` says so, is written as the small video `preview` where one is wanted.
+    With the source's `planes` of the same frames Y, U and V are measured too; an anchor whose source is yuv420 needs
+    them and codes them instead.
 
     The file appears when all of it is written. The same frames, settings and `threads` give the same file.
     Raises `UserError` where ffmpeg refuses (see `check_anchor`; VVenC wants 32 pixels or more a side) or the
     file does not decode to the frames that went in.
     """
     check_anchor(anchor.model_copy(update={"qualities": (quality,)}))
+    if vmaf:
+        check_vmaf()
     stream_path = Path(stream_path)
     padded = _padded_size(pixels, _pixel_format(anchor))
+    fed = _fed_planes(anchor, planes)
     what = f"{anchor.codec} on {len(pixels)} frames of {pixels.shape[1]}x{pixels.shape[2]}"
     with files.final(stream_path) as temporary:
-        graph = _encode_graph(anchor, quality, padded, fps, threads, temporary)
-        encode_s = _encode(graph, pixels, padded, what, progress)
-    decode_command, decode_s, measured = _decode_and_measure(
-        stream_path, _encoder(anchor), pixels, padded, threads, what, progress
-    )
+        graph = _encode_graph(anchor, quality, padded, fps, threads, temporary, fed)
+        used = _encode(graph, _padded_frames(pixels, padded) if fed is None else fed.codes, what, progress)
+    measuring = _Measuring(threads, what, vmaf, progress, preview, fps)
+    if fed is None:
+        found = _decode_and_measure(stream_path, _encoder(anchor), pixels, padded, planes, measuring)
+    else:
+        found = _decode_and_measure_planes(stream_path, _encoder(anchor), pixels, fed, measuring)
+    decode_command, decode_s, measured = found
     frames, height, width = pixels.shape[:3]
     file_bytes = stream_path.stat().st_size
     return AnchorPoint(
@@ -223,14 +258,48 @@ def encode_anchor(
         width=width,
         fps=fps,
         file_bytes=file_bytes,
+        overhead_bytes=framing_bytes(stream_path.read_bytes(), _encoder(anchor).stream_format),
         bpp=bits_per_pixel(file_bytes, frames, height, width),
-        encode_s=encode_s,
+        encode_s=used.wall_s,
+        peak_memory_mib=used.peak_memory_bytes / 2**20,
         decode_s=decode_s,
+        decode_compute_fps=frames / _decoding_alone_s(stream_path, _encoder(anchor), threads),
         command=_shown(graph, {temporary: stream_path.name}),
         decode_command=decode_command,
         encoder_version=encoder_version(anchor.codec),
+        source=anchor.source,
         measured=measured,
     )
+
+
+def decoded_frames(
+    stream: str | Path,
+    codec: str,
+    pixel_format: str,
+    size: tuple[int, int],
+    indices: Sequence[int],
+    *,
+    threads: int = 1,
+) -> list[npt.NDArray[np.uint8]]:
+    """Frames of a file of `encode_anchor` by their numbers, in the order given: uint8 RGB ``[H, W, 3]``.
+
+    `codec`, `pixel_format` and `size` (height, width) are those of its point. Raises `UserError` where ffmpeg cannot
+    decode it or a frame is not there.
+    """
+    stream = Path(stream)
+    padded = _padded(size, pixel_format)
+    wanted = sorted(set(indices))
+    with tempfile.TemporaryDirectory(prefix="boostnerv-frames-") as folder:
+        raw = Path(folder) / "decoded.rgb"
+        try:
+            run(_decode_graph(stream, ENCODERS[codec], threads, raw, wanted))
+        except FfmpegError as error:
+            raise UserError(f"ffmpeg cannot decode {stream}: {error}; run the step 'encode-anchor' again") from error
+        found = np.fromfile(raw, dtype=np.uint8)
+    if found.size != len(wanted) * padded[0] * padded[1] * 3:
+        raise UserError(f"{stream} does not have the frames {wanted}; run the step 'encode-anchor' again")
+    frames = dict(zip(wanted, found.reshape(len(wanted), *padded, 3)[:, : size[0], : size[1]], strict=True))
+    return [frames[index] for index in indices]
 
 
 def write_anchor(point: AnchorPoint, path: str | Path, extra: Mapping[str, Any]) -> None:
@@ -284,31 +353,77 @@ def _pixel_format(anchor: Anchor) -> str:
 
 def _padded_size(pixels: Frames, pixel_format: str) -> tuple[int, int]:
     height, width = pixels.shape[1:3]
+    return _padded((height, width), pixel_format)
+
+
+def _padded(size: tuple[int, int], pixel_format: str) -> tuple[int, int]:
+    height, width = size
     return (height + height % 2, width + width % 2) if "420" in pixel_format else (height, width)
 
 
-def _encode_graph(anchor: Anchor, quality: int, size: tuple[int, int], fps: float, threads: int, path: Path) -> Any:
+def _fed_planes(anchor: Anchor, planes: Planes | None) -> Planes | None:
+    """The planes that the encoder gets, None where it gets RGB; raises `UserError` where it cannot get them."""
+    if anchor.source == "rgb":
+        return None
+    if planes is None:
+        raise UserError(
+            f"anchor '{anchor.codec}' with source: yuv420 needs the planes of the source; extract them with boostnerv "
+            "extract-planes and give their manifest with --planes"
+        )
+    if planes.manifest.bits > (10 if _pixel_format(anchor).endswith("10le") else 8):
+        raise UserError(
+            f"the planes of '{planes.manifest.video}' have {planes.manifest.bits} bits, more than anchor "
+            f"'{anchor.codec}' would keep; set its pixel_format to yuv420p10le for 10 bits, or its source to rgb"
+        )
+    return planes
+
+
+def _encode_graph(
+    anchor: Anchor, quality: int, size: tuple[int, int], fps: float, threads: int, path: Path, fed: Planes | None
+) -> Any:
     encoder = _encoder(anchor)
     to_yuv = f"scale=in_range=pc:out_range=tv:out_color_matrix=bt709:out_chroma_loc=left:flags={_SWS_FLAGS}"
     options = {
-        "vf": f"{to_yuv},format={_pixel_format(anchor)}",
+        "vf": f"{to_yuv},format={_pixel_format(anchor)}" if fed is None else _same_colours(fed, _pixel_format(anchor)),
         "c:v": encoder.library,
         "preset": _preset(anchor),
         encoder.quality_option: quality,
         "g": GOP_FRAMES,
         **encoder.thread_options(threads),
-        **_TAGS,
+        **(_TAGS if fed is None else _tags_of(fed)),
         "fps_mode": "passthrough",
         "f": encoder.stream_format,
     }
-    source = ffmpeg.input("pipe:0", f="rawvideo", pix_fmt="rgb24", s=f"{size[1]}x{size[0]}", r=fps)
+    given = "rgb24" if fed is None else fed.manifest.pixel_format
+    source = ffmpeg.input("pipe:0", f="rawvideo", pix_fmt=given, s=f"{size[1]}x{size[0]}", r=fps)
     return source.output(f"file:{path}", **options)
 
 
-def _decode_graph(stream: Path, encoder: Encoder, threads: int, path: Path) -> Any:
+def _same_colours(planes: Planes, pixel_format: str) -> str:
+    """Filters that change the depth of planes where `pixel_format` has another, and nothing else."""
+    conversion, tags = planes.manifest.conversion, _tags_of(planes)
+    names = {"color_matrix": conversion.matrix, "range": conversion.range, "chroma_loc": conversion.chroma_location}
+    kept = ":".join(f"in_{name}={value}:out_{name}={value}" for name, value in names.items())
+    # Without it the planes are taken for BT.601 and converted to what the encoder is told of their matrix.
+    said = f"setparams=range={tags['color_range']}:colorspace={tags['colorspace']}"
+    return f"{said},scale={kept}:flags={_SWS_FLAGS},format={pixel_format},{said}"
+
+
+def _tags_of(planes: Planes) -> dict[str, str]:
+    """What a stream of planes says of their colours; the preparation says no primaries and transfer."""
+    names = {"bt601": "smpte170m", "bt2020": "bt2020nc"}
+    conversion = planes.manifest.conversion
+    return {"colorspace": names.get(conversion.matrix, conversion.matrix), "color_range": conversion.range}
+
+
+def _decode_graph(
+    stream: Path, encoder: Encoder, threads: int, path: Path, indices: Sequence[int] | None = None
+) -> Any:
+    """From a stream to RGB; of the frames only those with these numbers where some are given."""
     to_rgb = f"scale=in_color_matrix=bt709:in_range=tv:out_range=pc:in_chroma_loc=left:flags={_SWS_FLAGS}"
     source = local_input(stream, f=encoder.stream_format, threads=threads)
-    options = {"vf": f"{to_rgb},format=rgb24", "fps_mode": "passthrough", "f": "rawvideo"}
+    chosen = "" if indices is None else f"select='{'+'.join(f'eq(n,{index})' for index in indices)}',"
+    options = {"vf": f"{chosen}{to_rgb},format=rgb24", "fps_mode": "passthrough", "f": "rawvideo"}
     return source.output(f"file:{path}", **options)
 
 
@@ -320,28 +435,62 @@ def _shown(graph: Any, names: Mapping[Path, str]) -> str:
     return shlex.join(arguments)
 
 
-def _encode(graph: Any, pixels: Frames, size: tuple[int, int], what: str, progress: Progress) -> float:
-    """Pipe all frames into `graph`; returns its wall time in seconds."""
+def _encode(graph: Any, pictures: Iterable[npt.NDArray[Any]], what: str, progress: Progress) -> Used:
+    """Pipe all pictures into `graph`; returns what its process used. `UserError` with its words if it failed."""
     command = ffmpeg.compile(
         graph.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+error"), cmd=binary()
     )
-    start = time.perf_counter()
-    with _running(command, what) as pipe:
-        _feed(pipe, pixels, size, progress)
-    return time.perf_counter() - start
+    # Its words go to a file: a full pipe that nobody reads would stop it.
+    with tempfile.TemporaryFile() as words:
+        with launched(command, stderr=words, env=os.environ | {"SVT_LOG": "1"}) as process:
+            _feed(process.stdin, pictures, progress)
+            used = process.wait()
+        if used.code:
+            words.seek(0)
+            said = words.read().decode(errors="replace").splitlines()
+            raise UserError(
+                f"ffmpeg could not encode {what}: {reason(said)}; check the anchor's preset, and "
+                "whether frames of this size suit the codec"
+            )
+    return used
 
 
-def _feed(pipe: IO[bytes], pixels: Frames, size: tuple[int, int], progress: Progress) -> None:
+def _padded_frames(pixels: Frames, size: tuple[int, int]) -> Iterator[Frames]:
     height, width = pixels.shape[1:3]
     margins = ((0, size[0] - height), (0, size[1] - width), (0, 0))
+    for frame in pixels:
+        yield np.pad(frame, margins, mode="edge")
+
+
+def _feed(pipe: IO[bytes], pictures: Iterable[npt.NDArray[Any]], progress: Progress) -> None:
     try:
-        for index in range(len(pixels)):
-            pipe.write(np.pad(pixels[index], margins, mode="edge").tobytes())
-            progress(index + 1, "encoding")
+        for done, picture in enumerate(pictures, start=1):
+            pipe.write(picture.tobytes())
+            progress(done, "encoding")
         pipe.close()
     except BrokenPipeError:
-        # ffmpeg gave up; its exit code and its own words are looked at by `_running`.
+        # ffmpeg gave up; its exit code and its own words are looked at by `_encode`.
         return
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """How decoded frames are measured: by VMAF too where `vmaf`, and written as the small video `preview` where one is
+    wanted."""
+
+    threads: int
+    what: str
+    vmaf: bool
+    progress: Progress
+    preview: Path | None
+    fps: float
+
+    def quality(self, pixels: Frames, decoded: Frames) -> Quality:
+        with (
+            previewed(decoded, self.preview, self.fps) as test,
+            VmafMeter(self.threads) if self.vmaf else nullcontext() as meter,
+        ):
+            return measure(pixels, test, vmaf=meter, progress=lambda done, note="": self.progress(done, "measuring"))
 
 
 def _decode_and_measure(
@@ -349,57 +498,62 @@ def _decode_and_measure(
     encoder: Encoder,
     pixels: Frames,
     size: tuple[int, int],
-    threads: int,
-    what: str,
-    progress: Progress,
+    planes: Planes | None,
+    measuring: _Measuring,
 ) -> tuple[str, float, Quality]:
     """Decode `stream` into a temporary file beside it; returns (command, wall time in seconds, quality)."""
     frames, height, width = pixels.shape[:3]
     with tempfile.TemporaryDirectory(dir=stream.parent, prefix=".decoded-") as folder:
         raw = Path(folder) / "decoded.rgb"
-        graph = _decode_graph(stream, encoder, threads, raw)
-        start = time.perf_counter()
-        try:
-            run(graph)
-        except FfmpegError as error:
-            raise UserError(f"ffmpeg cannot decode {stream.name} of {what}: {error}") from error
-        decode_s = time.perf_counter() - start
+        graph = _decode_graph(stream, encoder, measuring.threads, raw)
         shape = (frames, *size, 3)
-        if raw.stat().st_size != np.prod(shape):
-            decoded = raw.stat().st_size / np.prod(shape[1:])
-            raise UserError(
-                f"{stream.name} decodes to {decoded:g} frames, but {frames} went in ({what}); "
-                "try another ffmpeg by FFMPEG_BINARY"
-            )
+        decode_s = _decode(graph, stream, raw, frames, int(np.prod(shape[1:])), measuring.what)
         decoded_pixels = np.memmap(raw, dtype=np.uint8, mode="r", shape=shape)[:, :height, :width]
-        quality = measure(pixels, decoded_pixels, progress=lambda done, note="": progress(done, "measuring"))
+        quality = measuring.quality(pixels, decoded_pixels)
+        if planes is not None:
+            quality = replace(quality, yuv=measure_rgb(planes, decoded_pixels))
     return _shown(graph, {stream: stream.name, raw: raw.name}), decode_s, quality
 
 
-@contextmanager
-def _running(command: Sequence[str], what: str) -> Iterator[IO[bytes]]:
-    """Yield the standard input of `command`, then wait for it; `UserError` with its words if it failed."""
-    # Its words go to a file: a full pipe that nobody reads would stop it.
-    with tempfile.TemporaryFile() as words:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=words,
-            env=os.environ | {"SVT_LOG": "1"},
+def _decode_and_measure_planes(
+    stream: Path, encoder: Encoder, pixels: Frames, planes: Planes, measuring: _Measuring
+) -> tuple[str, float, Quality]:
+    """`_decode_and_measure` of a stream that was made of planes."""
+    manifest = planes.manifest
+    with tempfile.TemporaryDirectory(dir=stream.parent, prefix=".decoded-") as folder:
+        raw, rgb = Path(folder) / "decoded.yuv", Path(folder) / "decoded.rgb"
+        source = local_input(stream, f=encoder.stream_format, threads=measuring.threads)
+        chain = _same_colours(planes, manifest.pixel_format)
+        graph = source.output(f"file:{raw}", vf=chain, fps_mode="passthrough", f="rawvideo")
+        decode_s = _decode(graph, stream, raw, manifest.frames, planes.codes[0].nbytes, measuring.what)
+        decoded = Planes(manifest, np.memmap(raw, planes.codes.dtype, "r", shape=planes.codes.shape), raw)
+        with open(rgb, "wb") as file:
+            for frame in rgb_frames(raw, manifest):
+                file.write(frame.tobytes())
+        quality = measuring.quality(pixels, np.memmap(rgb, np.uint8, "r", shape=pixels.shape))
+        quality = replace(quality, yuv=measure_planes(planes, decoded))
+    return _shown(graph, {stream: stream.name, raw: raw.name}), decode_s, quality
+
+
+def _decode(graph: Any, stream: Path, raw: Path, frames: int, frame_bytes: int, what: str) -> float:
+    """Run `graph`, which decodes `stream` into `raw`; returns its wall time in seconds."""
+    start = time.perf_counter()
+    try:
+        run(graph)
+    except FfmpegError as error:
+        raise UserError(f"ffmpeg cannot decode {stream.name} of {what}: {error}") from error
+    decode_s = time.perf_counter() - start
+    if raw.stat().st_size != frames * frame_bytes:
+        raise UserError(
+            f"{stream.name} decodes to {raw.stat().st_size / frame_bytes:g} frames, but {frames} went in ({what}); "
+            "try another ffmpeg by FFMPEG_BINARY"
         )
-        assert process.stdin
-        try:
-            yield process.stdin
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        if code:
-            words.seek(0)
-            said = words.read().decode(errors="replace").splitlines()
-            raise UserError(
-                f"ffmpeg could not encode {what}: {reason(said)}; check the anchor's preset, and "
-                "whether frames of this size suit the codec"
-            )
+    return decode_s
+
+
+def _decoding_alone_s(stream: Path, encoder: Encoder, threads: int) -> float:
+    """Wall time in seconds of decoding a stream that decodes, its frames neither converted nor written."""
+    source = local_input(stream, f=encoder.stream_format, threads=threads)
+    start = time.perf_counter()
+    run(source.output("pipe:1", f="null", fps_mode="passthrough"))
+    return time.perf_counter() - start

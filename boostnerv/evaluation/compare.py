@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -25,6 +26,7 @@ from boostnerv.errors import UserError
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure_pairs
 from boostnerv.evaluation.metrics import Frames
 from boostnerv.evaluation.text import aligned, number
+from boostnerv.evaluation.vmaf import VmafMeter
 from boostnerv.progress import Progress, silent
 from boostnerv.video.frames import open_frames
 from boostnerv.video.source import open_source
@@ -93,15 +95,23 @@ def check_fit(reference: Video, test: Video) -> None:
         raise _unequal(reference, reference.expected, test, test.expected)
 
 
-def compare(reference: Video, test: Video, name: str, *, device: str = "cpu", progress: Progress = silent) -> Row:
-    """Decode both and measure `test`; MS-SSIM is computed on `device`.
+def compare(
+    reference: Video,
+    test: Video,
+    name: str,
+    *,
+    device: str = "cpu",
+    vmaf: VmafMeter | None = None,
+    progress: Progress = silent,
+) -> Row:
+    """Decode both and measure `test`; MS-SSIM is computed on `device`, VMAF by `vmaf`, a meter of this test alone.
 
     The rate counts all bytes of the file, container and sound included. Raises `UserError` where sizes or numbers of
     frames differ, or a file is damaged.
     """
     check_fit(reference, test)
     with closing(reference.frames()) as left, closing(test.frames()) as right:
-        measured = measure_pairs(_pairs(reference, left, test, right), device=device, progress=progress)
+        measured = measure_pairs(_pairs(reference, left, test, right), device=device, vmaf=vmaf, progress=progress)
     frames, file_bytes = len(measured.frame_psnr_db), test.file_bytes
     return Row(
         name=name,
@@ -133,18 +143,20 @@ def write_rows(rows: Sequence[Row], path: str | Path) -> None:
     records = [row.record() for row in rows]
     if Path(path).suffix == ".json":
         files.write_json(path, records)
-        return
-    text = io.StringIO()
-    table = csv.DictWriter(text, records[0], lineterminator="\n")
-    table.writeheader()
-    table.writerows(records)
-    files.write_text(path, text.getvalue())
+    else:
+        _write_csv(records, path)
+
+
+def write_frame_values(rows: Sequence[Row], path: str | Path) -> None:
+    """Write the values of all frames of all rows as one CSV, a line a file and frame: file, frame (from 0), psnr_db,
+    ms_ssim (empty where it is missing), and vmaf where it was measured."""
+    _write_csv([record for row in rows for record in _of_frames(row)], path)
 
 
 def rows_text(rows: Sequence[Row], reference: str) -> str:
     """The rows to read: what they were compared with, a line a row, and why MS-SSIM is missing where it is."""
-    lines = [_HEADINGS, *map(_cells, rows)]
     first = rows[0]
+    lines = [(*_HEADINGS, *([] if first.measured.vmaf is None else ["VMAF"])), *map(_cells, rows)]
     text = [f"{reference}: {first.frames} frames of {first.height}×{first.width}", *aligned(lines, (0, 1, 2))]
     missing = first.measured.ms_ssim_missing
     return "\n".join(text if missing is None else [*text, f"{missing}."])
@@ -265,6 +277,23 @@ def _tail(own: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
     return Path(*own[-depth:]).as_posix()
 
 
+def _of_frames(row: Row) -> list[dict[str, Any]]:
+    columns = row.measured.by_frame()
+    return [
+        {"file": row.name, "frame": index}
+        | {name: None if math.isnan(values[index]) else values[index] for name, values in columns.items()}
+        for index in range(row.frames)
+    ]
+
+
+def _write_csv(records: Sequence[dict[str, Any]], path: str | Path) -> None:
+    text = io.StringIO()
+    table = csv.DictWriter(text, records[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(records)
+    files.write_text(path, text.getvalue())
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.name,
@@ -276,4 +305,5 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row.measured.psnr_db, ".2f"),
         number(row.measured.psnr_of_mean_mse_db, ".2f"),
         number(row.measured.ms_ssim, ".4f"),
+        *([] if row.measured.vmaf is None else [number(row.measured.vmaf, ".2f")]),
     )

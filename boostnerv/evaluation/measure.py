@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from boostnerv import files
 from boostnerv.evaluation import metrics
+from boostnerv.evaluation.vmaf import VmafMeter
+from boostnerv.evaluation.yuv import YuvQuality
 from boostnerv.progress import Progress, silent
 
 
@@ -25,7 +27,8 @@ class Quality:
     `frame_psnr_db` and `frame_ms_ssim` have one value a frame; `ms_ssim` and `frame_ms_ssim` are None
     together, and then `ms_ssim_missing` says why. `psnr_db` and `ms_ssim` are means over frames.
     `frame_hidden_psnr_db` is the PSNR of the hidden pixels alone and `frame_visible_psnr_db` of the others,
-    None where nothing was hidden.
+    None where nothing was hidden; `frame_vmaf` is None where it was not asked for, and so is `yuv`, what was
+    measured of planes.
     """
 
     frame_psnr_db: tuple[float, ...]
@@ -36,6 +39,8 @@ class Quality:
     ms_ssim_missing: str | None
     frame_hidden_psnr_db: tuple[float, ...] | None = None
     frame_visible_psnr_db: tuple[float, ...] | None = None
+    frame_vmaf: tuple[float, ...] | None = None
+    yuv: YuvQuality | None = None
 
     def part(self, frames: range) -> Quality:
         """Of some consecutive frames; what was hidden is not told apart."""
@@ -48,16 +53,37 @@ class Quality:
             psnr_of_mean_mse_db=metrics.psnr_of_mean_mse_db(metrics.mse_from_psnr_db(psnr_db)),
             ms_ssim=None if ms_ssim is None else metrics.mean(ms_ssim),
             ms_ssim_missing=self.ms_ssim_missing,
+            frame_vmaf=None if self.frame_vmaf is None else self.frame_vmaf[frames.start : frames.stop],
         )
 
+    @property
+    def vmaf(self) -> float | None:
+        """Mean over frames."""
+        return None if self.frame_vmaf is None else metrics.mean(self.frame_vmaf)
+
     def summary(self) -> dict[str, float | str | None]:
-        """The values of the whole video, under the names of the columns of points.csv."""
-        return {
+        """The values of the whole video, under the names of the columns of points.csv; of planes, and `vmaf`, where
+        these were measured."""
+        found: dict[str, float | str | None] = {
             "psnr_db": self.psnr_db,
             "psnr_of_mean_mse_db": self.psnr_of_mean_mse_db,
             "ms_ssim": self.ms_ssim,
             "ms_ssim_missing": self.ms_ssim_missing,
+            **({} if self.yuv is None else self.yuv.summary()),
         }
+        return found if self.vmaf is None else found | {"vmaf": self.vmaf}
+
+    def by_frame(self) -> dict[str, tuple[float, ...]]:
+        """The values of the frames, under the names of the columns of their table; NaN where MS-SSIM is missing."""
+        columns: dict[str, tuple[float, ...] | None] = {
+            "psnr_db": self.frame_psnr_db,
+            "ms_ssim": self.frame_ms_ssim or (math.nan,) * len(self.frame_psnr_db),
+            "psnr_hidden_db": self.frame_hidden_psnr_db,
+            "psnr_visible_db": self.frame_visible_psnr_db,
+            "vmaf": self.frame_vmaf,
+            **({} if self.yuv is None else self.yuv.frame_columns()),
+        }
+        return {name: values for name, values in columns.items() if values is not None}
 
 
 def split_summary(quality: Quality, unseen: Sequence[int]) -> dict[str, float | None]:
@@ -87,17 +113,18 @@ def measure(
     progress: Progress = silent,
     batch: int = 4,
     device: str = "cpu",
+    vmaf: VmafMeter | None = None,
 ) -> Quality:
     """Compare two videos, uint8 ``[T, H, W, 3]``, memory maps included.
 
     No more than `batch` frames of each are in memory at a time; the result does not depend on `batch`.
-    `device` is where MS-SSIM is computed; pixels marked in `hidden` ``[H, W]`` are measured apart as well.
-    Raises `UserError` where shapes, dtypes or frame counts differ.
+    `device` is where MS-SSIM is computed; pixels marked in `hidden` ``[H, W]`` are measured apart as well,
+    and VMAF by `vmaf`, whose video this is alone. Raises `UserError` where shapes, dtypes or frame counts differ.
     """
     metrics.check_comparable(reference, test)
     slices = (slice(start, start + batch) for start in range(0, reference.shape[0], batch))
     pairs = ((reference[part], test[part]) for part in slices)
-    return measure_pairs(pairs, hidden=hidden, progress=progress, device=device)
+    return measure_pairs(pairs, hidden=hidden, progress=progress, device=device, vmaf=vmaf)
 
 
 def measure_pairs(
@@ -106,6 +133,7 @@ def measure_pairs(
     hidden: npt.NDArray[np.bool_] | None = None,
     progress: Progress = silent,
     device: str = "cpu",
+    vmaf: VmafMeter | None = None,
 ) -> Quality:
     """`measure` of two videos that come in batches: pairs of (reference, test), uint8 ``[B, H, W, 3]``.
 
@@ -125,6 +153,8 @@ def measure_pairs(
             values = metrics.ms_ssim(left, right, device=device)
             assert values is not None
             similarities += values.tolist()
+        if vmaf is not None:
+            vmaf.feed(left, right)
         progress(len(errors))
     frame_psnr_db = tuple(metrics.psnr_from_mse_db(errors).tolist())
     of_hidden, of_visible = (None, None) if hidden is None else _regions(errors, hidden_errors, hidden)
@@ -137,6 +167,7 @@ def measure_pairs(
         ms_ssim_missing=missing,
         frame_hidden_psnr_db=of_hidden,
         frame_visible_psnr_db=of_visible,
+        frame_vmaf=None if vmaf is None else vmaf.values(),
     )
 
 
@@ -173,20 +204,26 @@ def write_quality(
 ) -> None:
     """Write the video's values together with `extra` as flat JSON, and the frames' values as CSV.
 
-    The CSV has the columns frame (from 0), psnr_db and ms_ssim, and psnr_hidden_db and psnr_visible_db where pixels
-    were hidden; a missing MS-SSIM is an empty cell. Where several videos stand one after the other, `parts` has their
-    frames by name and `of_parts` what is said of each beside its quality: the JSON is a list then, the whole first, and
-    the CSV begins with a column video and counts the frames of each.
+    The CSV has the columns frame (from 0), psnr_db and ms_ssim; psnr_hidden_db and psnr_visible_db where pixels were
+    hidden; vmaf, and psnr_y_db, psnr_u_db and psnr_v_db, where these were measured. A missing MS-SSIM is an empty cell.
+    Where several videos stand one after the other, `parts` has their frames by name and `of_parts` what is said of each
+    beside its quality: the JSON is a list then, the whole first, and the CSV begins with a column video and counts the
+    frames of each.
     """
     whole = merged(extra, quality.summary())
     if not parts:
-        files.write_text(csv_path, _frames_csv(quality, {"": range(len(quality.frame_psnr_db))}))
+        write_frames(quality, csv_path)
         files.write_json(json_path, whole)
         return
     assert of_parts is not None
     found = [merged(of_parts[name], quality.part(frames).summary()) for name, frames in parts.items()]
     files.write_text(csv_path, _frames_csv(quality, parts))
     files.write_json(json_path, [whole, *found])
+
+
+def write_frames(quality: Quality, path: str | Path) -> None:
+    """Write the values of the frames of one video as CSV, as `write_quality` does."""
+    files.write_text(path, _frames_csv(quality, {"": range(len(quality.frame_psnr_db))}))
 
 
 def merged(extra: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,13 +246,7 @@ def _regions(
 
 
 def _frames_csv(quality: Quality, parts: Mapping[str, range]) -> str:
-    columns: dict[str, tuple[float, ...] | None] = {
-        "psnr_db": quality.frame_psnr_db,
-        "ms_ssim": quality.frame_ms_ssim or (math.nan,) * len(quality.frame_psnr_db),
-        "psnr_hidden_db": quality.frame_hidden_psnr_db,
-        "psnr_visible_db": quality.frame_visible_psnr_db,
-    }
-    shown = {name: values for name, values in columns.items() if values is not None}
+    shown = quality.by_frame()
     rows = list(zip(*shown.values(), strict=True))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -70,7 +70,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("cost", "encode_s", "float", "s", "wall time of coding to the file; of an anchor, all of its encoding"),
     Column("cost", "decode_s", "float", "s", "wall time of decoding the file to RGB frames"),
     Column("cost", "decode_fps", "float", "1/s", "frames decoded in a second"),
-    Column("cost", "peak_memory_mib", "float", "MiB", "most memory taken by training, of the device it ran on"),
+    Column("cost", "peak_memory_mib", "float", "MiB", "most memory of training's device; of an anchor, of its encoder"),
     Column("cost", "device", "text", "", "where it was trained, or encoded"),
     Column("provenance", "config_sha256", "text", "", "identity of the settings of the run"),
     Column(
@@ -115,6 +115,19 @@ COLUMNS: tuple[Column, ...] = (
     Column("quality", "ms_ssim_patches", "float", "", "MS-SSIM of these patches, mean over them"),
     Column("rate", "entropy_efficiency", "float", "", "mean Huffman word of the slices pipeline over its bits"),
     Column("quality", "psnr_keyframes_db", "float", "dB", "PSNR of the keyframes as they are stored"),
+    Column("quality", "psnr_y_db", "float", "dB", "PSNR of Y against the source at its depth, mean over frames"),
+    Column("quality", "psnr_u_db", "float", "dB", "PSNR of U, the same"),
+    Column("quality", "psnr_v_db", "float", "dB", "PSNR of V, the same"),
+    Column("quality", "psnr_yuv_db", "float", "dB", "(6 · PSNR of Y + PSNR of U + PSNR of V) / 8"),
+    Column("quality", "yuv_bits", "int", "bits", "depth of these planes; the peak is 2^bits − 1"),
+    Column("quality", "vmaf", "float", "", "VMAF of the decoded frames, mean over frames"),
+    Column("rate", "overhead_bytes", "int", "bytes", "part of an anchor's file: framing of its stream"),
+    Column("cost", "decode_warm_fps", "float", "1/s", "frames a second once all is loaded, as uint8 in memory"),
+    Column("cost", "decode_compute_fps", "float", "1/s", "the same without conversion and transfer of the frames"),
+    Column("provenance", "colour", "text", "", "colour profile by which the source became RGB"),
+    Column("provenance", "preset", "text", "", "preset of the anchor's encoder"),
+    Column("provenance", "pixel_format", "text", "", "pixel format that the anchor's encoder was given"),
+    Column("provenance", "source", "text", "", "what the anchor's encoder was given: rgb or yuv420"),
 )
 
 _BY_NAME = {column.name: column for column in COLUMNS}
@@ -126,8 +139,8 @@ def collect(json_paths: Iterable[str | Path]) -> list[Point]:
     """Read flat JSON, a point or a list of them (quality.json of a run, or an anchor's), into checked, sorted rows.
 
     Keys that are no column are left out. Raises `UserError` where a file is missing or broken, a required
-    key is absent, a value has another type, the rate is not that of the file, a point stands twice, or the
-    points of one video were compared with different frames.
+    key is absent, a value has another type, the rate is not that of the file, a point stands twice, or
+    `check_sources` refuses them.
     """
     origins: dict[tuple[Value, ...], str] = {}
     points = []
@@ -140,7 +153,7 @@ def collect(json_paths: Iterable[str | Path]) -> list[Point]:
                 raise UserError(f"results {origins[identity]} and {path} are the same point; give each run once")
             origins[identity] = str(path)
             points.append(point)
-    _check_sources(points)
+    check_sources(points)
     return sorted(points, key=_order)
 
 
@@ -153,7 +166,8 @@ def write_points(points: Sequence[Point], path: str | Path) -> None:
 def read_points(path: str | Path) -> list[Point]:
     """Read points.csv back with types; columns that an earlier version lacked are None.
 
-    Raises `UserError` for a missing file, an unknown column and a cell that is not of its column's type.
+    Raises `UserError` for a missing file, an unknown column, a cell that is not of its column's type, and where
+    `check_sources` refuses them.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
@@ -167,10 +181,30 @@ def read_points(path: str | Path) -> list[Point]:
     for name in header:
         if name not in _BY_NAME:
             raise UserError(f"{path} has an unknown column '{name}': {nearest(name, _BY_NAME)}")
-    return [
+    points = [
         _parsed(dict(zip(header, line, strict=False)), f"{path}, line {number}")
         for number, line in enumerate(lines, start=2)
     ]
+    check_sources(points)
+    return points
+
+
+def check_sources(points: Iterable[Point], same: Sequence[str] = ("dataset", "video")) -> None:
+    """Raise `UserError` where points that agree in the columns `same` were compared with other frames, or with frames
+    of another colour profile: they belong on no common curve. A colour that is not known is not compared."""
+    first: dict[tuple[Value, ...], Point] = {}
+    for point in points:
+        video = tuple(point[name] for name in same)
+        for name, what in (("frames_sha256", "frames"), ("colour", "colour profiles")):
+            if point[name] is None:
+                continue
+            other = first.setdefault((*video, name), point)
+            if other[name] != point[name]:
+                raise UserError(
+                    f"points of video '{point['video']}' were compared with different {what}: "
+                    f"{other['run']} with {_short(other[name])}, {point['run']} with {_short(point[name])}; "
+                    "run the older one again"
+                )
 
 
 def without_seed(point: Point) -> str:
@@ -183,6 +217,12 @@ def columns_page() -> str:
     lines = ["| group | column | unit | meaning |", "|---|---|---|---|"]
     lines += [f"| {column.group} | `{column.name}` | {column.unit} | {column.meaning} |" for column in COLUMNS]
     return "\n".join(lines) + "\n"
+
+
+def _short(value: Value) -> str:
+    """A hash by its first digits; anything else whole."""
+    text = str(value)
+    return text[:12] if len(text) == 64 else text
 
 
 def _checked(value: Any, where: str) -> Point:
@@ -225,18 +265,6 @@ def _check_rate(point: Point, where: str) -> None:
             f"{where}: bpp is {given}, but {file_bytes} bytes for {frames} frames of {height}x{width} are "
             f"{expected!r}; the rate is the size of the file"
         )
-
-
-def _check_sources(points: Sequence[Point]) -> None:
-    first: dict[tuple[Value, Value], Point] = {}
-    for point in points:
-        source = first.setdefault((point["dataset"], point["video"]), point)
-        if source["frames_sha256"] != point["frames_sha256"]:
-            raise UserError(
-                f"points of video '{point['video']}' were compared with different frames: "
-                f"{source['run']} with {str(source['frames_sha256'])[:12]}, "
-                f"{point['run']} with {str(point['frames_sha256'])[:12]}; run the older one again"
-            )
 
 
 def _order(point: Point) -> tuple[Any, ...]:

@@ -1,9 +1,10 @@
 """Published figures, and how the points of an experiment compare with them.
 
-Two tables in `published` hold the facts, each line with its source: ``uvg_regression.csv`` PSNR in dB of the
-unquantised model, for whole UVG videos at full size; ``dnerv.csv`` that of models of all videos of UVG or UCF101 after
-their quantisation to 8 bits. A point is set beside the figure of its model, its video and the nearest parameter count;
-what was not published stays empty.
+The tables in `published` hold the facts, each line with its source: ``uvg_regression.csv`` PSNR in dB of the
+unquantised model and its GMAC, for whole UVG videos at full size; ``dnerv.csv`` PSNR of models of all videos of UVG or
+UCF101 after their quantisation to 8 bits; ``uvg_rate_distortion.csv`` rate–distortion points of whole UVG videos;
+``bd_rate.csv`` BD-rates. A point is set beside the figure of its model, its video and the nearest parameter count; what
+was not published stays empty.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import csv
 import functools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from boostnerv.evaluation.text import aligned, number
 
 AVERAGE = "Average"
 """What the mean over the seven videos is called where a video's name would stand."""
+
+TOLERANCE_DB = 0.2
+"""A PSNR that differs by more than this from the published one is marked in tables."""
 
 PARAMETERS_WITHIN = 0.1
 """Parameter counts that differ by more than this share are of different models."""
@@ -37,6 +41,8 @@ _FRAMES = {
     "YachtRide": 600,
 }
 _HEIGHT, _WIDTH = 1080, 1920
+# What the tables call the models that are built here; no other is compared, however alike its name.
+_OF_ONE = {"NeRV": "nerv", "E-NeRV": "e-nerv", "HNeRV": "hnerv", "HNeRV-Boost": "hnerv-boost"}
 # Models of all videos: what D-NeRV's table calls a model, and frames, height and width of its data sets.
 _OF_MANY = {"D-NeRV": "d-nerv-post-training", "NeRV": "d-nerv-baseline-post-training"}
 _DATASETS = {"uvg": (3900, 1024, 1920), "ucf101-train": (138_041, 256, 320)}
@@ -63,6 +69,39 @@ class Published:
     source: str
     column: str = "psnr_float_db"
     shape: tuple[int, int, int] | None = None
+    macs_g: float | None = None
+
+
+@dataclass(frozen=True)
+class PublishedPoint:
+    """A point of a rate–distortion curve; `size` is what the source calls the model's size, which may be empty."""
+
+    bpp: float
+    psnr_db: float
+    ms_ssim: float
+    size: str = ""
+
+
+@dataclass(frozen=True)
+class PublishedCurve:
+    """The points of `model` on one video, or on their average, by rising rate, as `source` has them."""
+
+    model: str
+    video: str
+    points: tuple[PublishedPoint, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class PublishedBdRate:
+    """BD-rate of `test` over `anchor` in percent, negative where `test` needs fewer bits, as `source` has it."""
+
+    test: str
+    anchor: str
+    dataset: str
+    metric: str
+    bd_rate_percent: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -103,7 +142,13 @@ def published_figures() -> tuple[Published, ...]:
     shapes = {video: (frames, _HEIGHT, _WIDTH) for video, frames in _FRAMES.items()}
     of_one = [
         Published(
-            line["model"], float(line["params_m"]), video, float(line[video]), line["source"], shape=shapes.get(video)
+            line["model"],
+            float(line["params_m"]),
+            video,
+            float(line[video]),
+            line["source"],
+            shape=shapes.get(video),
+            macs_g=float(line["macs_g"]),
         )
         for line in _lines("uvg_regression.csv")
         for video in (*_FRAMES, AVERAGE)
@@ -123,6 +168,59 @@ def published_figures() -> tuple[Published, ...]:
     return (*of_one, *of_many)
 
 
+@functools.cache
+def published_bd_rates() -> tuple[PublishedBdRate, ...]:
+    """All published BD-rates."""
+    return tuple(
+        PublishedBdRate(
+            line["test"],
+            line["anchor"],
+            line["dataset"],
+            line["metric"],
+            float(line["bd_rate_percent"]),
+            line["source"],
+        )
+        for line in _lines("bd_rate.csv")
+    )
+
+
+def published_curves(video: Value, frames: Value, height: Value, width: Value) -> tuple[PublishedCurve, ...]:
+    """Published rate–distortion curves of a video: none but where it is a whole video of UVG at full size.
+
+    Names of videos count without case and hyphens, as in `published_for`.
+    """
+    return tuple(
+        curve
+        for curve in _all_curves()
+        if curve.video != AVERAGE
+        and _plain(curve.video) == _plain(video)
+        and (frames, height, width) == (_FRAMES[curve.video], _HEIGHT, _WIDTH)
+    )
+
+
+def published_average_curves(shapes: Mapping[str, tuple[Value, Value, Value]]) -> tuple[PublishedCurve, ...]:
+    """Published curves of the average over UVG, where `shapes` has its seven videos, whole, and no others.
+
+    `shapes` are frames, height and width of each video by its name.
+    """
+    whole = {(_plain(video), (frames, _HEIGHT, _WIDTH)) for video, frames in _FRAMES.items()}
+    if {(_plain(video), shape) for video, shape in shapes.items()} != whole:
+        return ()
+    return tuple(curve for curve in _all_curves() if curve.video == AVERAGE)
+
+
+@functools.cache
+def _all_curves() -> tuple[PublishedCurve, ...]:
+    groups: dict[tuple[str, str, str], list[PublishedPoint]] = {}
+    for line in _lines("uvg_rate_distortion.csv"):
+        point = PublishedPoint(float(line["bpp"]), float(line["psnr_db"]), float(line["ms_ssim"]), line["size"])
+        groups.setdefault((line["model"], line["video"], line["source"]), []).append(point)
+    return tuple(
+        PublishedCurve(model, video, tuple(sorted(points, key=lambda point: point.bpp)), source)
+        for (model, video, source), points in groups.items()
+    )
+
+
 def _lines(name: str) -> list[dict[str, str]]:
     with open(_FOLDER / name, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -140,7 +238,7 @@ def published_for(point: Point) -> Published | None:
     same = [
         figure
         for figure in published_figures()
-        if _plain(figure.model) == _plain(point["codec"]) and _plain(figure.video) == _plain(point["video"])
+        if _codec(figure) == point["codec"] and _plain(figure.video) == _plain(point["video"])
     ]
     nearest = min(same, key=lambda figure: abs(figure.params_m - params / 1e6), default=None)
     if nearest is None or abs(nearest.params_m - params / 1e6) > PARAMETERS_WITHIN * nearest.params_m:
@@ -240,7 +338,12 @@ def _conclusion(rows: Sequence[Comparison], tolerance_db: float) -> str:
     )
 
 
+def _codec(figure: Published) -> str | None:
+    """What the published model is called here, None where it is not built here."""
+    return figure.model if figure.model in _OF_MANY.values() else _OF_ONE.get(figure.model)
+
+
 def _plain(name: Value) -> str:
-    """A name without case and hyphens: e-nerv is E-NeRV."""
+    """A name of a video without case and hyphens: shake-n-dry is ShakeNDry."""
     plain = "".join(letter for letter in str(name).lower() if letter.isalnum())
     return _ALSO_CALLED.get(plain, plain)

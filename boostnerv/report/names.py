@@ -7,16 +7,26 @@ from collections.abc import Sequence
 MEAN_NAME = "mean-over-videos"
 """File name part of the figures that average over videos."""
 
-FILE_PARTS = {"psnr_db": "psnr", "ms_ssim": "ms-ssim"}
-"""File name part of a figure, by the metric it shows."""
+FILE_PARTS = ("psnr", "ms-ssim", "size", "time")
+"""What begins the name of a figure of points: PSNR and MS-SSIM over rate, PSNR over model size and over time."""
 
-TRAINING_FILES = ("training.svg", "training.png")
+RUN_PARTS = ("frames", "bits", "crops")
+"""What begins the name of a figure of one video's runs: PSNR of each frame, bits of files, frames side by side."""
+
+TRAINING_FILES = ("training.svg", "training.png", "training-time.svg", "training-time.png")
 """Names of the files that `boostnerv.report.plots.plot_training` writes for an experiment."""
 
 
 def figure_files(videos: Sequence[str]) -> tuple[str, ...]:
     """Names of all files that `boostnerv.report.plots.plot_points` writes for these videos."""
     names = [*videos, MEAN_NAME] if len(videos) > 1 else list(videos)
-    return tuple(
-        f"{part}-{name}.{suffix}" for name in names for part in FILE_PARTS.values() for suffix in ("svg", "png")
-    )
+    return _files(names, FILE_PARTS)
+
+
+def run_figure_files(videos: Sequence[str]) -> tuple[str, ...]:
+    """Names of all files that `boostnerv.report.plots.plot_runs` writes for these videos, one after the other."""
+    return _files(videos, RUN_PARTS)
+
+
+def _files(names: Sequence[str], parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{part}-{name}.{suffix}" for name in names for part in parts for suffix in ("svg", "png"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from boostnerv.errors import UserError
-from boostnerv.evaluation.points import Point, Value, without_seed
+from boostnerv.evaluation.points import Point, Value, check_sources, without_seed
 from boostnerv.evaluation.published import Published, published_average, published_for
 from boostnerv.recipes import MODELS_OF_MANY
 
@@ -45,6 +45,16 @@ MEASURED = (
     "ms_ssim_patches",
     "psnr_keyframes_db",
     "entropy_efficiency",
+    "kmac_per_pixel",
+    "peak_memory_mib",
+    "decode_warm_fps",
+    "decode_compute_fps",
+    "overhead_bytes",
+    "psnr_y_db",
+    "psnr_u_db",
+    "psnr_v_db",
+    "psnr_yuv_db",
+    "vmaf",
 )
 """Columns that are averaged."""
 
@@ -56,7 +66,7 @@ class Summary:
     `curve` names the line that the point belongs to: the codec, and what its settings add to it; a curve has one
     `task`. `mean` has a value for every name in `MEASURED`, None where a run lacks it; `std` is the sample standard
     deviation over seeds, None where there is one seed. `published` is what was published of the same. `returns` counts,
-    over all runs, how often a training went back to an earlier state.
+    over all runs, how often a training went back to an earlier state; `device` names where they ran.
     """
 
     video: str
@@ -71,6 +81,7 @@ class Summary:
     task: str = ""
     published: Published | None = None
     returns: int = 0
+    device: str = ""
 
     def value(self, name: str) -> float:
         """A mean that is known to be there."""
@@ -83,17 +94,19 @@ def over_seeds(points: Sequence[Point], *, parts: bool = False) -> list[Summary]
     """Average the runs that differ only in their seed; sorted by video, curve (models first) and size.
 
     With `parts` those of single videos of models of many, which have no rate of their own; without, all others. Where
-    there are several tasks, the names of curves say which is meant. Raises `UserError` where there are no points.
+    there are several tasks, the names of curves say which is meant. Raises `UserError` where there are no points, and
+    where those of one video were compared with different frames.
     """
     if not points:
         raise UserError("there are no points to show; run at least one model or anchor of the experiment first")
+    check_sources(points, ("video",))
     groups: dict[tuple[Value, ...], list[Point]] = {}
     for point in points:
         if (point["kind"] == "part") != parts:
             continue
         run = (point["video"], point["kind"], point["codec"], point["task"], without_seed(point))
         groups.setdefault(run, []).append(point)
-    several_tasks = len({point["task"] for point in points if point["kind"] == "model"}) > 1
+    several_tasks = _several_tasks(points)
     return sorted((_summary(group, several_tasks) for group in groups.values()), key=_order)
 
 
@@ -126,6 +139,7 @@ def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
             task=group[0].task,
             published=published_average(summary.published for summary in group),
             returns=sum(summary.returns for summary in group),
+            device=_devices(summary.device for summary in group),
         )
         for group in complete
     ]
@@ -146,6 +160,13 @@ def curves(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
     for summary in sorted(summaries, key=_order):
         groups.setdefault(summary.curve, []).append(summary)
     return groups
+
+
+def run_curves(points: Sequence[Point]) -> dict[str, str]:
+    """The curve that each run of models and anchors belongs to, by the run's name."""
+    shown = [point for point in points if point["kind"] != "part"]
+    several_tasks = _several_tasks(shown)
+    return {str(point["run"]): _curve(point, several_tasks) for point in shown}
 
 
 def size_text(file_bytes: float) -> str:
@@ -195,7 +216,17 @@ def _summary(group: Sequence[Point], several_tasks: bool) -> Summary:
         task=str(first["task"] or ""),
         published=published_for(first) if first["kind"] == "model" else None,
         returns=sum(int(point["returns"] or 0) for point in group),
+        device=_devices(str(point["device"] or "") for point in group),
     )
+
+
+def _devices(names: Iterable[str]) -> str:
+    """The devices of several runs, each once."""
+    return ", ".join(sorted(set(names) - {""}))
+
+
+def _several_tasks(points: Sequence[Point]) -> bool:
+    return len({point["task"] for point in points if point["kind"] == "model"}) > 1
 
 
 def _curve(point: Point, several_tasks: bool) -> str:

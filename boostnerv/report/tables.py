@@ -15,9 +15,12 @@ from pathlib import Path
 
 from boostnerv import files
 from boostnerv.evaluation.points import Point
+from boostnerv.evaluation.published import TOLERANCE_DB, Comparison, compare
 from boostnerv.report.summaries import MEASURED, Summary, by_video, over_seeds, over_videos
 
 _NONE = "–"
+_OUTSIDE = "⚠"
+_COMPARED = {"psnr_float_db": "the unquantised model", "psnr_db": "the decoded file"}
 
 
 def write_tables(points: Sequence[Point], markdown_path: str | Path, csv_path: str | Path) -> None:
@@ -56,6 +59,28 @@ def summary_csv(summaries: Sequence[Summary]) -> str:
         published = "" if summary.published is None else repr(summary.published.psnr_db)
         table.writerow((*identity, *cells, summary.task, published))
     return text.getvalue()
+
+
+def published_csv(points: Sequence[Point]) -> str:
+    """One line a model run without its seed, and the averages, beside what was published; empty where nothing was.
+
+    `verdict` is within or outside `TOLERANCE_DB`, or why there is nothing to compare.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    theirs = ("model", "params_m", "macs_g", "psnr_db", "source")
+    ours = ("video", "run", "params_m", "ours_db")
+    table.writerow((*ours, *(f"published_{name}" for name in theirs), "difference_db", "verdict"))
+    for row in compare(points):
+        cells = [getattr(row, name) for name in ours]
+        cells += [None if row.published is None else getattr(row.published, name) for name in theirs]
+        table.writerow((*_blank([*cells, row.difference_db]), row.verdict(TOLERANCE_DB)))
+    return text.getvalue()
+
+
+def _blank(cells: Sequence[str | float | None]) -> list[str]:
+    """Cells as text, floats so that they read back the same, nothing for None."""
+    return ["" if cell is None else repr(cell) if isinstance(cell, float) else str(cell) for cell in cells]
 
 
 def _section(group: Sequence[Summary]) -> str:
@@ -182,7 +207,11 @@ def _sentence(group: Sequence[Summary]) -> str:
         sentences.append(f"Values are means of up to {most} seeds, ± their standard deviation.")
     sources = dict.fromkeys(summary.published.source for summary in group if summary.published is not None)
     if sources:
-        sentences.append(f"Published PSNR, of {', '.join(sources)}, is that of unquantised models: compare float PSNR.")
+        columns = {summary.published.column for summary in group if summary.published is not None}
+        ours = " or ".join(text for column, text in _COMPARED.items() if column in columns)
+        sentences.append(f"Published PSNR is of {', '.join(sources)}; ours beside it is that of {ours}.")
+    if any(_difference(summary).endswith(_OUTSIDE) for summary in group):
+        sentences.append(f"{_OUTSIDE} marks a difference of more than {TOLERANCE_DB:g} dB.")
     return " ".join(sentences)
 
 
@@ -231,8 +260,33 @@ def _chain(summary: Summary) -> str:
     return " → ".join(_number(summary, name, ".2f", spread=False) for name in names)
 
 
+def _compared(summary: Summary) -> Comparison | None:
+    """This row beside what was published of the same; None where nothing was."""
+    if summary.published is None:
+        return None
+    ours_db = summary.mean[summary.published.column]
+    return Comparison(summary.video, summary.curve, ours_db=ours_db, published=summary.published)
+
+
 def _published(summary: Summary) -> str:
     return "" if summary.published is None else f"{summary.published.psnr_db:.2f}"
+
+
+def _ours(summary: Summary) -> str:
+    """What is compared with the published PSNR, before quantisation or after it."""
+    row = _compared(summary)
+    return "" if row is None or row.ours_db is None else f"{row.ours_db:.2f}"
+
+
+def _difference(summary: Summary) -> str:
+    """Ours less theirs, with a mark where it is outside the tolerance."""
+    row = _compared(summary)
+    return "" if row is None or row.difference_db is None else _marked(row)
+
+
+def _marked(row: Comparison) -> str:
+    mark = f" {_OUTSIDE}" if row.verdict(TOLERANCE_DB) == "outside" else ""
+    return f"{row.difference_db:+.2f}{mark}"
 
 
 def _training_s(summary: Summary) -> float | None:
@@ -272,6 +326,11 @@ _COLUMNS = (
     _Column("bpp", partial(_number, name="bpp", form=".4f")),
     _Column("PSNR (dB)", partial(_number, name="psnr_db", form=".2f")),
     _Column("MS-SSIM", partial(_number, name="ms_ssim", form=".4f")),
+    _Column("PSNR Y (dB)", partial(_number, name="psnr_y_db", form=".2f")),
+    _Column("PSNR U (dB)", partial(_number, name="psnr_u_db", form=".2f")),
+    _Column("PSNR V (dB)", partial(_number, name="psnr_v_db", form=".2f")),
+    _Column("PSNR YUV (dB)", partial(_number, name="psnr_yuv_db", form=".2f")),
+    _Column("VMAF", partial(_number, name="vmaf", form=".2f")),
     _Column("PSNR seen (dB)", partial(_number, name="psnr_seen_db", form=".2f")),
     _Column("PSNR unseen (dB)", partial(_number, name="psnr_unseen_db", form=".2f")),
     _Column("MS-SSIM seen", partial(_number, name="ms_ssim_seen", form=".4f")),
@@ -280,9 +339,15 @@ _COLUMNS = (
     _Column("PSNR visible (dB)", partial(_number, name="psnr_visible_db", form=".2f")),
     _Column("PSNR float (dB)", _float),
     _Column("PSNR float → quantised → decoded (dB)", _chain),
-    _Column("published PSNR (dB)", _published),
+    _Column("PSNR published (dB)", _published),
+    _Column("ours (dB)", _ours),
+    _Column("difference (dB)", _difference),
     _Column("returns", lambda summary: str(summary.returns) if summary.returns else _NONE),
     _Column("training", lambda summary: time_text(_training_s(summary))),
     _Column("encoding", lambda summary: time_text(summary.mean["encode_s"])),
     _Column("decoding (fps)", partial(_number, name="decode_fps", form=".1f", spread=False)),
+    _Column("decoding, warm (fps)", partial(_number, name="decode_warm_fps", form=".1f", spread=False)),
+    _Column("kMAC/pixel", partial(_number, name="kmac_per_pixel", form=".1f", spread=False)),
+    _Column("peak memory (MiB)", partial(_number, name="peak_memory_mib", form=",.0f", spread=False)),
+    _Column("device", lambda summary: summary.device),
 )

@@ -4,24 +4,27 @@ There is no ffprobe. The filter `showinfo` stands first in every graph and write
 frame, whose size, aspect, field flag and timestamp are read from the log; the codec and the rotation come
 from the description of the input that ffmpeg writes before.
 
-Frames are converted by ffmpeg with its default flags, so that they equal the PNGs of
-``ffmpeg -i FILE %04d.png``.
+By default frames are converted by ffmpeg with its default flags, so that they equal the PNGs of
+``ffmpeg -i FILE %04d.png``. With a float profile ffmpeg gives planes of 4:4:4 at the source's depth, and `colour` makes
+RGB of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError, nearest
-from boostnerv.video import ffmpeg
+from boostnerv.video import colour, ffmpeg
 from boostnerv.video.info import Geometry, SourceInfo, Timing, check_allowed, geometry, timing
 from boostnerv.video.selection import WHOLE, Part, Selection, no_frames, select, select_at_rate
 
@@ -34,8 +37,8 @@ _DURATION = re.compile(r"^ +Duration: (?:(\d+):(\d+):(\d+\.\d+)|N/A)(?:, start: 
 _ROTATION = re.compile(r"^ +Display Matrix: rotation of (-?\d+(?:\.\d+)?) degrees")
 _CLOCK = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
 _FRAME = re.compile(
-    r"n: *\d+ pts: *(?P<pts>NOPTS|-?\d+) .*fmt:(?P<format>\S+) .*sar:(?P<sar>\d+/\d+) "
-    r"s:(?P<width>\d+)x(?P<height>\d+) i:(?P<field>\S)"
+    r"n: *\d+ pts: *(?P<pts>NOPTS|-?\d+) .*fmt:(?P<format>\S+)(?: cl:(?P<chroma>\S+))? .*"
+    r"sar:(?P<sar>\d+/\d+) s:(?P<width>\d+)x(?P<height>\d+) i:(?P<field>\S)"
 )
 _COLOUR = re.compile(
     r"color_range:(?P<range>\S+) color_space:(?P<matrix>\S+) "
@@ -67,6 +70,7 @@ class _Reading:
     ticks: list[int | None] = field(default_factory=list)
     shape: _Shape | None = None
     pixel_format: str = ""
+    chroma_location: str = "unknown"
     colours: dict[str, str] = field(default_factory=dict)
     time_base: Fraction = Fraction(0)
     rate: Fraction | None = None
@@ -108,6 +112,8 @@ class _Reading:
         shape = _Shape(int(match["width"]), int(match["height"]), _aspect(match["sar"]))
         if self.shape is None:
             self.shape, self.pixel_format = shape, match["format"]
+            if match["chroma"] not in (None, "unspecified"):
+                self.chroma_location = match["chroma"]
         elif shape != self.shape and self.first_change is None:
             self.first_change = (index, shape)
         if match["field"] in _FIELD_ORDERS:
@@ -147,6 +153,7 @@ class _Reading:
             field_order=_field_order(self.field_orders, rest),  # type: ignore[arg-type]
             fps=float(self.rate) if self.rate else None,
             duration_s=self.duration_s,
+            chroma_location=self.chroma_location,
             **self.colours,
         )
 
@@ -192,15 +199,53 @@ class ClipDecoder:
 
     def frames(self) -> Generator[npt.NDArray[np.uint8]]:
         """Yield uint8 RGB [height, width, 3], each a new array; raises `UserError` for a damaged file."""
-        shape = (*self._decoded_size(), 3)
+        height, width = self.decoded_size()
+        converted = self.conversion if colour.is_float(self.preparation.colour) else None
+        if converted is None:
+            pictures = self._pictures(self._rgb_graph(), (height, width, 3), np.dtype(np.uint8))
+        else:
+            stored = colour.sample_type(self.info.bit_depth)
+            pictures = self._pictures(self._full_chroma_graph(converted), (3, height, width), stored)
+        with contextlib.closing(pictures):
+            for picture in pictures:
+                if converted is not None:
+                    picture = colour.yuv_to_rgb(picture, converted.matrix, converted.range, self.info.bit_depth)
+                yield self.geometry.window.of(picture)
+
+    def planes(self) -> Generator[tuple[colour.Samples, colour.Samples, colour.Samples]]:
+        """Yield Y [height, width], U and V [height/2, width/2] of a source that `has_420`, in codes of its depth.
+
+        All sizes and the places of cuts must be even. Raises as `frames`, in whose place it is used.
+        """
+        assert self.conversion is not None
+        height, width = self.decoded_size()
+        stored, window = colour.sample_type(self.info.bit_depth), self.geometry.window
+        graph = self._planes_graph(self.conversion)
+        with contextlib.closing(self._pictures(graph, (height * 3 // 2, width), stored)) as pictures:
+            for picture in pictures:
+                y, u, v = colour.split_420(picture)
+                yield window.of(y), window.halved.of(u), window.halved.of(v)
+
+    @property
+    def has_420(self) -> bool:
+        """Whether the source has planes of 4:2:0."""
+        return re.match(r"yuv[aj]?420p|nv12|nv21|p01", self.info.pixel_format) is not None
+
+    @property
+    def conversion(self) -> colour.Conversion | None:
+        """How Y, U and V become RGB; None where the source has none."""
+        return colour.conversion(self.info, self.preparation.colour)
+
+    def _pictures(self, graph: ffmpeg.Graph, shape: tuple[int, ...], stored: np.dtype[Any]) -> Generator[Any]:
+        """Yield the wanted pictures that come from `graph`, each a new array of one shape."""
         wanted = self.selection.indices()
         following = next(wanted, None)
         count = 0
         try:
-            with ffmpeg.running(self._graph(), self._reading.add) as process:
-                while (picture := _read_picture(process, shape)) is not None:
+            with ffmpeg.running(graph, self._reading.add) as process:
+                while (picture := read_picture(process, shape, stored)) is not None:
                     while following == count:
-                        yield self.geometry.window.of(picture)
+                        yield picture
                         following = next(wanted, None)
                     count += 1
                 process.finish()
@@ -217,10 +262,15 @@ class ClipDecoder:
         self.notes += [note for note in notes if note not in self.notes]
         return result
 
-    def _graph(self) -> ffmpeg.Graph:
+    def _progressive(self) -> ffmpeg.Graph:
+        """The decoded frames, deinterlaced where that is asked for."""
         stream = _input(self.path, self.raw)["V:0"].filter("showinfo", checksum=0)
         if self.preparation.interlaced == "deinterlace" and self.info.interlaced:
             stream = stream.filter("bwdif", mode="send_frame", parity=self.info.field_order, deint="all")
+        return stream
+
+    def _rgb_graph(self) -> ffmpeg.Graph:
+        stream = self._progressive()
         if window := self.geometry.before:
             # Colour has fewer pixels than brightness: what is cut is the picture in RGB.
             stream = stream.filter("format", "rgb24").filter(
@@ -229,11 +279,33 @@ class ClipDecoder:
         if self.geometry.scaled:
             height, width = self.geometry.scaled
             stream = stream.filter("scale", width, height, flags="bicubic")
+        return self._limited(stream, "rgb24")
+
+    def _full_chroma_graph(self, converted: colour.Conversion) -> ffmpeg.Graph:
+        stream, pixel_format = self._progressive(), colour.planar_format("444", self.info.bit_depth)
+        if window := self.geometry.before:
+            # Chroma has fewer samples than Y: what is cut is the picture with as many.
+            stream = planes_of(stream, converted, pixel_format).filter(
+                "crop", window.width, window.height, window.left, window.top
+            )
+        return self._limited(planes_of(stream, converted, pixel_format, self.geometry.scaled), pixel_format)
+
+    def _planes_graph(self, converted: colour.Conversion) -> ffmpeg.Graph:
+        stream, bits = self._progressive(), self.info.bit_depth
+        if window := self.geometry.before:
+            stream = planes_of(stream, converted, colour.planar_format("444", bits)).filter(
+                "crop", window.width, window.height, window.left, window.top
+            )
+        pixel_format = colour.planar_format("420", bits)
+        return self._limited(planes_of(stream, converted, pixel_format, self.geometry.scaled), pixel_format)
+
+    def _limited(self, stream: ffmpeg.Graph, pixel_format: str) -> ffmpeg.Graph:
+        """Raw frames to the last one that is needed."""
         # Not the filter `trim`: it starts to count anew where the colours of a file change on the way.
         limit = {"vframes": self.selection.end} if self.selection.end else {}
-        return _output(stream, format="rawvideo", pix_fmt="rgb24", **limit)
+        return _output(stream, format="rawvideo", pix_fmt=pixel_format, **limit)
 
-    def _decoded_size(self) -> tuple[int, int]:
+    def decoded_size(self) -> tuple[int, int]:
         """(height, width) of the pictures that come from ffmpeg."""
         before = self.geometry.before
         cut = (before.height, before.width) if before else (self.info.display_height, self.info.display_width)
@@ -324,6 +396,16 @@ def check_raw(path: Path, raw: RawVideo | None) -> None:
         )
 
 
+def planes_of(
+    stream: ffmpeg.Graph, converted: colour.Conversion, pixel_format: str, size: tuple[int, int] | None = None
+) -> ffmpeg.Graph:
+    """Planar YUV of `pixel_format`, scaled to `size` (height, width) where that is given; no colour is converted."""
+    names = {"color_matrix": converted.matrix, "range": converted.range, "chroma_loc": converted.chroma_location}
+    kept = {f"{side}_{name}": value for side in ("in", "out") for name, value in names.items()}
+    to = (size[1], size[0]) if size else ()
+    return stream.filter("scale", *to, flags=colour.SCALER_FLAGS, **kept).filter("format", pixel_format)
+
+
 def damaged(path: str | Path, what: str) -> UserError:
     """The sentence for a file some of whose pixels are lost."""
     return UserError(
@@ -375,9 +457,10 @@ def _read_log(path: Path, raw: RawVideo | None, frames: int | None) -> _Reading:
     return reading
 
 
-def _read_picture(process: ffmpeg.Process, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8] | None:
-    picture = np.empty(shape, np.uint8)
-    view = picture.data.cast("B")
+def read_picture(process: ffmpeg.Process, shape: tuple[int, ...], stored: np.dtype[Any]) -> npt.NDArray[Any] | None:
+    """The next raw picture that comes from ffmpeg, None at the end."""
+    picture = np.empty(shape, stored)
+    view = picture.view(np.uint8).data.cast("B")
     filled = 0
     # One read may return less than a frame: a pipe holds 64 KiB.
     while filled < len(view) and (got := process.stdout.readinto(view[filled:])):  # type: ignore[attr-defined]
@@ -414,7 +497,8 @@ def _hint(raw: RawVideo, formats: dict[str, int]) -> str:
 def _notes(info: SourceInfo, preparation: Preparation, start: _Reading) -> list[str]:
     notes = []
     if info.bit_depth > 8:
-        notes.append(f"the source has {info.bit_depth} bits per sample; ffmpeg rounded them to 8-bit RGB")
+        how = "ffmpeg rounded them" if preparation.colour == "ffmpeg-default" else "they were rounded"
+        notes.append(f"the source has {info.bit_depth} bits per sample; {how} to 8-bit RGB")
     if info.rotation_degrees:
         notes.append(f"rotated by {info.rotation_degrees:g} degrees counter-clockwise, as the file asks for")
     if info.interlaced:

@@ -22,6 +22,7 @@ from boostnerv import files
 from boostnerv.config import Closed, LocalSource, Preparation, RawVideo, Sha256, VideoSpec, WheelSource, parse
 from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
+from boostnerv.video.colour import Conversion, conversion
 from boostnerv.video.ffmpeg import ffmpeg_version
 from boostnerv.video.info import SourceInfo
 from boostnerv.video.selection import WHOLE, Part
@@ -64,6 +65,9 @@ class Manifest(Closed):
     source_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the source.")
     source: SourceInfo | None = Field(default=None, description="Properties of the source.")
     preparation: Preparation | None = Field(default=None, description="How the frames were prepared.")
+    conversion: Conversion | None = Field(
+        default=None, description="How Y, U and V became RGB; none where the source is RGB."
+    )
     ffmpeg_version: str = Field(default="", description="Version of the ffmpeg that decoded.")
     notes: tuple[str, ...] = Field(default=(), description="What the conversion changed.")
     credit: str = Field(default="unknown", description="Who made the video.")
@@ -141,12 +145,10 @@ def extract_frames(
     no file is written.
     """
     source, output = Path(source), Path(output)
-    decoder = open_source(source, preparation, raw=_layout(video, source), fps=video.fps, part=_part(video))
-    _check_declared(video, source, decoder.info, preparation)
+    decoder = open_video(video, source, preparation)
     shape = (decoder.geometry.height, decoder.geometry.width)
     check_space(output, _estimated_frames(video, decoder, preparation), shape)
-    digest = source_sha256(source)
-    _check_hash(video, source, digest)
+    digest = video_sha256(video, source)
 
     def describe(written: Written) -> Manifest:
         timing = decoder.timing()
@@ -165,6 +167,7 @@ def extract_frames(
             source_sha256=digest,
             source=decoder.info,
             preparation=preparation,
+            conversion=conversion(decoder.info, preparation.colour),
             ffmpeg_version=ffmpeg_version(),
             notes=tuple(decoder.notes),
             credit=credit,
@@ -173,6 +176,20 @@ def extract_frames(
 
     with contextlib.closing(decoder.frames()) as frames:
         return write_described(counted(frames, progress), shape, output, describe)
+
+
+def open_video(video: VideoSpec, source: Path, preparation: Preparation) -> Decoder:
+    """Open the source of a video; raises `UserError` where it is not what `video` says or `preparation` allows."""
+    decoder = open_source(source, preparation, raw=_layout(video, source), fps=video.fps, part=_part(video))
+    _check_declared(video, source, decoder.info, preparation)
+    return decoder
+
+
+def video_sha256(video: VideoSpec, source: Path) -> str:
+    """SHA-256 of the source of a video; raises `UserError` where `video` says another."""
+    digest = source_sha256(source)
+    _check_hash(video, source, digest)
+    return digest
 
 
 def write_frames(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,7 @@ class SourceInfo(Closed):
     duration_s: float | None = Field(default=None, description="Duration as the container declares it.")
     matrix: str = Field(default="unknown", description="Colour matrix.")
     range: str = Field(default="unknown", description="tv (limited) or pc (full).")
+    chroma_location: str = Field(default="unknown", description="Where samples of U and V lie, e.g. left or center.")
     primaries: str = Field(default="unknown", description="Colour primaries.")
     transfer: str = Field(default="unknown", description="Transfer characteristics.")
 
@@ -92,8 +93,13 @@ class Window:
     height: int
     width: int
 
-    def of(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """That part of uint8 [H, W, 3], contiguous."""
+    @property
+    def halved(self) -> Window:
+        """The same of a picture of half the size, where all numbers are even."""
+        return Window(self.top // 2, self.left // 2, self.height // 2, self.width // 2)
+
+    def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """That part of [H, W] or [H, W, 3], contiguous."""
         rows, columns = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
         return np.ascontiguousarray(picture[rows, columns])
 

@@ -34,7 +34,7 @@ _TICKS_PER_S = 90_000
 _TRIED_PACKETS = 16
 _SWS_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 # As a filter: newer versions of ffmpeg take what frames say for what an output's options say.
-_TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+BT709_TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 _LOSSY = {"c:v": "libx264", "preset": "medium", "crf": 12}
 _LOSSLESS = {"c:v": "libx264rgb", "preset": "medium", "qp": 0}
 
@@ -159,10 +159,10 @@ def _write_folder(frames: Iterable[Pixels], output: Path) -> None:
 
 
 def _write_y4m(frames: Iterable[Pixels], output: Path, video: OutputVideo) -> None:
-    chain = f"{_to_yuv('bt601')},format=yuv444p"
+    chain = f"{to_yuv('bt601')},format=yuv444p"
     with files.final(output) as temporary:
         options = {"filter:v": chain, "fps_mode": "passthrough", "format": "yuv4mpegpipe"}
-        _run_fed(_rgb_input(video).output(f"file:{temporary}", **options), frames, output)
+        _run_fed(rgb_input(video).output(f"file:{temporary}", **options), frames, output)
 
 
 def _write_container(
@@ -183,12 +183,13 @@ def _write_container(
             "map_chapters": -1,
             "format": container,
         }
-        graph = _rgb_input(video)["v"].output(*audio, f"file:{temporary}", **options)
+        graph = rgb_input(video)["v"].output(*audio, f"file:{temporary}", **options)
         # Without it audio alone would start at 0 in some containers, whenever it started beside the video.
         _run_fed(graph.global_args("-copyts"), frames, output)
 
 
-def _rgb_input(video: OutputVideo) -> ffmpeg.Graph:
+def rgb_input(video: OutputVideo) -> ffmpeg.Graph:
+    """Raw RGB frames that are fed to ffmpeg."""
     size = (video.width, video.height)
     return ffmpeg.input_from_pipe(format="rawvideo", pixel_format="rgb24", video_size=size, framerate=video.fps)
 
@@ -198,10 +199,11 @@ def _pixels_chain(video: OutputVideo, codec: dict[str, Any]) -> str:
     if codec is _LOSSLESS:
         return "format=rgb24"
     odd = video.height % 2 or video.width % 2
-    return f"{_to_yuv('bt709')},format={'yuv444p' if odd else 'yuv420p'},{_TAGS}"
+    return f"{to_yuv('bt709')},format={'yuv444p' if odd else 'yuv420p'},{BT709_TAGS}"
 
 
-def _to_yuv(matrix: str) -> str:
+def to_yuv(matrix: str) -> str:
+    """Filter from full-range RGB to limited-range YUV of a matrix, e.g. ``bt709``; a pixel format must follow."""
     return (
         f"scale=in_range=pc:out_range=tv:out_color_matrix={matrix}:out_h_chr_pos=0:out_v_chr_pos=128:flags={_SWS_FLAGS}"
     )

@@ -16,7 +16,8 @@ def test_every_step_of_every_video_is_planned(tmp_path: Path) -> None:
     experiment = write_experiment(tmp_path, 2)
     found = measured("two", snakemake(experiment, tmp_path, "--quiet", "rules"), tmp_path)
     steps = ("train", "finetune", "encode", "decode", "evaluate")
-    assert found.jobs == 2 * (2 + len(SIZES_M) * len(steps)) + len(("collect", "tabulate", "plot", "all"))
+    of_a_video = 2 + len(SIZES_M) * len(steps) + len(("preview_source", "plot_runs"))
+    assert found.jobs == 2 * of_a_video + len(("collect", "tabulate", "plot", "page", "all"))
     assert found.memory_mb > 20
     assert 0 < found.processor_s < 10 * found.seconds
 

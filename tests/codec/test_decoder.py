@@ -381,3 +381,29 @@ def test_batches_that_the_program_chooses_fit_the_memory_that_a_file_may_use(fol
     video.exact = False
     assert 1 <= video._batch_sizes[0] < FAST_BATCH
     assert video.segment(0).most_side_by_side >= 1
+
+
+# --- speeds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("first", [None, 1, 4])
+def test_telling_the_speed_changes_no_frame(folder: Path, first: int | None, exact: bool) -> None:
+    models = [tiny_model("hnerv-boost", frames=3), tiny_model("hnerv-boost", frames=19, seed=2)]
+    path = opened(file_of([segment_of(model) for model in models], batch=2), folder).path
+    wanted = list(VideoFile(path, exact=exact).frames())
+    video = VideoFile(path, exact=exact)
+    if first is not None:
+        _ = video[first]
+    threads = torch.get_num_threads()
+    speeds = video.speeds()
+    assert min(speeds.warm_fps, speeds.compute_fps) > 0
+    assert torch.get_num_threads() == threads
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(video.frames(), wanted, strict=True))
+
+
+def test_what_is_timed_alone_makes_the_same_frames(video: VideoFile) -> None:
+    segment = video.segment(0)
+    made = segment.compute(range(2, 3))
+    assert [tuple(each.shape) for each in made] == [(1, 3, 9, 11)]
+    assert np.array_equal(to_uint8(made[0])[0], video[2])

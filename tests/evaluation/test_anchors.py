@@ -12,19 +12,24 @@ from pathlib import Path
 import ffmpeg
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from boostnerv.config import Anchor
 from boostnerv.errors import UserError
 from boostnerv.evaluation.anchors import (
     ENCODERS,
+    GOP_FRAMES,
     anchor_name,
     check_anchor,
+    decoded_frames,
     encode_anchor,
     encoder_version,
     write_anchor,
 )
+from boostnerv.evaluation.framing import framing_bytes
 from boostnerv.evaluation.points import collect
 from boostnerv.video.ffmpeg import binary, run
+from tests.evaluation.test_yuv import ramp, written
 from tests.evaluation.videos import counting, moving
 
 CODECS = sorted(ENCODERS)
@@ -154,7 +159,25 @@ def test_json_becomes_a_point(tmp_path: Path) -> None:
     )
     assert (row["file_bytes"], row["psnr_db"]) == (point.file_bytes, point.measured.psnr_db)
     assert row["threads"] == 1
+    assert (row["preset"], row["pixel_format"], row["decode_warm_fps"]) == ("veryslow", "yuv420p", None)
+    assert row["overhead_bytes"] == framing_bytes((tmp_path / "x264-30.bin").read_bytes(), "h264")
+    # The encoder alone, not this process, which has torch.
+    assert 10 < float(str(row["peak_memory_mib"])) < 200
+    assert float(str(row["decode_compute_fps"])) > 0
     assert str(row["encoder_version"]).startswith("ffmpeg ")
+
+
+def test_x265_predicts_across_its_key_frames(tmp_path: Path) -> None:
+    count = GOP_FRAMES + 12
+    encoded(tmp_path, moving(count, 64, 64), "x265", 30, preset="medium")
+    stream = (tmp_path / "x265-30.bin").read_bytes()
+    kinds = [byte[0] >> 1 & 63 for byte in re.findall(rb"\x00\x00\x01(.)", stream, re.DOTALL)]
+    pictures = [kind for kind in kinds if kind < 32]
+    assert len(pictures) == count
+    # One IDR (19 or 20) at the beginning, then a CRA (21) with leading pictures that need what is before it (8, 9).
+    assert [kind for kind in pictures if kind >= 16] == [pictures[0], 21]
+    assert pictures[0] in (19, 20)
+    assert {8, 9} & set(pictures[pictures.index(21) :])
 
 
 @pytest.mark.parametrize(
@@ -187,3 +210,87 @@ def test_a_missing_encoder_is_named_with_what_there_is(tmp_path: Path, monkeypat
     monkeypatch.setenv("FFMPEG_BINARY", os.fspath(poor))
     with pytest.raises(UserError, match=r"no encoder libx265.*'x265'.*it can do: x264\. Set FFMPEG_BINARY"):
         check_anchor(Anchor(codec="x265", qualities=(28,)))
+
+
+@pytest.mark.parametrize("codec", ["x264", "x265"])
+def test_chosen_frames_of_a_stream_are_those_that_were_measured(codec: str, tmp_path: Path) -> None:
+    pixels = moving(6, 33, 47)
+    point = encoded(tmp_path, pixels, codec, 30)
+    stream = tmp_path / f"{codec}-30.bin"
+    order = [4, 0, 4, 5]
+    frames = decoded_frames(stream, codec, point.pixel_format, (33, 47), order)
+    assert [frame.shape for frame in frames] == [(33, 47, 3)] * 4
+    measured = [psnr_of(pixels[index], frame) for index, frame in zip(order, frames, strict=True)]
+    assert measured == pytest.approx([point.measured.frame_psnr_db[index] for index in order])
+    with pytest.raises(UserError, match=r"does not have the frames \[2, 6\]"):
+        decoded_frames(stream, codec, point.pixel_format, (33, 47), [6, 2])
+    stream.write_bytes(b"")
+    with pytest.raises(UserError, match="run the step 'encode-anchor' again"):
+        decoded_frames(stream, codec, point.pixel_format, (33, 47), [0])
+
+
+def psnr_of(source, frame) -> float:
+    return float(10 * np.log10(255**2 / np.square(source.astype(float) - frame).mean()))
+
+
+def test_planes_are_coded_as_they_are(tmp_path: Path) -> None:
+    """Without loss nothing is between them and the source; they become the frames of the float profile again."""
+    frames, planes = written(tmp_path / "a", ramp(8), 8)
+    anchor = Anchor(codec="x264", qualities=(0,), source="yuv420")
+    point = encode_anchor(frames.pixels, 25.0, anchor, 0, tmp_path / "a.h264", threads=1, planes=planes)
+    assert (point.run, point.source) == ("x264-q0-yuv420", "yuv420")
+    assert "colorspace bt709" in point.command
+    yuv = point.measured.yuv
+    assert yuv is not None
+    assert yuv.summary() == pytest.approx(
+        {"psnr_y_db": 90, "psnr_u_db": 90, "psnr_v_db": 90, "psnr_yuv_db": 90, "yuv_bits": 8}
+    )
+    assert point.measured.psnr_db == pytest.approx(90)
+    write_anchor(point, tmp_path / "a.json", {"colour": "bt709-float"})
+    value = json.loads((tmp_path / "a.json").read_text())
+    assert (value["source"], value["psnr_y_db"]) == ("yuv420", yuv.summary()["psnr_y_db"])
+
+
+def test_ten_bits_stay_ten(tmp_path: Path) -> None:
+    frames, planes = written(tmp_path / "a", ramp(10), 10)
+    settings = {"codec": "x264", "qualities": (0,), "pixel_format": "yuv420p10le"}
+    found = {}
+    for source in ("yuv420", "rgb"):
+        anchor = Anchor(**settings, source=source)
+        point = encode_anchor(frames.pixels, 25.0, anchor, 0, tmp_path / "a.h264", threads=1, planes=planes)
+        assert point.measured.yuv is not None
+        assert point.measured.yuv.bits == 10
+        found[source] = point.measured.yuv.summary()["psnr_yuv_db"]
+    # What goes through 8-bit RGB loses codes on the way.
+    assert found["yuv420"] > found["rgb"] + 3
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec_takes_planes(codec: str, tmp_path: Path) -> None:
+    frames, planes = written(tmp_path / "a", np.repeat(np.repeat(ramp(8), 2, axis=1), 2, axis=2), 8)
+    anchor = Anchor(codec=codec, qualities=(20,), source="yuv420")
+    point = encode_anchor(frames.pixels, 25.0, anchor, 20, tmp_path / "a.bin", threads=1, planes=planes)
+    assert point.measured.yuv is not None
+    assert point.measured.yuv.summary()["psnr_yuv_db"] > 38
+    assert point.measured.psnr_db > 35
+    assert point.run.endswith("-yuv420")
+
+
+def test_an_anchor_of_rgb_is_measured_against_planes_too(tmp_path: Path) -> None:
+    frames, planes = written(tmp_path / "a", ramp(8), 8)
+    anchor = Anchor(codec="x264", qualities=(10,))
+    point = encode_anchor(frames.pixels, 25.0, anchor, 10, tmp_path / "a.h264", threads=1, planes=planes)
+    assert (point.run, point.source) == ("x264-q10", "rgb")
+    assert point.measured.yuv is not None
+    assert point.measured.yuv.summary()["psnr_y_db"] > 40
+
+
+def test_planes_that_are_missing_or_deeper_are_told(tmp_path: Path) -> None:
+    frames, planes = written(tmp_path / "a", ramp(10), 10)
+    anchor = Anchor(codec="x265", qualities=(20,), source="yuv420")
+    with pytest.raises(UserError, match="needs the planes of the source.*--planes"):
+        encode_anchor(frames.pixels, 25.0, anchor, 20, tmp_path / "a.hevc", threads=1)
+    with pytest.raises(UserError, match="have 10 bits, more than anchor 'x265' would keep"):
+        encode_anchor(frames.pixels, 25.0, anchor, 20, tmp_path / "a.hevc", threads=1, planes=planes)
+    with pytest.raises(ValidationError, match="has no full chroma"):
+        Anchor(codec="x265", qualities=(20,), source="yuv420", pixel_format="yuv444p")

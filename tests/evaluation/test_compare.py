@@ -11,9 +11,19 @@ import numpy as np
 import pytest
 
 from boostnerv.errors import BitstreamError, UserError
-from boostnerv.evaluation.compare import Video, check_fit, compare, open_video, rows_text, short_names, write_rows
+from boostnerv.evaluation.compare import (
+    Video,
+    check_fit,
+    compare,
+    open_video,
+    rows_text,
+    short_names,
+    write_frame_values,
+    write_rows,
+)
 from boostnerv.evaluation.measure import measure
 from boostnerv.evaluation.metrics import Frames
+from boostnerv.evaluation.vmaf import VmafMeter
 from boostnerv.video.frames import write_frames
 from tests.evaluation.videos import counting, moving
 from tests.golden.streams import paths
@@ -191,3 +201,43 @@ def test_rows_are_written_for_programs_and_people(tmp_path: Path) -> None:
     assert len({len(line) for line in text[2:4]}) == 1
     assert text[4].startswith("MS-SSIM needs 161 pixels")
     assert text[4].endswith("15x22.")
+
+
+def test_every_frame_of_every_file_has_a_line(pixels: Frames, lossless: Path, tmp_path: Path) -> None:
+    lossy = open_video(write_clip(tmp_path / "lossy.mp4", pixels, *LOSSY))
+    rows = []
+    for name, test in (("lossless", open_video(lossless)), ("lossy", lossy)):
+        with VmafMeter() as meter:
+            rows.append(compare(open_video(lossless), test, name, vmaf=meter))
+    write_frame_values(rows, tmp_path / "frames.csv")
+    with open(tmp_path / "frames.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [*lines[0]] == ["file", "frame", "psnr_db", "ms_ssim", "vmaf"]
+    assert [(line["file"], int(line["frame"])) for line in lines] == [
+        (name, index) for name in ("lossless", "lossy") for index in range(6)
+    ]
+    for row, part in zip(rows, (lines[:6], lines[6:]), strict=True):
+        assert tuple(float(line["psnr_db"]) for line in part) == row.measured.frame_psnr_db
+        assert tuple(float(line["vmaf"]) for line in part) == row.measured.frame_vmaf
+    assert rows[0].record()["vmaf"] > rows[1].record()["vmaf"]
+    text = rows_text(rows, "x").splitlines()
+    assert text[1].endswith("VMAF")
+    assert text[3].endswith(f"{rows[1].measured.vmaf:.2f}")
+
+
+def test_frames_without_ms_ssim_have_an_empty_cell(tmp_path: Path) -> None:
+    write_frame_values([compare(open_video(BNV_FRAMES), open_video(BNV), "v.bnv")], tmp_path / "frames.csv")
+    lines = (tmp_path / "frames.csv").read_text().splitlines()
+    assert lines == ["file,frame,psnr_db,ms_ssim", *(f"v.bnv,{index},90.0," for index in range(4))]
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_a_known_length_and_one_that_only_reading_tells(count: int, tmp_path: Path) -> None:
+    # The coded network says that it has 4 frames, the video does not.
+    clip = write_clip(tmp_path / "clip.mp4", moving(count, 15, 22), *LOSSLESS)
+    known, unknown = open_video(BNV), open_video(clip)
+    assert (known.expected, unknown.expected) == (4, None)
+    with pytest.raises(UserError, match=rf"bnv has 4 frames of 15x22, but .*mp4 has {count} frames of 15x22; give"):
+        compare(unknown, known, "x")
+    with pytest.raises(UserError, match=rf"mp4 has {count} frames of 15x22, but .*bnv has 4 frames of 15x22; give"):
+        compare(known, unknown, "x")

@@ -50,10 +50,15 @@ def test_bytes_give_the_values_of_their_tensors(golden) -> None:
     assert metrics.ms_ssim(target, pred) == pytest.approx(expected["ms_ssim"], abs=1e-3)
 
 
-def test_psnr_is_that_of_ffmpeg(tmp_path: Path) -> None:
+def noisy(reference: np.ndarray, amount: int) -> np.ndarray:
+    noise = np.random.default_rng(1).integers(-amount, amount + 1, reference.shape)
+    return np.clip(reference.astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("amount", [2, 40])
+def test_psnr_is_that_of_ffmpeg(amount: int, tmp_path: Path) -> None:
     reference = moving(4, 64, 96)
-    test = np.clip(reference.astype(int) + np.random.default_rng(1).integers(-9, 10, reference.shape), 0, 255)
-    test = test.astype(np.uint8)
+    test = noisy(reference, amount)
     sources = []
     for name, frames in (("reference", reference), ("test", test)):
         (tmp_path / name).write_bytes(frames.tobytes())
@@ -63,6 +68,54 @@ def test_psnr_is_that_of_ffmpeg(tmp_path: Path) -> None:
     said = run(ffmpeg.filter(sources[::-1], "psnr").output("pipe:1", f="null")).log.lines
     average_db = next(float(found[1]) for line in said if (found := re.search(r"average:(\d+\.\d+)", line)))
     assert metrics.psnr_of_mean_mse_db(metrics.mse(reference, test)) == pytest.approx(average_db, abs=0.01)
+
+
+def plain_ms_ssim(reference: np.ndarray, test: np.ndarray) -> float:
+    """MS-SSIM of two frames uint8 [H, W, 3] as its paper (Wang et al., 2003) writes it, mean over the channels."""
+    offsets = np.arange(11) - 5
+    window = np.exp(-(offsets**2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def blurred(plane: np.ndarray) -> np.ndarray:
+        for axis in (0, 1):
+            plane = np.apply_along_axis(np.convolve, axis, plane, window, mode="valid")
+        return plane
+
+    def halved(plane: np.ndarray) -> np.ndarray:
+        # Sides that are odd are padded by zeros, which count.
+        padding = [(side % 2, 0) for side in plane.shape]
+        plane = np.pad(plane, padding)
+        plane = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
+        return (plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2]) / 4
+
+    def of_plane(x: np.ndarray, y: np.ndarray) -> float:
+        product = 1.0
+        weights = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+        for scale, weight in enumerate(weights):
+            mean_x, mean_y = blurred(x), blurred(y)
+            var_x, var_y = blurred(x * x) - mean_x**2, blurred(y * y) - mean_y**2
+            covariance = blurred(x * y) - mean_x * mean_y
+            similarity = (2 * covariance + 0.03**2) / (var_x + var_y + 0.03**2)
+            if scale == len(weights) - 1:
+                similarity *= (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+            product *= max(similarity.mean(), 0.0) ** weight
+            x, y = halved(x), halved(y)
+        return product
+
+    planes = zip(np.moveaxis(reference / 255.0, 2, 0), np.moveaxis(test / 255.0, 2, 0), strict=True)
+    return float(np.mean([of_plane(x, y) for x, y in planes]))
+
+
+@pytest.mark.parametrize("amount", [10, 80])
+@pytest.mark.parametrize("size", [(176, 192), (177, 163)])
+def test_ms_ssim_is_that_of_its_paper(size: tuple[int, int], amount: int) -> None:
+    reference = moving(2, *size)
+    test = noisy(reference, amount)
+    found = metrics.ms_ssim(reference, test)
+    assert found is not None
+    expected = [plain_ms_ssim(*pair) for pair in zip(reference, test, strict=True)]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert 0.3 < found.mean() < 0.999
 
 
 def test_identical_frames_have_90_db_and_similarity_1() -> None:

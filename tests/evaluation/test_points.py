@@ -59,6 +59,7 @@ def rows(draw: st.DrawFn) -> Point:
 @example([{column.name: result(command='a\rb\n"c",').get(column.name) for column in COLUMNS}])
 @given(st.lists(rows(), max_size=2))
 def test_rows_come_back_as_they_were_written(tmp_path: Path, points: list[Point]) -> None:
+    points = [row | {"video": f"video {number}"} for number, row in enumerate(points)]
     write_points(points, tmp_path / "points.csv")
     first = (tmp_path / "points.csv").read_bytes()
     again = read_points(tmp_path / "points.csv")
@@ -84,7 +85,9 @@ def test_the_schema_is_frozen() -> None:
         "psnr_hidden_db psnr_visible_db returns entropy_models published_bytes weights_gaussian_bytes "
         "weights_gaussian_channel_bytes weights_laplace_bytes embeddings_gaussian_bytes "
         "embeddings_gaussian_channel_bytes embeddings_laplace_bytes embeddings_temporal_bytes "
-        "psnr_patches_db ms_ssim_patches entropy_efficiency psnr_keyframes_db"
+        "psnr_patches_db ms_ssim_patches entropy_efficiency psnr_keyframes_db "
+        "psnr_y_db psnr_u_db psnr_v_db psnr_yuv_db yuv_bits vmaf overhead_bytes decode_warm_fps decode_compute_fps "
+        "colour preset pixel_format source"
     )
     assert all(f"`{name}`" in columns_page() for name in names)
 
@@ -137,6 +140,28 @@ def test_missing_and_broken_results_are_named(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[7]")
     with pytest.raises(UserError, match=r"list\.json must hold keys and values"):
         collect([tmp_path / "list.json"])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("frames_sha256", "1" * 64, "different frames: a with 000000000000, b with 111111111111"),
+        ("colour", "bt601-limited", "different colour profiles: a with bt709-limited, b with bt601-limited"),
+    ],
+)
+def test_a_table_with_several_sources_of_a_video_is_refused(
+    tmp_path: Path, column: str, value: str, sentence: str
+) -> None:
+    one, other = (result(run=run, colour="bt709-limited") for run in "ab")
+    points = collect(written(tmp_path, one, other))
+    write_points([points[0], points[1] | {column: value}], tmp_path / "points.csv")
+    with pytest.raises(UserError, match=sentence):
+        read_points(tmp_path / "points.csv")
+    with pytest.raises(UserError, match=sentence):
+        collect(written(tmp_path, one, other | {column: value}))
+    # A colour profile that an earlier version did not record is not another one.
+    write_points([points[0], points[1] | {"colour": None}], tmp_path / "points.csv")
+    assert len(read_points(tmp_path / "points.csv")) == 2
 
 
 def test_the_same_video_of_two_data_sets_may_have_other_frames(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import statistics
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,26 @@ from boostnerv import cli
 from boostnerv.errors import UserError
 from boostnerv.evaluation import published
 from boostnerv.evaluation.points import COLUMNS, Point, Value, write_points
-from boostnerv.evaluation.published import AVERAGE, compare, comparison_text, published_figures, published_for
+from boostnerv.evaluation.published import (
+    AVERAGE,
+    PublishedPoint,
+    compare,
+    comparison_text,
+    published_average_curves,
+    published_bd_rates,
+    published_curves,
+    published_figures,
+    published_for,
+)
 
 VIDEOS = ("Beauty", "Bosphorus", "HoneyBee", "Jockey", "ReadySteadyGo", "ShakeNDry", "YachtRide")
 THEIRS = (33.80, 36.12, 39.64, 34.29, 28.13, 35.88, 29.32)  # HNeRV-Boost, 3.05 M
+FILES = {  # the first digits of their SHA-256: facts do not change by accident
+    "bd_rate.csv": "7e7c087949d25e4b",
+    "dnerv.csv": "2b5a22e1428fd3ff",
+    "uvg_rate_distortion.csv": "d5cafd768dbc2146",
+    "uvg_regression.csv": "16d5759c14437b30",
+}
 NOTHING = "There is nothing to compare: no result of this experiment has a published figure."
 
 
@@ -58,8 +76,8 @@ def results(gain_db: float = 0.0, videos: tuple[str, ...] = VIDEOS, **others: Va
 def test_every_figure_has_a_source_and_averages_are_those_of_their_videos() -> None:
     assert all(figure.source for figure in published_figures())
     figures = [figure for figure in published_figures() if figure.column == "psnr_float_db"]
-    assert len(figures) == 12 * 8
-    assert {figure.model for figure in figures} == {"NeRV", "E-NeRV", "HNeRV", "HNeRV-Boost"}
+    assert len(figures) == 18 * 8
+    assert {figure.model for figure in figures} == {"NeRV", "E-NeRV", "HNeRV", "HNeRV-Boost", "HiNeRV", "TCNeRV"}
     for model, params_m in {(figure.model, figure.params_m) for figure in figures}:
         of_model = {f.video: f.psnr_db for f in figures if (f.model, f.params_m) == (model, params_m)}
         average = of_model.pop(AVERAGE)
@@ -99,10 +117,63 @@ def test_the_files_are_part_of_the_package() -> None:
     packaged = settings["tool"]["setuptools"]["package-data"]["boostnerv.evaluation"]
     folder = Path(published.__file__).parent
     names = sorted(path.name for pattern in packaged for path in folder.glob(pattern))
-    assert names == ["dnerv.csv", "uvg_regression.csv"]
+    assert names == sorted(FILES)
     for name in names:
         with open(folder / "published" / name, newline="") as file:
-            assert all(None not in (*line.keys(), *line.values()) for line in csv.DictReader(file))
+            lines = list(csv.DictReader(file))
+        assert all(None not in (*line.keys(), *line.values()) for line in lines)
+        assert all(line["source"] for line in lines)
+        assert hashlib.sha256((folder / "published" / name).read_bytes()).hexdigest().startswith(FILES[name])
+
+
+def test_published_curves_are_of_whole_uvg_videos() -> None:
+    hinerv, hnerv = published_curves("Beauty", 600, 1080, 1920)
+    assert (hinerv.model, hinerv.source) == ("HiNeRV", "hmkx/HiNeRV results/original/uvg_results.xlsx")
+    assert [point.size for point in hinerv.points] == ["S", "M", "L", "XL", "XXL"]
+    assert hinerv.points[0] == PublishedPoint(0.013, 33.8697, 0.9041, "S")
+    assert (hnerv.model, [point.psnr_db for point in hnerv.points]) == ("HNeRV", [33.68, 34.12, 34.33])
+    assert [curve.video for curve in published_curves("ReadySteadyGo", 600, 1080, 1920)] == ["ReadySetGo"] * 2
+    assert len(published_curves("ShakeNDry", 300, 1080, 1920)) == 2
+    for other in (("Beauty", 599, 1080, 1920), ("Beauty", 600, 960, 1920), ("bunny", 132, 720, 1280)):
+        assert published_curves(*other) == ()
+    assert published_curves(AVERAGE, None, 1080, 1920) == ()
+
+
+def test_curves_of_the_average_want_all_seven_videos() -> None:
+    shapes = {video: (300 if video == "ShakeNDry" else 600, 1080, 1920) for video in VIDEOS}
+    average = published_average_curves(shapes)
+    assert [(curve.model, len(curve.points)) for curve in average] == [("HiNeRV", 5), ("HNeRV", 3), ("NeRV", 9)]
+    assert average[2].points[-1] == PublishedPoint(0.24968839, 37.86, 0.9692)
+    assert published_average_curves(shapes | {"Beauty": (60, 1080, 1920)}) == ()
+    assert published_average_curves(shapes | {"bunny": (132, 720, 1280)}) == ()
+    assert published_average_curves({}) == ()
+
+
+def test_every_published_point_is_of_a_curve_that_rises() -> None:
+    curves = [*published_average_curves({v: (300 if v == "ShakeNDry" else 600, 1080, 1920) for v in VIDEOS})]
+    curves += [curve for v in VIDEOS for curve in published_curves(v, 300 if v == "ShakeNDry" else 600, 1080, 1920)]
+    assert sum(len(curve.points) for curve in curves) == 73
+    for curve in curves:
+        assert all(one.bpp < other.bpp and one.psnr_db < other.psnr_db for one, other in pairwise(curve.points))
+
+
+def test_published_averages_are_those_of_their_videos_but_one() -> None:
+    """The third of HNeRV's is of no size whose videos were published; it is kept as it is."""
+    shapes = {v: (300 if v == "ShakeNDry" else 600, 1080, 1920) for v in VIDEOS}
+    for index, average in enumerate(published_average_curves(shapes)[:2]):
+        of_videos = [published_curves(video, *shape)[index].points for video, shape in shapes.items()]
+        means = [statistics.fmean(point.psnr_db for point in points) for points in zip(*of_videos, strict=True)]
+        count = 2 if average.model == "HNeRV" else 5
+        assert [point.psnr_db for point in average.points[:count]] == pytest.approx(means[:count], abs=0.006)
+    assert (average.points[2].psnr_db, means[2]) == (35.49, pytest.approx(35.74, abs=0.006))
+
+
+def test_published_bd_rates() -> None:
+    rates = {(rate.test, rate.anchor, rate.dataset): rate for rate in published_bd_rates()}
+    assert len(rates) == len(published_bd_rates()) == 12
+    assert rates["NVRC", "HNeRV-Boost", "MCL-JCV"].bd_rate_percent == -59.80
+    assert rates["TCNeRV", "NVRC", "UVG"].bd_rate_percent == 40.22
+    assert {rate.metric for rate in rates.values()} == {"RGB PSNR"}
 
 
 # --- matching -------------------------------------------------------------------------------------------------
@@ -125,6 +196,9 @@ def test_the_files_are_part_of_the_package() -> None:
         ({"params_total": 4_510_000}, 34.14),
         ({"params_total": None}, None),
         ({"codec": "nerv-boost"}, None),
+        ({"codec": "hinerv", "params_total": 3_190_000}, None),
+        ({"codec": "tcnerv", "params_total": 3_060_000}, None),
+        ({"codec": "hnerv", "params_total": 3_190_000}, 33.56),
         ({"codec": "x265", "kind": "anchor"}, None),
         ({"video": "bunny"}, None),
         ({"video": AVERAGE}, None),
@@ -269,7 +343,7 @@ def test_the_comparison_for_programs(check: Callable[..., tuple[int, str, str]],
     assert beauty["difference_db"] == pytest.approx(0.5)
     assert beauty["published"] == {
         "model": "HNeRV-Boost", "params_m": 3.05, "video": "Beauty", "psnr_db": 33.8,
-        "source": "TCNeRV (2026) table 1", "column": "psnr_float_db", "shape": [600, 1080, 1920],
+        "source": "TCNeRV (2026) table 1", "column": "psnr_float_db", "shape": [600, 1080, 1920], "macs_g": 131.0,
     }  # fmt: skip
     assert (beauty["verdict"], jockey["verdict"], jockey["published"]) == ("outside", "no result", None)
     assert len(json.loads((tmp_path / "comparison.json").read_text())) == 2

@@ -1,36 +1,64 @@
 from __future__ import annotations
 
+import base64
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from boostnerv import steps
-from boostnerv.evaluation.points import write_points
-from boostnerv.report.page import html_page
-from boostnerv.report.tables import write_tables
-from tests.report.results import anchor_points, model_points
+from boostnerv.config import Experiment
+from boostnerv.errors import UserError
+from boostnerv.evaluation.points import Point, write_points
+from boostnerv.report.page import page_html
+from tests.report.pages import write_results
+from tests.report.results import anchor_points, model_points, trained_points
+
+VOID = ("meta", "input", "br")
+HOSTILE = "<script>alert(1)</script>\"&'</style>"
 
 
 class Page(HTMLParser):
-    """Headings, paragraphs and cells of a page; a tag that is not closed in its turn is an error."""
+    """A page's texts, ids and attributes; a tag that is not closed in its turn is an error."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.texts: dict[str, list[str]] = {}
-        self.rows: list[list[str]] = []
-        self.attributes: set[str] = set()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.sorted_by: dict[str, list[list[str | None]]] = {}
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.tags: dict[str, int] = {}
+        self.scripts: dict[str, str] = {}
+        self._script, self._table = "", ""
         self.feed(text)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes |= {name for name, _ in attrs}
+        named = dict(attrs)
+        self.tags[tag] = self.tags.get(tag, 0) + 1
+        self.ids += [named["id"] or ""] if "id" in named else []
+        self.links += [named["href"] or ""] if tag == "a" else []
+        loading = ("src", "srcset", "data", "poster", "action", *(("href",) if tag != "a" else ()))
+        self.loads += [value or "" for name, value in attrs if name in loading]
+        if tag == "script":
+            self._script = named.get("id") or ""
+        if tag == "table":
+            self._table = named.get("id") or ""
+            self.tables.setdefault(self._table, [])
+            self.sorted_by.setdefault(self._table, [])
         if tag == "tr":
-            self.rows.append([])
+            self.tables[self._table].append([])
+            self.sorted_by[self._table].append([])
         if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag != "meta":
+            self.tables[self._table][-1].append("")
+            self.sorted_by[self._table][-1].append(named.get("data-key"))
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -38,54 +66,141 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         tag = self.open[-1] if self.open else ""
+        if tag == "script":
+            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+            return
         self.texts.setdefault(tag, []).append(data)
-        if tag in ("td", "th"):
-            self.rows[-1][-1] += data
+        if {"td", "th"} & set(self.open):
+            self.tables[self._table][-1][-1] += data.strip()
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.scripts["data"])
 
 
-def markdown(path: Path) -> str:
-    write_tables([*model_points("a"), *model_points("b"), *anchor_points("a")], path / "t.md", path / "t.csv")
-    return (path / "t.md").read_text(encoding="utf-8")
+def page(points: list[Point], folder: Path, experiment: Experiment | None = None) -> Page:
+    return Page(page_html(points, folder, experiment))
 
 
-def test_a_page_has_what_the_table_has(tmp_path: Path) -> None:
-    text = markdown(tmp_path)
-    page = Page(html_page(text, [], "demo"))
-    lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|---")]
-    assert page.rows[:-1] == [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert page.texts["h2"] == ["a", "b", "mean of 2 videos", "Made with"]
-    assert page.texts["h1"] == page.texts["title"] == ["demo"]
-    assert sum("16 frames of 180×320" in text for text in page.texts["p"]) == 2
+def test_one_file_has_tables_curves_videos_and_runs(tmp_path: Path) -> None:
+    points = [*model_points(), *anchor_points()]
+    write_results(points, tmp_path)
+    found = page(points, tmp_path)
+    assert len(found.tables["table-quality"]) == 1 + len(points)
+    assert found.tables["table-quality"][1][:4] == ["hnerv-boost-0.08M", "hnerv-boost", "0.08M", "33,120"]
+    assert found.sorted_by["table-quality"][1][3] == "33120"
+    curves = found.data["quality"][0]["curves"]
+    assert [(curve["name"], len(curve["points"])) for curve in curves] == [
+        ("hnerv-boost", 4), ("nerv-boost", 1), ("x264", 4), ("x265", 4)
+    ]  # fmt: skip
+    assert [len(each["loss"]) for each in found.data["training"]] == [30] * 5
+    assert len([name for name in found.scripts if name.startswith("video-")]) == 1 + len(points)
+    assert all(f"run-bunny-{point['run']}" in found.ids for point in points)
+    assert any("line 39 of <the> log" in text for text in found.texts["pre"])
+    assert not any("line 20 of" in text for text in found.texts["pre"])
 
 
-def test_numbers_stand_at_the_right(tmp_path: Path) -> None:
-    text = html_page(markdown(tmp_path), [], "demo")
-    assert "<td>hnerv-boost</td><td>0.08M</td>" in text
-    assert '<td class="number">33,120</td>' in text
+def test_it_loads_nothing_and_its_links_lead_into_it(tmp_path: Path) -> None:
+    points = [*model_points(), *anchor_points()]
+    write_results(points, tmp_path)
+    text = page_html(points, tmp_path, None)
+    found = Page(text)
+    assert found.loads == []
+    assert {link[1:] for link in found.links} <= set(found.ids)
+    assert len(found.ids) == len(set(found.ids))
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    assert policy
+    assert policy[1].startswith("default-src 'none';")
+    assert not re.search(r"https?:|\*", policy[1])
+    own = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)  # plotly's text names addresses
+    assert not re.search(r"https?://|url\(|@import|<link|<img|<iframe", own)
 
 
-def test_it_says_what_points_were_made_with_and_loads_nothing(tmp_path: Path) -> None:
+def test_the_videos_are_those_on_disk(tmp_path: Path) -> None:
+    points = model_points()[:1]
+    write_results(points, tmp_path)
+    found = page(points, tmp_path)
+    head, data = found.scripts["video-1"].split(",")
+    assert head == "data:video/mp4;base64"
+    assert base64.b64decode(data) == (tmp_path / "previews/bunny/hnerv-boost-0.08M.mp4").read_bytes()
+    (player,) = found.data["players"]
+    assert (player["left"], player["right"]) == ("source", "hnerv-boost-0.08M")
+
+
+def test_the_first_pair_is_the_best_model_and_what_is_nearest_in_size(tmp_path: Path) -> None:
+    points = [*model_points()[:3], *anchor_points()]
+    write_results(points, tmp_path)
+    (player,) = page(points, tmp_path).data["players"]
+    assert (player["left"], player["right"]) == ("hnerv-boost-0.18M", "x265-q18")
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
     points = [
-        point | {"version": "0.1.0", "commit": commit, "device": "a <fast> GPU", "encoder_version": None}
-        for point, commit in zip(model_points(), ("one", "two", "two", "one", None), strict=True)
+        point | {"experiment": HOSTILE, "codec": HOSTILE, "device": HOSTILE, "command": HOSTILE}
+        for point in [*model_points(), *anchor_points()]
     ]
-    text = html_page("", points, "a & b")
-    page = Page(text)
-    assert page.rows[1:] == [
-        ["boostnerv", "0.1.0"],
-        ["commit", "one"],
-        ["commit", "two"],
-        ["trained or encoded on", "a <fast> GPU"],
-    ]
-    assert page.texts["h1"] == ["a & b"]
-    assert page.attributes == {"lang", "charset"}
-    assert not re.search(r"https?:|url\(|@import|<script|<link|<img", text)
+    write_results(points, tmp_path, previews=False)
+    found = page(points, tmp_path)
+    assert found.tags["script"] == 3
+    assert found.texts["h1"] == [HOSTILE]
+    assert found.tables["table-quality"][1][1] == HOSTILE
+    assert found.data["quality"][0]["curves"][0]["name"].startswith(HOSTILE)
 
 
-def test_the_step_writes_it_where_it_is_wanted(tmp_path: Path) -> None:
-    write_points(model_points(), tmp_path / "points.csv")
-    names = [tmp_path / f"t.{suffix}" for suffix in ("md", "csv", "html")]
-    steps.tabulate(tmp_path / "points.csv", *names[:2])
-    assert not names[2].exists()
-    steps.tabulate(tmp_path / "points.csv", *names)
-    assert Page(names[2].read_text(encoding="utf-8")).texts["h1"] == ["demo"]
+@pytest.mark.parametrize(
+    "points",
+    [model_points()[:1], anchor_points(), trained_points(), [*model_points("a"), *model_points("b")]],
+    ids=["one run", "anchors only", "nothing coded", "two videos"],
+)
+@pytest.mark.parametrize("previews", [True, False])
+def test_it_is_made_of_whatever_there_is(points: list[Point], previews: bool, tmp_path: Path) -> None:
+    if previews:
+        write_results(points, tmp_path)
+    found = page(points, tmp_path)
+    assert ("players" in found.ids) == previews
+    assert len(found.tables["table-quality"]) == 1 + len(points)
+    assert ("video-choice" in found.ids) == (len({point["video"] for point in points}) > 1)
+
+
+def test_nothing_coded_stands_over_parameters(tmp_path: Path) -> None:
+    found = page(trained_points(), tmp_path)
+    assert found.data["quality"][0]["x"] == "parameters (millions)"
+    assert any("Nothing was coded" in text for text in found.texts["p"])
+    assert "file (bytes)" not in found.tables["table-quality"][0]
+
+
+def test_parts_are_a_table_of_their_own(tmp_path: Path) -> None:
+    points = [model_points()[0], *(model_points(name)[0] | {"kind": "part"} for name in "abc")]
+    found = page(points, tmp_path)
+    assert [row[0] for row in found.tables["table-each"]] == ["video", "a", "b", "c"]
+    assert len(found.tables["table-quality"]) == 2
+    assert found.data["players"] == []
+
+
+def test_the_experiment_gives_its_title_and_settings(tmp_path: Path) -> None:
+    model = {"name": "hnerv-boost", "total_m": [0.08]}
+    settings = {"name": "demo", "title": "Mine & yours", "own_videos": [{"path": "x.mp4"}], "models": [model]}
+    found = page(model_points()[:1], tmp_path, Experiment.model_validate(settings))
+    assert found.texts["h1"] == ["Mine & yours"]
+    assert any('"total_m": 0.08' in text for text in found.texts["pre"])
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [*model_points()[:1], *anchor_points()]
+    write_results(points, tmp_path)
+    large = tmp_path / "previews/bunny/x264-q23.mp4"
+    large.write_bytes(large.read_bytes() + bytes(20_000_000))
+    text = page_html(points, tmp_path, None)
+    assert len(text) < 30_000_000
+    found = Page(text)
+    assert "x264-q23" not in [choice["name"] for choice in found.data["players"][0]["choices"]]
+    assert any("did not fit" in note and "x264-q23" in note for note in found.texts["p"])
+
+
+def test_the_step_writes_it(tmp_path: Path) -> None:
+    points = [*model_points(), *anchor_points()]
+    write_points(points, tmp_path / "points.csv")
+    size_bytes = steps.page(tmp_path / "points.csv", tmp_path, None, tmp_path / "report/index.html")
+    assert (tmp_path / "report/index.html").stat().st_size == size_bytes
+    with pytest.raises(UserError, match="no points"):
+        page_html([], tmp_path, None)

@@ -16,9 +16,12 @@ from matplotlib.transforms import Bbox
 from boostnerv.errors import UserError
 from boostnerv.evaluation.compare import Row
 from boostnerv.evaluation.measure import Quality
-from boostnerv.report import plots
-from boostnerv.report.names import figure_files
+from boostnerv.report import plots, style
+from boostnerv.report.comparison import comparison_figure
+from boostnerv.report.curves import PARAMETERS, TIME, Across, curve_looks, quality_figure
+from boostnerv.report.names import FILE_PARTS, TRAINING_FILES, figure_files
 from boostnerv.report.summaries import over_seeds, over_videos, size_text
+from boostnerv.report.trainings import History, read_history, training_curves
 from tests.report.results import ANCHORS, MODELS, anchor_points, model_points, point, trained, trained_points
 
 ALL_SIZES = [file_bytes for _, _, file_bytes, _, _ in (*MODELS, *ANCHORS)]
@@ -30,10 +33,10 @@ def texts(svg: Path) -> list[str]:
     return re.findall(r"<!-- (.*?) -->", svg.read_text())
 
 
-def drawn(points, metric: str = "psnr_db") -> Figure:
+def drawn(points, metric: str = "psnr_db", across: Across | None = None) -> Figure:
     summaries = over_seeds(points)
-    with matplotlib.rc_context(plots._STYLE):
-        return plots.quality_figure(summaries, metric, plots.curve_looks(summaries))
+    with matplotlib.rc_context(style.STYLE):
+        return quality_figure(summaries, metric, curve_looks(summaries), across)
 
 
 def log_file(path: Path, *, epochs: int = 4, psnr_every: int = 2) -> Path:
@@ -121,7 +124,7 @@ def test_a_wide_range_of_rates_is_logarithmic_and_a_narrow_one_is_not() -> None:
 
 
 def test_models_are_solid_anchors_dashed_and_all_differ() -> None:
-    looks = plots.curve_looks(over_seeds([*anchor_points(), *model_points()]))
+    looks = curve_looks(over_seeds([*anchor_points(), *model_points()]))
     assert {name: look.line for name, look in looks.items()} == {
         "hnerv-boost": "-",
         "nerv-boost": "-",
@@ -150,7 +153,7 @@ def test_seeds_are_one_point_with_a_bar() -> None:
 
 def test_fifty_curves_look_different() -> None:
     points = [point(f"codec-{index}", f"codec-{index}-1M", "1M", 100, 30.0) for index in range(50)]
-    looks = plots.curve_looks(over_seeds(points))
+    looks = curve_looks(over_seeds(points))
     assert len({(look.colour, look.marker) for look in looks.values()}) == 50
 
 
@@ -226,6 +229,38 @@ def test_a_wide_range_of_parameters_is_logarithmic() -> None:
     assert [text.get_text() for text in axes.texts] == ["300 k", "3.00 M"]
 
 
+def test_parts_of_names_and_figures_are_the_same() -> None:
+    assert tuple(plots._QUALITY) == FILE_PARTS
+
+
+def test_coded_models_stand_over_parameters_as_well() -> None:
+    points = [p | {"params_total": 1_000_000 + 10 * p["file_bytes"]} for p in model_points()]
+    axes = drawn([*points, *anchor_points()], across=PARAMETERS).axes[0]
+    assert axes.get_xlabel() == "parameters (millions)\nnot shown, without parameters: x264, x265"
+    assert axes.lines[0].get_xdata().tolist() == pytest.approx([1.3312, 1.51044, 1.8031, 2.218])
+    assert [line.get_label() for line in axes.lines] == ["hnerv-boost", "nerv-boost"]
+    assert axes.texts[0].get_text() == "1.33 M"
+
+
+def test_time_is_that_of_training_finetuning_and_coding_and_of_anchors_their_encoding() -> None:
+    axes = drawn([*model_points(), *anchor_points()], across=TIME).axes[0]
+    assert {line.get_label(): set(line.get_xdata().tolist()) for line in axes.lines} == {
+        "hnerv-boost": {365.42},
+        "nerv-boost": {365.42},
+        "x264": {1.5},
+        "x265": {1.5},
+    }
+    assert [text.get_text() for text in axes.texts].count("33.1 kB") == 1
+    alone = drawn(trained_points(), across=TIME).axes[0]
+    assert set(alone.lines[0].get_xdata().tolist()) == {3000.0}
+    assert [text.get_text() for text in alone.texts] == ["1.5M", "3M", "5M"]
+
+
+def test_models_without_a_time_of_training_are_named_not_drawn() -> None:
+    axes = drawn([p | {"train_s": None} for p in model_points()] + anchor_points(), across=TIME).axes[0]
+    assert "not shown, without time of training and encoding: hnerv-boost, nerv-boost" in axes.get_xlabel()
+
+
 def test_tasks_are_curves_of_their_own() -> None:
     points = [*trained_points(task="inpainting-center"), *trained_points(loss_db=2.0, task="interpolation")]
     for line in (figure := drawn(points)).axes[0].lines:
@@ -255,32 +290,48 @@ def test_seeds_without_rates_have_bars_and_videos_their_mean(tmp_path: Path) -> 
 
 def test_training_shows_every_run(tmp_path: Path) -> None:
     logs = {name: log_file(tmp_path / f"{name}.jsonl") for name in ("first", "second")}
-    svg, png = plots.plot_training(logs, tmp_path / "figures" / "training")
+    written = plots.plot_training(logs, tmp_path / "figures" / "training")
+    assert tuple(path.name for path in written) == TRAINING_FILES
+    svg, png, time_svg, _ = written
     assert {"first", "second", "PSNR (dB)", "epoch"} <= set(texts(svg))
+    assert {"first", "second", "PSNR (dB)", "wall time of training (seconds)"} <= set(texts(time_svg))
     assert png.read_bytes().startswith(PNG)
-    again = plots.plot_training(logs, tmp_path / "again")
-    assert again[0].read_bytes() == svg.read_bytes()
+    again = plots.plot_training(logs, tmp_path / "figures-again" / "training")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
+
+
+def test_a_training_over_time_has_its_epochs_at_their_times() -> None:
+    history = History(loss={1: 5.0, 2: 4.0, 3: 3.0}, psnr_db={2: 20.0, 3: 21.0}, wall_s={1: 60.0, 2: 150.0, 3: 240.0})
+    upper, lower = training_curves({"run": history}, over_time=True).axes
+    assert upper.lines[0].get_xydata().tolist() == [[2.5, 20.0], [4.0, 21.0]]
+    assert lower.lines[0].get_xydata().tolist() == [[1.0, 5.0], [2.5, 4.0], [4.0, 3.0]]
+    assert lower.get_xlabel() == "wall time of training (minutes)"
+
+
+def test_logs_without_times_say_so() -> None:
+    upper, _ = training_curves({"run": History(loss={1: 5.0}, psnr_db={1: 20.0})}, over_time=True).axes
+    assert [text.get_text() for text in upper.texts] == ["no log has times"]
 
 
 def test_one_epoch_can_be_seen(tmp_path: Path) -> None:
-    history = plots.read_history(log_file(tmp_path / "train.jsonl", epochs=1))
-    (line,) = plots.training_curves({"run": history}).axes[1].get_lines()
+    history = read_history(log_file(tmp_path / "train.jsonl", epochs=1))
+    (line,) = training_curves({"run": history}).axes[1].get_lines()
     assert line.get_marker() == "o"
 
 
 def test_history_is_the_mean_loss_of_each_epoch(tmp_path: Path) -> None:
-    history = plots.read_history(log_file(tmp_path / "train.jsonl"))
+    history = read_history(log_file(tmp_path / "train.jsonl"))
     assert history.loss == {0: 10.0, 1: 9.0, 2: 8.0, 3: 7.0}
     assert history.psnr_db == {0: 20.0, 2: 22.0}
 
 
 def test_a_log_that_is_being_written_is_read_up_to_its_last_whole_line(tmp_path: Path) -> None:
     path = log_file(tmp_path / "train.jsonl")
-    whole = plots.read_history(path)
+    whole = read_history(path)
     with open(path, "a") as file:
         file.write('{"event": "resumed"}\n{"epoch": 0, "step": 0, "loss": 9.0}\n{"epoch": 4, "lo')
     # The step that was done again after the interruption counts once.
-    assert plots.read_history(path) == whole
+    assert read_history(path) == whole
 
 
 def test_broken_and_missing_logs_are_named(tmp_path: Path) -> None:
@@ -296,8 +347,8 @@ def test_broken_and_missing_logs_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("label", ["a", "hnerv-boost", "hnerv-boost-0.3M-inpainting-disperse"])
 def test_the_legend_of_trainings_stays_inside_the_figure(label: str) -> None:
-    histories = {f"{label}{index}": plots.History(loss={1: 10.0**index}, psnr_db={1: 20.0}) for index in range(-3, 3)}
-    figure = plots.training_curves(histories)
+    histories = {f"{label}{index}": History(loss={1: 10.0**index}, psnr_db={1: 20.0}) for index in range(-3, 3)}
+    figure = training_curves(histories)
     figure.draw_without_rendering()
     (legend,) = figure.legends
     box = legend.get_window_extent()
@@ -342,8 +393,8 @@ def test_every_file_is_a_point_with_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_names_of_files_are_clear_of_each_other_and_of_the_border(count: int) -> None:
-    with matplotlib.rc_context(plots._STYLE):
-        figure = plots.comparison_figure(ROWS[:count], "clip")
+    with matplotlib.rc_context(style.STYLE):
+        figure = comparison_figure(ROWS[:count], "clip")
     figure.draw_without_rendering()
     axes = figure.axes[0]
     boxes = [Text.get_window_extent(text) for text in axes.texts]
@@ -360,5 +411,5 @@ def test_names_of_files_are_clear_of_each_other_and_of_the_border(count: int) ->
 
 
 def test_files_without_rates_are_no_points() -> None:
-    axes = plots.comparison_figure(ROWS[-1:], "clip").axes[0]
+    axes = comparison_figure(ROWS[-1:], "clip").axes[0]
     assert [text.get_text() for text in axes.texts] == ["no point has rate"]

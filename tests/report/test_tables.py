@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from boostnerv.errors import UserError
-from boostnerv.report.tables import time_text, write_tables
+from boostnerv.report.tables import published_csv, time_text, write_tables
 from tests.report.results import anchor_points, model_points, point, trained, trained_points
 
 
@@ -69,6 +69,24 @@ def test_the_summary_is_for_programs(tmp_path: Path) -> None:
         "hnerv-boost", "1", "24.61", "",
     )  # fmt: skip
     assert float(rows[0]["bpp"]) == 0.2875
+
+
+def test_costs_and_further_measures_stand_where_they_were_measured(tmp_path: Path) -> None:
+    costs = {"kmac_per_pixel": 12.34, "peak_memory_mib": 1234.5, "decode_warm_fps": 61.5, "vmaf": 71.234}
+    yuv = {"psnr_y_db": 30.0, "psnr_u_db": 35.0, "psnr_v_db": 36.0, "psnr_yuv_db": 31.375}
+    model = model_points()[0] | costs | yuv | {"device": "cuda (A100)"}
+    anchor = anchor_points()[0] | {"peak_memory_mib": 99.6, "device": "cpu", "overhead_bytes": 70}
+    write_tables([model, anchor], tmp_path / "points.md", tmp_path / "summary.csv")
+    heading, _, *lines = table(tmp_path / "points.md")
+    found = [dict(zip(heading, line, strict=True)) for line in lines]
+    names = ("kMAC/pixel", "peak memory (MiB)", "decoding, warm (fps)", "VMAF", "device", "PSNR YUV (dB)")
+    assert [found[0][name] for name in names] == ["12.3", "1,234", "61.5", "71.23", "cuda (A100)", "31.38"]
+    assert [found[1][name] for name in names] == ["–", "100", "–", "–", "cpu", "–"]
+    with open(tmp_path / "summary.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["overhead_bytes"] for row in rows] == ["", "70.0"]
+    assert rows[0]["decode_warm_fps"] == "61.5"
+    assert {"PSNR Y (dB)", "PSNR U (dB)", "PSNR V (dB)"} < set(heading)
 
 
 def test_where_nothing_was_coded_nothing_is_said_of_files(tmp_path: Path) -> None:
@@ -144,16 +162,34 @@ def test_published_figures_stand_beside_ours_and_are_never_filled_in(tmp_path: P
     write_tables(points, tmp_path / "points.md", tmp_path / "summary.csv")
     sections = (tmp_path / "points.md").read_text().split("## ")[1:]
     assert len(sections) == 8
-    column = {
-        section.splitlines()[0]: [line.split("|")[-3].strip() for line in section.splitlines() if line.startswith("| ")]
+    columns = {
+        section.splitlines()[0]: [
+            [cell.strip() for cell in line.split("|")[-5:-2]] for line in section.splitlines() if line.startswith("| ")
+        ]
         for section in sections
     }
-    assert column["Beauty"] == ["published PSNR (dB)", "", "33.80", "34.14"]
-    assert column["ReadySteadyGo"] == ["published PSNR (dB)", "", "28.13", "30.36"]
-    assert column["mean of 7 videos"] == ["published PSNR (dB)", "", "33.88", "35.06"]
-    assert all("TCNeRV (2026) table 1" in section for section in sections)
+    headings = ["PSNR published (dB)", "ours (dB)", "difference (dB)"]
+    assert columns["Beauty"] == [headings, ["", "", ""], ["33.80", "33.77", "-0.03"], ["34.14", "34.32", "+0.18"]]
+    assert columns["ReadySteadyGo"][1:] == [["", "", ""], ["28.13", "33.77", "+5.64 ⚠"], ["30.36", "34.32", "+3.96 ⚠"]]
+    assert columns["mean of 7 videos"][1:] == [["", "", ""], ["33.88", "33.77", "-0.11"], ["35.06", "34.32", "-0.74 ⚠"]]
+    assert all("TCNeRV (2026) table 1; ours beside it is that of the unquantised model." in text for text in sections)
+    assert "⚠ marks a difference of more than 0.2 dB." not in sections[0]
+    assert "⚠ marks a difference of more than 0.2 dB." in sections[1]
     write_tables([p for p in points if p["video"] != "Jockey"], tmp_path / "points.md", tmp_path / "summary.csv")
     assert "published" not in (tmp_path / "points.md").read_text().split("## mean")[1]
+
+
+def test_ours_beside_published_for_programs() -> None:
+    points = trained_points(video="Jockey", dataset="uvg")
+    lines = list(csv.DictReader(published_csv([*points, *anchor_points("Jockey")]).splitlines()))
+    assert [line["run"] for line in lines] == ["hnerv-boost-1.5M", "hnerv-boost-3M", "hnerv-boost-5M"]
+    assert (lines[0]["published_psnr_db"], lines[0]["difference_db"], lines[0]["verdict"]) == ("", "", "not published")
+    assert lines[1] == {
+        "video": "Jockey", "run": "hnerv-boost-3M", "params_m": "3.051234", "ours_db": "33.77",
+        "published_model": "HNeRV-Boost", "published_params_m": "3.05", "published_macs_g": "131.0",
+        "published_psnr_db": "34.29", "published_source": "TCNeRV (2026) table 1",
+        "difference_db": repr(33.77 - 34.29), "verdict": "outside",
+    }  # fmt: skip
 
 
 def test_no_points_write_nothing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
+REPORT = {"collect", "tabulate", "plot", "plot_runs", "page"}
 RUN = Path("results/tiny/clip/hnerv-boost-0.06M")
 
 
@@ -95,7 +96,14 @@ def test_every_result_is_there_and_adds_up(finished: Path) -> None:
     assert "161" in quality["ms_ssim_missing"]
     assert not (finished / RUN / "decoded.npy").exists()
     assert not (finished / RUN / "state").exists()
-    for name in ("points.csv", "tables/points.md", "figures/psnr-clip.svg", "figures/psnr-clip.png", "plan.json"):
+    for name in (
+        "points.csv",
+        "tables/points.md",
+        "figures/psnr-clip.svg",
+        "figures/psnr-clip.png",
+        "plan.json",
+        "report/index.html",
+    ):
         assert (finished / "results/tiny" / name).stat().st_size > 0
 
 
@@ -115,7 +123,7 @@ def test_a_recipe_value_replans_what_depends_on_it(finished: Path) -> None:
         rules = planned(finished)
     finally:
         experiment(finished)
-    assert {"finetune", "encode", "decode", "evaluate", "collect", "tabulate", "plot"} == rules
+    assert {"finetune", "encode", "decode", "evaluate", *REPORT} == rules
 
 
 def test_an_anchor_replans_no_training(finished: Path) -> None:
@@ -124,7 +132,7 @@ def test_an_anchor_replans_no_training(finished: Path) -> None:
         rules = planned(finished)
     finally:
         experiment(finished)
-    assert rules == {"encode_anchor", "collect", "tabulate", "plot"}
+    assert rules == {"encode_anchor", *REPORT}
 
 
 def test_a_changed_frame_replans_its_chain(tmp_path: Path) -> None:
@@ -133,7 +141,7 @@ def test_a_changed_frame_replans_its_chain(tmp_path: Path) -> None:
     assert snakemake(tmp_path).returncode == 0
     assert planned(tmp_path) == set()
     Image.new("RGB", (40, 24)).save(tmp_path / "clip" / "3.png")
-    assert planned(tmp_path) == {"extract_frames", "encode_anchor", "collect", "tabulate", "plot"}
+    assert planned(tmp_path) == {"extract_frames", "encode_anchor", "preview_source", *REPORT}
 
 
 @pytest.mark.parametrize(

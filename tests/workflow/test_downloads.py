@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.workflow.test_dag import ROOT, planned, snakemake
+from tests.workflow.test_dag import REPORT, ROOT, planned, snakemake
 
 EXPERIMENTS = sorted({path.stem for path in (ROOT / "config").glob("*.yaml")} - {"dvc"})
 # The others say the same of other names; each takes some seconds.
@@ -59,7 +59,7 @@ def outcome(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_without_the_files_there_is_a_plan_and_one_sentence(folder: Path) -> None:
-    chain = {"extract_frames", "encode_anchor", "collect", "tabulate", "plot"}
+    chain = {"extract_frames", "encode_anchor", "preview_source", *REPORT}
     assert planned(folder) == chain | {"downloaded_source"}
     done = snakemake(folder)
     text = outcome(done)
@@ -97,7 +97,7 @@ def test_downloads_are_used_and_kept(folder: Path) -> None:
     first.unlink()
     assert planned(folder) == set()
     put(folder, "First_40x24.yuv").write_bytes(bytes(8 * 24 * 40 * 3 // 2))
-    assert planned(folder) == {"extract_frames", "encode_anchor", "collect", "tabulate", "plot"}
+    assert planned(folder) == {"extract_frames", "encode_anchor", "preview_source", *REPORT}
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_every_experiment_shows_its_whole_plan(name: str, tmp_path: Path) -> Non
         listed.write_text("YoYo/v_YoYo_g25_c05.avi 101\n")
     coded = settings.get("finetuning", {}) is not None
     rules = planned(tmp_path)
-    chain = {"extract_frames", "train", "collect", "tabulate", "plot"}
+    chain = {"extract_frames", "train", "preview_source", *REPORT}
     chain |= {"finetune", "encode", "decode", "evaluate"} if coded else {"evaluate_model"}
     if any("post_training" in entry for entry in settings["models"]):
         chain |= {"encode_after_training", "decode", "evaluate"}

@@ -25,7 +25,7 @@ from tests.conftest import Outcome
 ROOT = Path(__file__).parents[2]
 VIDEOS = ("first", "second")
 CHAIN = {"train", "finetune", "encode", "decode", "evaluate"}
-REPORT = {"collect", "tabulate", "plot"}
+REPORT = {"collect", "tabulate", "plot", "plot_runs", "page"}
 TINY = {
     "name": "tiny",
     "own_videos": [{"path": f"data/raw/tiny/{video}.y4m", "name": video} for video in VIDEOS],

@@ -21,7 +21,7 @@ RESULTS = Path("results/tiny")
 # A video has the name of the data set, which all of them as one then have not.
 ALL = RESULTS / "mine-all"
 CODED = {"encode_after_training", "decode", "evaluate"}
-REPORT = {"collect", "tabulate", "plot"}
+REPORT = {"collect", "tabulate", "plot", "plot_runs", "page"}
 
 
 def experiment(folder: Path, *, quality: int = 50, **changes: object) -> None:
@@ -181,7 +181,7 @@ def test_the_plan_of_the_quick_experiment(tmp_path: Path) -> None:
         {
             "all": 1, "fetch_source": 3, "extract_frames": 3, "split_patches": 3, "gather_videos": 1,
             "code_keyframes": 2, "train": 4, "encode_after_training": 4, "decode": 4, "evaluate": 4,
-            "evaluate_model": 4, "collect": 1, "tabulate": 1, "plot": 1,
+            "evaluate_model": 4, "collect": 1, "tabulate": 1, "plot": 1, "plot_runs": 1, "preview_source": 1, "page": 1,
         }
     )  # fmt: skip
     text = snakemake(tmp_path, "--dry-run").stdout

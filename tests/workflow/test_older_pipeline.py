@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.test_dag import experiment, make_clip, planned, snakemake
+from tests.workflow.test_dag import REPORT, experiment, make_clip, planned, snakemake
 
 RESULTS = Path("results/tiny")
 RUN = RESULTS / "clip/hnerv-0.02M"
@@ -74,4 +74,4 @@ def test_its_settings_replan_its_file_and_no_training(finished: Path) -> None:
         rules = planned(finished)
     finally:
         experiment(finished, models=[{**MODEL, "post_training": {}}])
-    assert rules == {"encode_after_training", "decode", "evaluate", "collect", "tabulate", "plot"}
+    assert rules == {"encode_after_training", "decode", "evaluate", *REPORT}

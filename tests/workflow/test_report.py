@@ -65,15 +65,16 @@ def report(folder: Path) -> Report:
 
 def test_every_table_and_figure_is_in_it(folder: Path, report: Report) -> None:
     figures = {str(path.relative_to(folder)) for path in (folder / RESULTS / "figures").glob("*.svg")}
-    points = {str(RESULTS / name) for name in ("points.csv", "tables/points.csv", "tables/points.html")}
+    points = {str(RESULTS / name) for name in ("points.csv", "tables/points.csv", "report/index.html")}
     assert set(report["results"]) == figures | points
     assert report["categories"] == {
-        "Points": {
-            "Other": [str(RESULTS / name) for name in ("points.csv", "tables/points.csv", "tables/points.html")]
-        },
+        "Points": {"Other": [str(RESULTS / name) for name in ("report/index.html", "points.csv", "tables/points.csv")]},
         "Figures": {
-            "clip": [str(RESULTS / f"figures/{part}-clip.svg") for part in ("ms-ssim", "psnr")],
-            "trainings": [str(RESULTS / "figures/training.svg")],
+            "clip": [
+                str(RESULTS / f"figures/{part}-clip.svg")
+                for part in ("bits", "crops", "frames", "ms-ssim", "psnr", "size", "time")
+            ],
+            "trainings": [str(RESULTS / f"figures/{name}.svg") for name in ("training-time", "training")],
         },
     }
 
@@ -114,7 +115,7 @@ def test_every_rule_has_its_command_and_provenance(report: Report) -> None:
     rules = report["rules"]
     assert set(rules) == {
         "extract_frames", "train", "finetune", "encode", "decode", "evaluate", "encode_anchor", "collect", "tabulate",
-        "plot",
+        "plot", "plot_runs", "preview_source", "page",
     }  # fmt: skip
     assert {name for name, rule in rules.items() if rule["n_jobs"] != 1} == {"encode_anchor"}
     for name, rule in rules.items():
@@ -124,7 +125,7 @@ def test_every_rule_has_its_command_and_provenance(report: Report) -> None:
 
 
 def test_it_loads_nothing(folder: Path, report: Report) -> None:
-    for text in (report.text, (folder / RESULTS / "tables/points.html").read_text()):
+    for text in (report.text, (folder / RESULTS / "report/index.html").read_text()):
         tags = Tags()
         tags.feed(text)
         assert [source for source in tags.sources if not source.startswith(("data:", "#"))] == []
@@ -141,6 +142,12 @@ def test_captions_are_sound_whatever_the_experiment(path: Path, config: dict[str
     """Without --configfile the configuration is empty, and the experiment is the demo."""
     job = {"runs": ["a"], "anchors": [], "logs": ["a"], "points": "points.csv"}
     text = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).from_string(path.read_text())
-    rst = text.render(snakemake=SimpleNamespace(config=config, input=SimpleNamespace(**job)), categories={}, files=[])
+    known = SimpleNamespace(
+        config=config,
+        input=SimpleNamespace(**job),
+        output=SimpleNamespace(page="index.html"),
+        wildcards=SimpleNamespace(video="clip"),
+    )
+    rst = text.render(snakemake=known, categories={}, files=[])
     body = docutils.core.publish_parts(rst, writer="html", settings_overrides={"halt_level": 2})["html_body"]
     assert config.get("name", "demo") in body

@@ -30,8 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_all_of_it_is_planned(folder: Path) -> None:
-    every = dict.fromkeys(("downloaded_source", "extract_frames", "train", "evaluate_model"), VIDEOS)
-    assert jobs(folder) == {**every, "collect": 1, "tabulate": 1, "plot": 1, "all": 1}
+    every = dict.fromkeys(("downloaded_source", "extract_frames", "train", "evaluate_model", "plot_runs"), VIDEOS)
+    assert jobs(folder) == {**every, "collect": 1, "tabulate": 1, "plot": 1, "preview_source": 24, "page": 1, "all": 1}
 
 
 def test_a_batch_is_a_part(folder: Path) -> None:

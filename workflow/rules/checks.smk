@@ -62,7 +62,9 @@ def requested(job):
     them."""
     # Not `job.resources`, which keeps what it finds now.
     asks = job.rule.expand_resources(job.wildcards, job.input, job.attempt)
-    told = job.rule.name == "extract_frames" or is_known(job.wildcards_dict.get("video", ALL_VIDEOS))
+    told = job.rule.name in ("extract_frames", "extract_planes") or is_known(
+        job.wildcards_dict.get("video", ALL_VIDEOS)
+    )
     whole = {name: asks.get(name) for name in ("mem_mb", "runtime") if told and isinstance(asks.get(name), int)}
     wants_gpus = not {"gpu", "gres", "gpu_model"}.isdisjoint(asks.keys())
     count = gpus_of_training(job.wildcards) if "run" in job.wildcards_dict else 1

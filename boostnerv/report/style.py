@@ -1,0 +1,106 @@
+"""The one style of all figures, and their files.
+
+The colours of Okabe and Ito, which people who see red and green alike can tell apart, and a marker of its own for every
+codec, so that a print in grey still reads. Models are solid, anchors dashed. Equal figures give equal bytes.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from boostnerv import files
+
+# Without their yellow, which white paper swallows. Seven colours and eight markers make 56 pairs.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+FIGURE_SUFFIXES = (".png", ".svg")
+
+AXES = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
+STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5.5,
+    "legend.frameon": False,
+    "legend.handlelength": 3.2,
+    "savefig.facecolor": "white",
+    # Element ids of an SVG are random without a salt.
+    "svg.hashsalt": "boostnerv",
+    "svg.fonttype": "path",
+}
+FIGURE_INCHES = (6.6, 4.6)
+DPI = 200
+_LEGEND_CHARACTERS = 92
+"""Characters of the legend's font that the width of a figure holds."""
+_LEGEND_HANDLE_CHARACTERS = 9
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one curve is drawn."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+def look_of(index: int, line: str) -> Look:
+    """The look of curve number `index` with a line of this style."""
+    return Look(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)], line)
+
+
+def note(text: str) -> str:
+    """Lines of their own below the name of the axis."""
+    return "\n" + textwrap.fill(text, 100)
+
+
+def say(figure: Figure, axes: Axes, why: str) -> Figure:
+    """The figure without anything to show, saying why."""
+    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return figure
+
+
+def legend_columns(labels: Iterable[str]) -> int:
+    """As many columns, up to four, as the figure is wide enough for."""
+    widest = max(map(len, labels))
+    return max(1, min(4, _LEGEND_CHARACTERS // (widest + _LEGEND_HANDLE_CHARACTERS)))
+
+
+def new_figure() -> tuple[Figure, Axes]:
+    """A figure with one pair of axes, laid out so that nothing lies on another."""
+    figure = Figure(figsize=FIGURE_INCHES, dpi=DPI, layout="constrained")
+    return figure, figure.subplots()
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, ...]:
+    """Write STEM.svg and STEM.png; neither has the date in it."""
+    written = tuple(stem.with_name(f"{stem.name}.{suffix}") for suffix in ("svg", "png"))
+    for path in written:
+        save_as(figure, path)
+    return written
+
+
+def save_as(figure: Figure, path: Path) -> None:
+    """Write the format that the suffix of `path` names, one of `FIGURE_SUFFIXES`."""
+    FigureCanvasAgg(figure)
+    metadata: Any = {".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
+    with files.final(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix("."), dpi=DPI, metadata=metadata)

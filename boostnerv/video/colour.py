@@ -1,0 +1,163 @@
+"""Between Y, U, V and RGB by stated arithmetic: a matrix in float32, and nothing that depends on a converter's version.
+
+Planes hold codes of 8 to 16 bits. Limited range (``tv``) has black at 16 and white at 235, chroma within 16 to 240
+around 128, all times 2^(bits - 8); full range (``pc``) uses all codes. RGB is uint8 of full range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from boostnerv.config import Closed
+from boostnerv.video.info import SourceInfo
+
+Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Floats = npt.NDArray[np.float32]
+
+MATRICES: Mapping[str, tuple[float, float]] = {
+    "bt601": (0.299, 0.114),
+    "bt709": (0.2126, 0.0722),
+    "bt2020": (0.2627, 0.0593),
+    "smpte240m": (0.212, 0.087),
+    "fcc": (0.30, 0.11),
+}
+"""The shares (Kr, Kb) of red and blue in Y, by name."""
+
+SCALER_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+"""Flags of swscale wherever it scales planes and converts no colours."""
+
+_PROFILES = {"bt709-float": "bt709", "bt601-float": "bt601"}
+# ffmpeg's tags of the matrices that swscale knows; it takes BT.601 for all others.
+_TAGGED = {"bt709": "bt709", "bt2020nc": "bt2020", "bt2020c": "bt2020", "smpte240m": "smpte240m", "fcc": "fcc"}
+_YUV_FORMATS = ("yuv", "yuyv", "yvyu", "uyvy", "uyyvyy", "nv", "p0", "p2", "p4", "y2", "xv", "vuy", "vyu", "ayuv")
+_LOCATIONS = ("left", "center", "topleft")
+
+
+class Conversion(Closed):
+    """How the planes of a source became RGB, as far as it is known."""
+
+    matrix: str = Field(description="Colour matrix that was applied, e.g. bt709.")
+    range: str = Field(description="Range of the source that was assumed: tv (limited) or pc (full).")
+    chroma_location: str = Field(description="Where a sample of U and V was taken to be among its pixels.")
+    chroma_filter: str = Field(description="How U and V got the size of Y.")
+    scaler_flags: str = Field(description="Flags of swscale.")
+    arithmetic: str = Field(description="In what numbers the matrix was applied.")
+
+
+def is_yuv(info: SourceInfo) -> bool:
+    """Whether a source has Y, U and V; RGB, grey and palettes have not, and are left to ffmpeg."""
+    return info.pixel_format.startswith(_YUV_FORMATS)
+
+
+def is_float(profile: str) -> bool:
+    """Whether a colour profile converts by the functions of this module."""
+    return profile in _PROFILES
+
+
+def conversion(info: SourceInfo, profile: str) -> Conversion | None:
+    """How `profile` makes RGB of a source; None where the source has no Y, U and V.
+
+    The range is limited unless the source is tagged as full. swscale's defaults give two pixels of a row one value of U
+    and V, which is between them whatever the tag says; the float profiles go by the tag, and without one by ``left``.
+    """
+    if not is_yuv(info):
+        return None
+    values_range = "pc" if info.range == "pc" or info.pixel_format.startswith("yuvj") else "tv"
+    if is_float(profile):
+        return Conversion(
+            matrix=_PROFILES[profile],
+            range=values_range,
+            chroma_location=info.chroma_location if info.chroma_location in _LOCATIONS else "left",
+            chroma_filter="bicubic",
+            scaler_flags=SCALER_FLAGS,
+            arithmetic="float32, rounded to the nearest level",
+        )
+    return Conversion(
+        matrix=_TAGGED.get(info.matrix, "bt601"),
+        range=values_range,
+        chroma_location="center",
+        chroma_filter="swscale's default: one value for two pixels of a row",
+        scaler_flags="bicubic",
+        arithmetic="swscale, integers",
+    )
+
+
+def planar_format(subsampling: str, bits: int) -> str:
+    """ffmpeg's name of planar YUV, e.g. yuv444p or, of more than 8 `bits`, yuv420p10le; `subsampling` is 420 or 444."""
+    return f"yuv{subsampling}p" + ("" if bits == 8 else f"{bits}le")
+
+
+def sample_type(bits: int) -> np.dtype[Any]:
+    """How codes of so many bits are stored: uint8, or uint16 little-endian."""
+    return np.dtype(np.uint8 if bits == 8 else "<u2")
+
+
+def split_420(codes: npt.NDArray[Any]) -> tuple[Samples, Samples, Samples]:
+    """Y [H, W], U and V [H/2, W/2] of a frame of 4:2:0 as it is stored, [H · 3/2, W]; H and W are even."""
+    rows, width = codes.shape
+    height = rows * 2 // 3
+    u, v = codes[height:].reshape(2, height // 2, width // 2)
+    return codes[:height], u, v
+
+
+def yuv_to_rgb(planes: Sequence[Samples], matrix: str, values_range: str, bits: int) -> npt.NDArray[np.uint8]:
+    """uint8 RGB [H, W, 3] of the codes Y, U, V [H, W] each, rounded to the nearest level and limited to 0 to 255."""
+    kr, kb = (np.float32(share) for share in MATRICES[matrix])
+    black, luma, middle, chroma = _levels(values_range, bits)
+    y = (planes[0].astype(np.float32) - black) / luma
+    u, v = ((plane.astype(np.float32) - middle) / chroma for plane in planes[1:])
+    red, blue = y + 2 * (1 - kr) * v, y + 2 * (1 - kb) * u
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    return np.rint(np.clip(np.stack([red, green, blue], axis=-1), 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def rgb_to_yuv(pixels: npt.NDArray[np.uint8], matrix: str, values_range: str, bits: int) -> Floats:
+    """The inverse, not rounded: float32 [3, H, W] in codes of so many bits, of uint8 RGB [H, W, 3]."""
+    kr, kb = (np.float32(share) for share in MATRICES[matrix])
+    black, luma, middle, chroma = _levels(values_range, bits)
+    red, green, blue = np.moveaxis(pixels.astype(np.float32) / np.float32(255), -1, 0)
+    y = kr * red + (1 - kr - kb) * green + kb * blue
+    u, v = (blue - y) / (2 * (1 - kb)), (red - y) / (2 * (1 - kr))
+    return np.stack([y * luma + black, u * chroma + middle, v * chroma + middle])
+
+
+def subsampled(planes: Floats, location: str, bits: int) -> tuple[Samples, Samples, Samples]:
+    """4:2:0 of float32 [3, H, W] with even H and W, rounded to codes of so many bits.
+
+    A sample of U and V is the mean of its 2×2 pixels (``center``). With ``left`` it lies on the left ones, and is the
+    mean over three columns with the weights 1, 2, 1; with ``topleft`` it is the same of the rows.
+    """
+    chroma = _halved(_halved(planes[1:], -2, location == "topleft"), -1, location != "center")
+    y, u, v = (_rounded(plane, bits) for plane in (planes[0], *chroma))
+    return y, u, v
+
+
+def _levels(values_range: str, bits: int) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Code of black, codes from black to white, code of no colour, and codes from -0.5 to 0.5 of U and V."""
+    unit = 2 ** (bits - 8)
+    if values_range == "pc":
+        return np.float32(0), np.float32(2**bits - 1), np.float32(128 * unit), np.float32(2**bits - 1)
+    return np.float32(16 * unit), np.float32(219 * unit), np.float32(128 * unit), np.float32(224 * unit)
+
+
+def _halved(planes: Floats, axis: int, on_first: bool) -> Floats:
+    """Half as many samples along `axis`: on the first of two, or between them."""
+    moved = np.moveaxis(planes, axis, -1)
+    first, second = moved[..., 0::2], moved[..., 1::2]
+    halved: Floats
+    if on_first:
+        before = np.concatenate([first[..., :1], second[..., :-1]], axis=-1)
+        halved = (before + 2 * first + second) * np.float32(0.25)
+    else:
+        halved = (first + second) * np.float32(0.5)
+    return np.moveaxis(halved, -1, axis)
+
+
+def _rounded(plane: Floats, bits: int) -> Samples:
+    codes: Samples = np.rint(np.clip(plane, 0, 2**bits - 1)).astype(sample_type(bits))
+    return codes

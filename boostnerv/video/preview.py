@@ -1,0 +1,110 @@
+"""Small videos for browsers, written while frames are measured: the first seconds, H.264 in 4:2:0, 640 pixels at most.
+
+They are to be looked at, and lossy: nothing is measured on them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from boostnerv import files
+from boostnerv.errors import UserError
+from boostnerv.video import ffmpeg
+from boostnerv.video.writing import BT709_TAGS, OutputVideo, rgb_input, to_yuv
+
+LARGEST_SIDE = 640
+"""In pixels; larger frames are made smaller, smaller ones keep their size."""
+LONGEST_S = 10.0
+
+_CODEC = {"c:v": "libx264", "preset": "medium", "crf": 18, "g": 15, "threads": 1, "movflags": "+faststart"}
+
+
+class Previewed:
+    """Frames uint8 ``[T, H, W, 3]`` that are fed to a running preview when a slice of them is taken.
+
+    Each goes in once, whatever is taken twice; frames must be taken in order.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, frames: Any, process: ffmpeg.Process, count: int) -> None:
+        self.shape: tuple[int, ...] = frames.shape
+        self.size = math.prod(self.shape)
+        self._frames, self._process = frames, process
+        self._count, self._fed = count, 0
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> npt.NDArray[np.uint8]:
+        taken: npt.NDArray[np.uint8] = self._frames[part]
+        for number, frame in zip(range(len(self))[part], taken, strict=True):
+            if number == self._fed < self._count:
+                self._process.feed(_even(frame).data)
+                self._fed += 1
+        return taken
+
+
+@contextlib.contextmanager
+def previewed(frames: Any, path: Path | None, fps: float) -> Iterator[Any]:
+    """Yield `frames`, uint8 ``[T, H, W, 3]`` whose slices are taken in order; what is taken becomes the preview `path`.
+
+    The preview has the first `LONGEST_S` seconds and appears when the block ends without an error. Without a path,
+    `frames` are yielded as they are. Raises `UserError` where ffmpeg cannot write it.
+    """
+    if path is None:
+        yield frames
+        return
+    total, height, width = frames.shape[:3]
+    count = min(total, max(1, int(LONGEST_S * fps)))
+    video = OutputVideo(count, height + height % 2, width + width % 2, fps)
+    with files.final(path) as temporary:
+        options = {**_CODEC, "filter:v": _chain(video), "fps_mode": "passthrough", "format": "mp4"}
+        graph = rgb_input(video).output(f"file:{temporary}", **options).overwrite_output()
+        try:
+            with ffmpeg.running(graph, fed=True) as process:
+                yield Previewed(frames, process, count)
+                process.finish()
+        except ffmpeg.FfmpegError as error:
+            raise UserError(
+                f"ffmpeg could not write the preview {path} ({error}): set FFMPEG_BINARY to one with libx264"
+            ) from error
+
+
+def write_preview(frames: Any, path: Path, fps: float) -> None:
+    """Write the preview of `frames`, uint8 ``[T, H, W, 3]``, alone; raises `UserError` as `previewed`."""
+    with previewed(frames, path, fps) as source:
+        for number in range(min(len(source), max(1, int(LONGEST_S * fps)))):
+            source[number : number + 1]
+
+
+def preview_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of a preview of frames of this size: even, and `LARGEST_SIDE` at most."""
+    scale = min(1.0, LARGEST_SIDE / max(height, width))
+    return _rounded(height, scale), _rounded(width, scale)
+
+
+def _rounded(side: int, scale: float) -> int:
+    return side + side % 2 if scale == 1.0 else max(2, 2 * round(side * scale / 2))
+
+
+def _chain(video: OutputVideo) -> str:
+    """Filters from RGB of even sides to what browsers play."""
+    height, width = preview_size(video.height, video.width)
+    smaller = f"scale={width}:{height}:flags=lanczos," if (height, width) != (video.height, video.width) else ""
+    return f"{smaller}{to_yuv('bt709')},format=yuv420p,{BT709_TAGS}"
+
+
+def _even(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A frame with its last row and column repeated where their number is odd."""
+    height, width = frame.shape[:2]
+    padded = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    return np.ascontiguousarray(padded)
