@@ -24,8 +24,9 @@ from tests.conftest import Outcome
 
 ROOT = Path(__file__).parents[2]
 VIDEOS = ("first", "second")
-CHAIN = {"train", "finetune", "encode", "decode", "evaluate"}
-REPORT = {"collect", "tabulate", "plot", "plot_runs", "page"}
+# One job of each a video, and one for all of them.
+CHAIN = {"train", "finetune", "encode", "decode", "evaluate", "plot_runs"}
+REPORT = {"collect", "tabulate", "plot", "page"}
 TINY = {
     "name": "tiny",
     "own_videos": [{"path": f"data/raw/tiny/{video}.y4m", "name": video} for video in VIDEOS],
@@ -214,7 +215,7 @@ def test_a_pixel_replans_the_chain_of_its_video(pulled: Path) -> None:
     source.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     try:
         jobs = planned(pulled)
-        assert jobs == Counter({*CHAIN, *REPORT, "extract_frames"})
+        assert jobs == Counter({*CHAIN, *REPORT, "extract_frames", "preview_source"})
         text = python(pulled, *SNAKEMAKE, "--dry-run")
         assert "results/tiny/second/hnerv-boost-0.06M/model.safetensors" in text
         assert not re.search(r"output: results/tiny/first/", text)
@@ -236,7 +237,7 @@ def test_a_raised_version_replans_its_step_and_what_follows(with_frames: Path) -
     config.write_text(yaml.safe_dump(TINY))
     try:
         assert planned(with_frames) == Counter()
-        for step, follows in {"tabulate": set(), "evaluate": {"decode", *REPORT}}.items():
+        for step, follows in {"tabulate": set(), "evaluate": {"decode", "plot_runs", *REPORT}}.items():
             raised, count = re.subn(rf'("{step}": )(\d+)', lambda found: f"{found[1]}{int(found[2]) + 1}", code)
             assert count == 1
             versions.write_text(raised)
@@ -256,7 +257,7 @@ def test_frames_of_another_version_replan_what_was_made_from_others(with_frames:
         manifest.write_text(before + "\n")
         name = str(manifest.relative_to(with_frames))
         assert f"{name} is not what" in python(with_frames, "boostnerv", "records", "restore", "results/tiny")
-        assert planned(with_frames) == Counter({*CHAIN, *REPORT})
+        assert planned(with_frames) == Counter({*CHAIN, *REPORT, "preview_source"})
         manifest.write_text(before)
         assert "is not what" not in python(with_frames, "boostnerv", "records", "restore", "results/tiny")
         assert planned(with_frames) == Counter()
