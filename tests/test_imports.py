@@ -31,7 +31,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "interop": (*BASE, "config", "models", "codec"),
     "training": (*BASE, "config", "video", "models", "codec"),
     "evaluation": (*BASE, "config", "video", "models", "codec"),
-    "report": (*BASE, "config", "evaluation"),
+    "report": (*BASE, "config", "video", "evaluation"),
     "compression": (*BASE, "config", "video", "models", "codec", "training", "evaluation"),
     "doctor": (*BASE, "cluster", "workfolder", "config", "video"),
     "inspection": (*BASE, "config", "video", "models", "codec", "evaluation"),

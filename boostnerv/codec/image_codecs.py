@@ -27,6 +27,7 @@ _WEBP_LARGEST_SIDE = 16383
 _AVIF_SPEED = 4
 _HEVC_SMALLEST_SIDE = 16
 _ROUNDED_UP = 255
+# Part of the format, whatever is chosen elsewhere: files that are there are decoded by them.
 _SWS_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 _TO_YUV = f"scale=in_range=pc:out_range=pc:out_color_matrix=bt709:out_chroma_loc=left:flags={_SWS_FLAGS},format=yuv420p"
 _TO_RGB = f"scale=in_range=pc:out_range=pc:in_color_matrix=bt709:in_chroma_loc=left:flags={_SWS_FLAGS},format=rgb24"

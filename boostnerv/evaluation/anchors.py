@@ -51,6 +51,7 @@ from boostnerv.evaluation.vmaf import VmafMeter, check_vmaf
 from boostnerv.evaluation.yuv import measure_planes, measure_rgb
 from boostnerv.progress import Progress, silent
 from boostnerv.video.ffmpeg import (
+    SCALER_FLAGS,
     FfmpegError,
     binary,
     ffmpeg_version,
@@ -65,7 +66,6 @@ from boostnerv.video.preview import previewed
 GOP_FRAMES = 256
 """Largest distance between key frames; a multiple of 32, which VVenC asks for."""
 
-_SWS_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 _TAGS = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"}
 
 """Called with ("encode" or "measure", frames done, frames in all)."""
@@ -382,7 +382,7 @@ def _encode_graph(
     anchor: Anchor, quality: int, size: tuple[int, int], fps: float, threads: int, path: Path, fed: Planes | None
 ) -> Any:
     encoder = _encoder(anchor)
-    to_yuv = f"scale=in_range=pc:out_range=tv:out_color_matrix=bt709:out_chroma_loc=left:flags={_SWS_FLAGS}"
+    to_yuv = f"scale=in_range=pc:out_range=tv:out_color_matrix=bt709:out_chroma_loc=left:flags={SCALER_FLAGS}"
     options = {
         "vf": f"{to_yuv},format={_pixel_format(anchor)}" if fed is None else _same_colours(fed, _pixel_format(anchor)),
         "c:v": encoder.library,
@@ -406,7 +406,7 @@ def _same_colours(planes: Planes, pixel_format: str) -> str:
     kept = ":".join(f"in_{name}={value}:out_{name}={value}" for name, value in names.items())
     # Without it the planes are taken for BT.601 and converted to what the encoder is told of their matrix.
     said = f"setparams=range={tags['color_range']}:colorspace={tags['colorspace']}"
-    return f"{said},scale={kept}:flags={_SWS_FLAGS},format={pixel_format},{said}"
+    return f"{said},scale={kept}:flags={SCALER_FLAGS},format={pixel_format},{said}"
 
 
 def _tags_of(planes: Planes) -> dict[str, str]:
@@ -420,7 +420,7 @@ def _decode_graph(
     stream: Path, encoder: Encoder, threads: int, path: Path, indices: Sequence[int] | None = None
 ) -> Any:
     """From a stream to RGB; of the frames only those with these numbers where some are given."""
-    to_rgb = f"scale=in_color_matrix=bt709:in_range=tv:out_range=pc:in_chroma_loc=left:flags={_SWS_FLAGS}"
+    to_rgb = f"scale=in_color_matrix=bt709:in_range=tv:out_range=pc:in_chroma_loc=left:flags={SCALER_FLAGS}"
     source = local_input(stream, f=encoder.stream_format, threads=threads)
     chosen = "" if indices is None else f"select='{'+'.join(f'eq(n,{index})' for index in indices)}',"
     options = {"vf": f"{chosen}{to_rgb},format=rgb24", "fps_mode": "passthrough", "f": "rawvideo"}

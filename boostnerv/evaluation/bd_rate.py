@@ -1,8 +1,9 @@
 """BD-rate and BD-PSNR: what a rate–distortion curve has over another, as the package `bjontegaard` computes it.
 
-A curve is points of rate (bit/pixel) and quality (dB). BD-rate is the mean difference of log rate over the qualities
-that both have, in percent (negative: fewer bits); BD-PSNR the mean difference of quality over the log rates that
-both have, in dB. Three interpolations stand beside each other: where they differ much, the points are too few.
+A curve is points of rate (bit/pixel) and quality (dB, or the points of VMAF). BD-rate is the mean difference of log
+rate over the qualities that both have, in percent (negative: fewer bits); BD-PSNR the mean difference of quality over
+the log rates that both have, in the unit of quality. Three interpolations stand beside each other: where they differ
+much, the points are too few.
 
 The overlap is the part that both ranges share, over the range that they cover together. Over the shorter range alone it
 would be 100 % for a short curve within a long one, and the number would hide that it says nothing of most of it.
@@ -33,7 +34,7 @@ LEAST_OVERLAP_PERCENT = 50.0
 
 @dataclass(frozen=True)
 class Curve:
-    """Rates in bit/pixel and qualities in dB of one codec, pairs in any order; `name` is what sentences call it."""
+    """Rates in bit/pixel and qualities of one codec, pairs in any order; `name` is what sentences call it."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -53,10 +54,10 @@ class Delta:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a curve has over an anchor: BD-rate in percent, over qualities, and BD-PSNR in dB, over rates."""
+    """What a curve has over an anchor: BD-rate in percent, over qualities, and the gain of quality, over rates."""
 
     rate_percent: Delta
-    quality_db: Delta
+    quality: Delta
 
 
 def ms_ssim_db(ms_ssim: float) -> float:
@@ -81,7 +82,7 @@ def difference(curve: Curve, anchor: Curve) -> Difference:
     log_rates, anchor_log_rates = ([math.log10(rate) for rate in side] for side in (rates, anchor_rates))
     return Difference(
         rate_percent=_delta(package.bd_rate, values, _overlap_percent(qualities, anchor_qualities), "qualities"),
-        quality_db=_delta(package.bd_psnr, values, _overlap_percent(log_rates, anchor_log_rates), "rates"),
+        quality=_delta(package.bd_psnr, values, _overlap_percent(log_rates, anchor_log_rates), "rates"),
     )
 
 

@@ -159,7 +159,7 @@ def collect(json_paths: Iterable[str | Path]) -> list[Point]:
 
 def write_points(points: Sequence[Point], path: str | Path) -> None:
     """Write points.csv: equal rows give equal bytes, floats are written so that they read back the same."""
-    lines = [_line(_BY_NAME), *(_line(_cell(point[name]) for name in _BY_NAME) for point in points)]
+    lines = [_line(_BY_NAME), *(_line(cell_text(point[name]) for name in _BY_NAME) for point in points)]
     files.write_text(path, "".join(lines))
 
 
@@ -210,6 +210,15 @@ def check_sources(points: Iterable[Point], same: Sequence[str] = ("dataset", "vi
 def without_seed(point: Point) -> str:
     """The run's name without the seed that tells its repetitions apart."""
     return str(point["run"]).removesuffix(f"-s{point['seed']}")
+
+
+def cell_text(value: Value) -> str:
+    """A value as a table for programs has it: empty for None, floats so that they read back the same."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def columns_page() -> str:
@@ -288,14 +297,6 @@ def _line(cells: Iterable[str]) -> str:
     # The default end of line makes the writer quote cells that have either of its characters in them.
     csv.writer(text, lineterminator="\r\n").writerow(cells)
     return text.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _cell(value: Value) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
 
 
 def _parsed(cells: Mapping[str, str], where: str) -> Point:

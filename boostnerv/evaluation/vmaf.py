@@ -20,6 +20,7 @@ import numpy as np
 from boostnerv.errors import UserError
 from boostnerv.evaluation.metrics import Frames
 from boostnerv.video.ffmpeg import (
+    SCALER_FLAGS,
     FfmpegError,
     Graph,
     Process,
@@ -31,8 +32,6 @@ from boostnerv.video.ffmpeg import (
 
 SMALLEST_SIDE = 17
 """Frames that are narrower or lower make libvmaf crash."""
-
-_SWS_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 
 
 def check_vmaf() -> None:
@@ -111,7 +110,7 @@ def _graph(height: int, width: int, threads: int, log: Path) -> Graph:
     def as_yuv(copy: int, top: int) -> Graph:
         frame = pairs[copy].filter("crop", width, height, 0, top)
         limited = {"in_range": "pc", "out_range": "tv", "out_color_matrix": "bt709", "out_chroma_loc": "left"}
-        return frame.filter("scale", **limited, flags=_SWS_FLAGS).filter("format", "yuv420p")
+        return frame.filter("scale", **limited, flags=SCALER_FLAGS).filter("format", "yuv420p")
 
     # The filter's first input is the test.
     streams = [as_yuv(0, height), as_yuv(1, 0)]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from boostnerv import files
 from boostnerv.evaluation.bd_rate import LEAST_POINTS, METHODS, Curve, Delta, Difference, difference, ms_ssim_db
-from boostnerv.evaluation.points import Point, Value
+from boostnerv.evaluation.points import Point, Value, cell_text
 from boostnerv.evaluation.published import (
     PublishedBdRate,
     PublishedCurve,
@@ -27,12 +27,27 @@ from boostnerv.evaluation.published import (
 from boostnerv.recipes import MODELS_OF_MANY
 from boostnerv.report.summaries import Summary, by_video, curves, over_seeds
 
-METRICS = {"psnr_db": "PSNR", "ms_ssim": "MS-SSIM"}
-"""Columns of points.csv that are a curve's quality, and how they are called."""
 
+@dataclass(frozen=True)
+class Metric:
+    """How a column of points.csv is a curve's quality: its name, and its unit once `scaled`."""
+
+    name: str
+    unit: str
+    scaled: Callable[[float], float] = float
+
+
+METRICS = {
+    "psnr_db": Metric("PSNR", "dB"),
+    "ms_ssim": Metric("MS-SSIM", "dB", ms_ssim_db),
+    "psnr_yuv_db": Metric("PSNR YUV", "dB"),
+    "vmaf": Metric("VMAF", "points"),
+}
+"""Columns of points.csv that are a curve's quality."""
+
+_PUBLISHED_METRICS = ("psnr_db", "ms_ssim")
 _BOOST = "-boost"
 _PUBLISHED = " (published)"
-_DECIBELS: dict[str, Callable[[float], float]] = {"psnr_db": float, "ms_ssim": ms_ssim_db}
 _NONE = "–"
 
 
@@ -68,7 +83,8 @@ def bd_rows(points: Sequence[Point]) -> list[Row]:
         published = published_curves(video, *shapes[video])
         for metric in METRICS:
             ours = {name: curve for name, curve in _curves(group, metric) if curve.points}
-            theirs = {curve.name: curve for curve in (_published(curve, metric) for curve in published)}
+            known = published if metric in _PUBLISHED_METRICS else ()
+            theirs = {curve.name: curve for curve in (_published(curve, metric) for curve in known)}
             every = ours | theirs
             for name, anchor in _pairs(group, ours, theirs):
                 counts = (len(every[name].points), len(every[anchor].points))
@@ -82,15 +98,16 @@ def rows_csv(rows: Sequence[Row]) -> str:
     table = csv.writer(text, lineterminator="\n")
     identity = ("video", "metric", "curve", "anchor", "points", "anchor_points")
     rate = [f"bd_rate_{method}_percent" for method in METHODS]
-    quality = [f"bd_quality_{method}_db" for method in METHODS]
+    quality = [f"bd_quality_{method}" for method in METHODS]
     table.writerow(
         (
             *(*identity, *rate, "quality_overlap_percent", "bd_rate_reason"),
-            *(*quality, "rate_overlap_percent", "bd_quality_reason"),
+            *(*quality, "quality_unit", "rate_overlap_percent", "bd_quality_reason"),
         )
     )
     for row in rows:
-        cells = (*_values(row.found.rate_percent), *_values(row.found.quality_db))
+        *numbers, overlap, reason = _values(row.found.quality)
+        cells = (*_values(row.found.rate_percent), *numbers, METRICS[row.metric].unit, overlap, reason)
         table.writerow((*(getattr(row, name) for name in identity), *cells))
     return text.getvalue()
 
@@ -102,10 +119,10 @@ def markdown(rows: Sequence[Row], published: Sequence[PublishedBdRate] = ()) -> 
         return "\n".join(["## BD-rate", "", text, *_published_section(published)]) + "\n"
     lines = ["## BD-rate", "", _MEANING]
     for video in dict.fromkeys(row.video for row in rows):
-        for metric, name in METRICS.items():
-            group = [row for row in rows if (row.video, row.metric) == (video, metric)]
+        for key, metric in METRICS.items():
+            group = [row for row in rows if (row.video, row.metric) == (video, key)]
             if group:
-                lines += ["", f"## {video}: {name}", "", *_table(group)]
+                lines += ["", f"## {video}: {metric.name}", "", *_table(group, metric)]
     return "\n".join([*lines, *_published_section(published)]) + "\n"
 
 
@@ -125,12 +142,12 @@ def _curves(group: Sequence[Summary], metric: str) -> Iterator[tuple[str, Curve]
     """The curves of one video by their names; points without a rate or this metric are left out."""
     for name, summaries in curves(group).items():
         pairs = [(summary.mean["bpp"], summary.mean[metric]) for summary in summaries]
-        known = [(rate, _DECIBELS[metric](value)) for rate, value in pairs if rate is not None and value is not None]
-        yield name, Curve(name, tuple(known))
+        known = [(rate, value) for rate, value in pairs if rate is not None and value is not None]
+        yield name, Curve(name, tuple((rate, METRICS[metric].scaled(value)) for rate, value in known))
 
 
 def _published(curve: PublishedCurve, metric: str) -> Curve:
-    points = tuple((point.bpp, _DECIBELS[metric](getattr(point, metric))) for point in curve.points)
+    points = tuple((point.bpp, METRICS[metric].scaled(getattr(point, metric))) for point in curve.points)
     return Curve(curve.model + _PUBLISHED, points)
 
 
@@ -180,7 +197,7 @@ def _means(rows: Sequence[Row], videos: Sequence[str]) -> list[Row]:
             anchor_points=min(row.anchor_points for row in group),
             found=Difference(
                 _mean([row.found.rate_percent for row in group], len(videos)),
-                _mean([row.found.quality_db for row in group], len(videos)),
+                _mean([row.found.quality for row in group], len(videos)),
             ),
         )
         for pair, group in pairs.items()
@@ -208,18 +225,18 @@ def _published_bd_rates(points: Sequence[Point]) -> list[PublishedBdRate]:
 
 def _values(delta: Delta) -> tuple[str, ...]:
     """Cells for programs: a number a method, the overlap, the reason."""
-    numbers = (repr(delta.values[method]) if delta.values else "" for method in METHODS)
-    return (*numbers, "" if delta.overlap_percent is None else repr(delta.overlap_percent), delta.reason)
+    numbers = (delta.values[method] if delta.values else None for method in METHODS)
+    return (*map(cell_text, (*numbers, delta.overlap_percent)), delta.reason)
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def _table(rows: Sequence[Row], metric: Metric) -> list[str]:
     headings = ["codec", "against"]
     headings += ["BD-rate (%), cubic", "PCHIP", "Akima", "overlap of qualities (%)"]
-    headings += ["BD-PSNR (dB), cubic" if rows[0].metric == "psnr_db" else "BD-quality (dB), cubic"]
+    headings += [f"BD-{metric.name} ({metric.unit}), cubic"]
     headings += ["PCHIP", "Akima", "overlap of rates (%)"]
     lines = ["| " + " | ".join(headings) + " |", "|---|---" + "|--:" * (len(headings) - 2) + "|"]
     for row in rows:
-        cells = (*_cells(row.found.rate_percent, "+.2f"), *_cells(row.found.quality_db, "+.3f"))
+        cells = (*_cells(row.found.rate_percent, "+.2f"), *_cells(row.found.quality, "+.3f"))
         lines.append(f"| {row.curve} | {row.anchor} | {' | '.join(cells)} |")
     return lines
 

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from boostnerv.evaluation.metrics import psnr_from_mse_db
+from boostnerv.evaluation.metrics import psnr_db
 from boostnerv.report.style import DPI, FIGURE_INCHES, new_figure, say
+from boostnerv.video.info import Window
 
 Pixels = NDArray[np.uint8]
 Picture = NDArray[Any]
@@ -20,20 +21,6 @@ _PARTS_A_SIDE = 3
 _MAP = "cividis"
 _SHOWN_PERCENT = 99.5
 """Errors above those of this many percent of the pixels share the brightest colour."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """A part of a frame, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, frame: Picture) -> Picture:
-        """That part of a frame ``[H, W, …]``."""
-        return frame[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)
@@ -115,7 +102,7 @@ def crops_figure(crops: Crops, title: str) -> Figure:
                 spine.set_visible(False)
         tests = [test for test in (each.model, each.anchor) if test is not None]
         for axes, test in zip(axes_row[1:], tests, strict=False):
-            axes.set_xlabel(f"{_psnr_db(each.source, test):.2f} dB", fontsize=7.5, labelpad=2)
+            axes.set_xlabel(f"{psnr_db(each.source[None], test[None])[0]:.2f} dB", fontsize=7.5, labelpad=2)
         axes_row[0].set_ylabel(f"{each.why}\nframe {each.number}", fontsize=8)
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name, fontsize=7.5, loc="center")
@@ -124,12 +111,6 @@ def crops_figure(crops: Crops, title: str) -> Figure:
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     return figure
-
-
-def _psnr_db(source: Pixels, test: Pixels) -> float:
-    """PSNR of a whole frame."""
-    errors = np.square(source.astype(np.float64) - test.astype(np.float64))
-    return float(psnr_from_mse_db([errors.mean() / 255**2])[0])
 
 
 def _pictures(each: Shown, window: Window) -> list[Picture]:

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from boostnerv import files
 from boostnerv.config import Experiment
-from boostnerv.evaluation.points import Point, Value
-from boostnerv.report.details import Details, details_of, fragment, train_log
+from boostnerv.evaluation.points import Point
+from boostnerv.report.details import Details, details_of, train_log
+from boostnerv.report.page_tables import tables
 from boostnerv.report.previews import SOURCE, Preview, choose, found_previews, nearest
+from boostnerv.report.runs import rank
 from boostnerv.report.summaries import Summary, by_video, context_of, curves, over_seeds, over_videos, size_text
 from boostnerv.report.tables import time_text
 
 MOST_DETAILS = 400
 """Runs and anchor points whose settings and logs a page has."""
 MOST_TRAININGS = 200
-MOST_ROWS = 5000
 _MOST_EPOCHS = 300
 """Values of a training's curve; of longer ones a part is shown."""
 
@@ -35,73 +35,6 @@ _MADE_WITH = {
     "encoder_version": "classical codecs",
     "colour": "colours",
 }
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: `form` is the format of its numbers, empty for text."""
-
-    heading: str
-    name: str
-    form: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What is shown, and by what it is sorted: nothing where there is no value."""
-
-    text: str
-    key: Value = None
-    link: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table that sorts; `rows` are of one video each, by its name."""
-
-    name: str
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, str, tuple[Cell, ...]], ...]
-    left_out: int = 0
-
-
-_QUALITY = (
-    Column("codec", "codec"),
-    Column("size", "size_label"),
-    Column("file (bytes)", "file_bytes", ",d"),
-    Column("bpp", "bpp", ".4f"),
-    Column("PSNR (dB)", "psnr_db", ".2f"),
-    Column("MS-SSIM", "ms_ssim", ".4f"),
-    Column("PSNR Y (dB)", "psnr_y_db", ".2f"),
-    Column("PSNR YUV (dB)", "psnr_yuv_db", ".2f"),
-    Column("VMAF", "vmaf", ".1f"),
-    Column("seen (dB)", "psnr_seen_db", ".2f"),
-    Column("unseen (dB)", "psnr_unseen_db", ".2f"),
-    Column("hidden (dB)", "psnr_hidden_db", ".2f"),
-    Column("float (dB)", "psnr_float_db", ".2f"),
-    Column("quantised (dB)", "psnr_quantized_db", ".2f"),
-)
-_COST = (
-    Column("codec", "codec"),
-    Column("parameters", "params_total", ",d"),
-    Column("kMAC/pixel", "kmac_per_pixel", ".2f"),
-    Column("training", "train_s", "time"),
-    Column("fine-tuning", "finetune_s", "time"),
-    Column("encoding", "encode_s", "time"),
-    Column("decoding (fps)", "decode_fps", ".1f"),
-    Column("warm (fps)", "decode_warm_fps", ".1f"),
-    Column("memory (MiB)", "peak_memory_mib", ",.0f"),
-    Column("returns", "returns", "d"),
-    Column("device", "device"),
-)
-_EACH = (
-    Column("codec", "codec"),
-    Column("size", "size_label"),
-    Column("frames", "frames", ",d"),
-    Column("PSNR (dB)", "psnr_db", ".2f"),
-    Column("MS-SSIM", "ms_ssim", ".4f"),
-)
 
 
 def write_page(points: Sequence[Point], folder: Path, experiment: Experiment | None, output: Path) -> int:
@@ -142,7 +75,7 @@ def page_html(points: Sequence[Point], folder: Path, experiment: Experiment | No
         facts=list(_facts(shown)),
         videos=list(dict.fromkeys(str(point["video"]) for point in shown)),
         made_with=list(_made_with(points)),
-        tables=list(_tables(points)),
+        tables=list(tables(points)),
         details=_details(shown, folder, experiment),
         left_out_details=max(0, len(shown) - MOST_DETAILS),
         previews=kept,
@@ -196,7 +129,7 @@ def _facts(points: Sequence[Point]) -> Iterator[tuple[str, str, str]]:
     anchors = [point for point in points if point["kind"] == "anchor"]
     for heading, group in (("best model", models), ("best classical codec", anchors)):
         if group:
-            best = max(group, key=lambda point: float(point["psnr_db"] or 0))
+            best = min(group, key=rank)
             yield heading, f"{best['psnr_db']:.2f} dB", _named(best, points)
     similar = [point for point in models if point["ms_ssim"] is not None]
     if similar:
@@ -222,46 +155,6 @@ def _made_with(points: Sequence[Point]) -> Iterator[tuple[str, list[str]]]:
         found = sorted({str(point[column]) for point in points if point[column]})
         if found:
             yield name, found
-
-
-# --- tables -------------------------------------------------------------------------------------------------
-
-
-def _tables(points: Sequence[Point]) -> Iterator[Table]:
-    shown = [point for point in points if point["kind"] != "part"]
-    parts = [point for point in points if point["kind"] == "part"]
-    for name, title, columns, group in (
-        ("quality", "Rate and quality", _QUALITY, shown),
-        ("cost", "Cost", _COST, shown),
-        ("each", "Each video of a model of many", _EACH, parts),
-    ):
-        if group:
-            yield _table(name, title, columns, group)
-
-
-def _table(name: str, title: str, columns: Sequence[Column], points: Sequence[Point]) -> Table:
-    """One row a point; a column stands where a point has a value for it."""
-    names = [Column("run", "run")]
-    if name == "each" or len({point["video"] for point in points}) > 1:
-        names.insert(0, Column("video", "video"))
-    used = [column for column in columns if any(point[column.name] is not None for point in points)]
-    chosen = (*names, *used)
-    rows = tuple(
-        (str(point["video"]), str(point["kind"]), tuple(_cell(point, column) for column in chosen))
-        for point in points[:MOST_ROWS]
-    )
-    return Table(name, title, chosen, rows, max(0, len(points) - MOST_ROWS))
-
-
-def _cell(point: Point, column: Column) -> Cell:
-    value = point[column.name]
-    if value is None:
-        return Cell("–")
-    if column.name == "run":
-        return Cell(str(value), value, fragment(point) if point["kind"] != "part" else "")
-    if column.form == "time" and isinstance(value, int | float):
-        return Cell(time_text(value), value)
-    return Cell(f"{value:{column.form}}" if column.form else str(value), value)
 
 
 # --- curves -------------------------------------------------------------------------------------------------
@@ -371,7 +264,7 @@ def _first_pair(group: Sequence[Preview], points: Mapping[tuple[str, str], Point
     models = [preview for preview in group if preview.kind == "model"]
     if not models:
         return group[0], group[-1]
-    best = max(models, key=lambda preview: float(points[preview.video, preview.name]["psnr_db"] or 0))
+    best = min(models, key=lambda preview: rank(points[preview.video, preview.name]))
     match = nearest(best, group)
     if match is not None:
         return best, match

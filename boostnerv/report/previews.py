@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boostnerv.evaluation.points import Point
+from boostnerv.report.runs import apart
 
 BUDGET_BYTES = 25_000_000
 """Of all videos of a page, as the text that they are inside it."""
@@ -89,10 +90,10 @@ def _distance(preview: Preview, group: Sequence[Preview]) -> float:
 
 
 def _apart(one: Preview, other: Preview) -> float:
-    """Logarithm of the ratio of two sizes, infinite where they do not make a pair of a model and an anchor."""
+    """How far two sizes are from each other, infinite where they do not make a pair of a model and an anchor."""
     if {one.kind, other.kind} != {"model", "anchor"} or not one.size or not other.size:
         return math.inf
-    return abs(math.log(one.size / other.size))
+    return apart(one.size, other.size)
 
 
 def _in_turns(ranked: Sequence[Sequence[Preview]]) -> Iterator[Preview]:

@@ -29,11 +29,6 @@ class Run:
         return str(self.point["run"])
 
     @property
-    def mean_db(self) -> float:
-        """PSNR in dB, mean over frames."""
-        return float(self.point["psnr_db"] or 0.0)
-
-    @property
     def file_bytes(self) -> int:
         """Size of the file, 0 where nothing was coded."""
         return int(self.point["file_bytes"] or 0)
@@ -68,16 +63,26 @@ def chosen_frames(psnr_db: Sequence[float]) -> dict[str, int]:
     return {"best": best, "median": rising[(len(rising) - 1) // 2], "worst": rising[0]}
 
 
+def rank(point: Point) -> tuple[float, float, str]:
+    """Sorts points from the best: by mean PSNR, then by the size of the file, then by name."""
+    return (-float(point["psnr_db"] or 0), float(point["file_bytes"] or 0), str(point["run"]))
+
+
+def apart(size: float, other: float) -> float:
+    """How far two sizes above 0 are from each other: the logarithm of their ratio, at least 0."""
+    return abs(math.log(size / other))
+
+
 def best_run(runs: Sequence[Run]) -> Run | None:
-    """The coded model run of best mean PSNR; of equal ones the smaller file, then the first name."""
+    """The coded model run that `rank` has first."""
     coded = [run for run in runs if run.is_model and run.file_bytes]
-    return min(coded, key=lambda run: (-run.mean_db, run.file_bytes, run.name), default=None)
+    return min(coded, key=lambda run: rank(run.point), default=None)
 
 
 def nearest_anchor(run: Run, runs: Sequence[Run]) -> Run | None:
     """The anchor point whose file is nearest in size to that of `run`, as a ratio; of equal ones the first name."""
     anchors = [other for other in runs if not other.is_model and other.file_bytes]
-    return min(anchors, key=lambda other: (abs(math.log(other.file_bytes / run.file_bytes)), other.name), default=None)
+    return min(anchors, key=lambda other: (apart(other.file_bytes, run.file_bytes), other.name), default=None)
 
 
 def shown_runs(runs: Sequence[Run]) -> list[Run]:
@@ -89,5 +94,5 @@ def shown_runs(runs: Sequence[Run]) -> list[Run]:
     shown = []
     for group in groups.values():
         nearest = None if best is None else nearest_anchor(best, group)
-        shown.append(nearest or min(group, key=lambda run: (-run.mean_db, run.name)))
+        shown.append(nearest or min(group, key=lambda run: rank(run.point)))
     return shown

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from boostnerv import files
-from boostnerv.evaluation.points import Point
+from boostnerv.evaluation.points import Point, cell_text
 from boostnerv.evaluation.published import TOLERANCE_DB, Comparison, compare
 from boostnerv.report.summaries import MEASURED, Summary, by_video, over_seeds, over_videos
 
@@ -47,7 +47,6 @@ def summary_csv(summaries: Sequence[Summary]) -> str:
     table.writerow(("video", "kind", "codec", "curve", "size_label", "seeds", *names, "task", "published_psnr_db"))
     for summary in summaries:
         values = [value for name in MEASURED for value in (summary.mean[name], summary.std[name])]
-        cells = ["" if value is None else repr(value) for value in values]
         identity = (
             summary.video,
             summary.kind,
@@ -56,8 +55,8 @@ def summary_csv(summaries: Sequence[Summary]) -> str:
             summary.size_label,
             summary.seeds,
         )
-        published = "" if summary.published is None else repr(summary.published.psnr_db)
-        table.writerow((*identity, *cells, summary.task, published))
+        published = None if summary.published is None else summary.published.psnr_db
+        table.writerow((*identity, *map(cell_text, values), summary.task, cell_text(published)))
     return text.getvalue()
 
 
@@ -74,13 +73,8 @@ def published_csv(points: Sequence[Point]) -> str:
     for row in compare(points):
         cells = [getattr(row, name) for name in ours]
         cells += [None if row.published is None else getattr(row.published, name) for name in theirs]
-        table.writerow((*_blank([*cells, row.difference_db]), row.verdict(TOLERANCE_DB)))
+        table.writerow((*map(cell_text, [*cells, row.difference_db]), row.verdict(TOLERANCE_DB)))
     return text.getvalue()
-
-
-def _blank(cells: Sequence[str | float | None]) -> list[str]:
-    """Cells as text, floats so that they read back the same, nothing for None."""
-    return ["" if cell is None else repr(cell) if isinstance(cell, float) else str(cell) for cell in cells]
 
 
 def _section(group: Sequence[Summary]) -> str:

@@ -403,7 +403,7 @@ def planes_of(
     names = {"color_matrix": converted.matrix, "range": converted.range, "chroma_loc": converted.chroma_location}
     kept = {f"{side}_{name}": value for side in ("in", "out") for name, value in names.items()}
     to = (size[1], size[0]) if size else ()
-    return stream.filter("scale", *to, flags=colour.SCALER_FLAGS, **kept).filter("format", pixel_format)
+    return stream.filter("scale", *to, flags=ffmpeg.SCALER_FLAGS, **kept).filter("format", pixel_format)
 
 
 def damaged(path: str | Path, what: str) -> UserError:

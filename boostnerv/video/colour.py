@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from boostnerv.config import Closed
+from boostnerv.video import ffmpeg
 from boostnerv.video.info import SourceInfo
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -27,9 +28,6 @@ MATRICES: Mapping[str, tuple[float, float]] = {
     "fcc": (0.30, 0.11),
 }
 """The shares (Kr, Kb) of red and blue in Y, by name."""
-
-SCALER_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-"""Flags of swscale wherever it scales planes and converts no colours."""
 
 _PROFILES = {"bt709-float": "bt709", "bt601-float": "bt601"}
 # ffmpeg's tags of the matrices that swscale knows; it takes BT.601 for all others.
@@ -74,7 +72,7 @@ def conversion(info: SourceInfo, profile: str) -> Conversion | None:
             range=values_range,
             chroma_location=info.chroma_location if info.chroma_location in _LOCATIONS else "left",
             chroma_filter="bicubic",
-            scaler_flags=SCALER_FLAGS,
+            scaler_flags=ffmpeg.SCALER_FLAGS,
             arithmetic="float32, rounded to the nearest level",
         )
     return Conversion(

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Graph = Any  # a node of the ffmpeg-python package, which has no types
 
+SCALER_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+"""Flags of swscale wherever it scales planes or subsamples chroma on our terms."""
+
 # Each log line carries its level, so that errors can be told from information.
 _QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info")
 _KEPT_LINES = 200

@@ -99,7 +99,7 @@ class Window:
         return Window(self.top // 2, self.left // 2, self.height // 2, self.width // 2)
 
     def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """That part of [H, W] or [H, W, 3], contiguous."""
+        """That part of ``[H, W]`` or ``[H, W, 3]``, contiguous."""
         rows, columns = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
         return np.ascontiguousarray(picture[rows, columns])
 

@@ -64,7 +64,7 @@ def previewed(frames: Any, path: Path | None, fps: float) -> Iterator[Any]:
         yield frames
         return
     total, height, width = frames.shape[:3]
-    count = min(total, max(1, int(LONGEST_S * fps)))
+    count = _shown_frames(total, fps)
     video = OutputVideo(count, height + height % 2, width + width % 2, fps)
     with files.final(path) as temporary:
         options = {**_CODEC, "filter:v": _chain(video), "fps_mode": "passthrough", "format": "mp4"}
@@ -82,8 +82,12 @@ def previewed(frames: Any, path: Path | None, fps: float) -> Iterator[Any]:
 def write_preview(frames: Any, path: Path, fps: float) -> None:
     """Write the preview of `frames`, uint8 ``[T, H, W, 3]``, alone; raises `UserError` as `previewed`."""
     with previewed(frames, path, fps) as source:
-        for number in range(min(len(source), max(1, int(LONGEST_S * fps)))):
+        for number in range(_shown_frames(len(source), fps)):
             source[number : number + 1]
+
+
+def _shown_frames(total: int, fps: float) -> int:
+    return min(total, max(1, int(LONGEST_S * fps)))
 
 
 def preview_size(height: int, width: int) -> tuple[int, int]:

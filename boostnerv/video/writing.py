@@ -32,7 +32,6 @@ _FILE_KINDS = (".npy", *_CONTAINERS, ".y4m")
 
 _TICKS_PER_S = 90_000
 _TRIED_PACKETS = 16
-_SWS_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 # As a filter: newer versions of ffmpeg take what frames say for what an output's options say.
 BT709_TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 _LOSSY = {"c:v": "libx264", "preset": "medium", "crf": 12}
@@ -204,9 +203,8 @@ def _pixels_chain(video: OutputVideo, codec: dict[str, Any]) -> str:
 
 def to_yuv(matrix: str) -> str:
     """Filter from full-range RGB to limited-range YUV of a matrix, e.g. ``bt709``; a pixel format must follow."""
-    return (
-        f"scale=in_range=pc:out_range=tv:out_color_matrix={matrix}:out_h_chr_pos=0:out_v_chr_pos=128:flags={_SWS_FLAGS}"
-    )
+    positions = "out_h_chr_pos=0:out_v_chr_pos=128"
+    return f"scale=in_range=pc:out_range=tv:out_color_matrix={matrix}:{positions}:flags={ffmpeg.SCALER_FLAGS}"
 
 
 def _run_fed(graph: ffmpeg.Graph, frames: Iterable[Pixels], output: Path) -> None:

@@ -32,20 +32,20 @@ def numbers(delta: Delta) -> list[float]:
 def test_equal_curves_differ_by_nothing() -> None:
     found = difference(changed(), ANCHOR)
     assert numbers(found.rate_percent) == pytest.approx([0.0] * 3, abs=1e-9)
-    assert numbers(found.quality_db) == pytest.approx([0.0] * 3, abs=1e-9)
-    assert (found.rate_percent.overlap_percent, found.quality_db.overlap_percent) == (100.0, 100.0)
+    assert numbers(found.quality) == pytest.approx([0.0] * 3, abs=1e-9)
+    assert (found.rate_percent.overlap_percent, found.quality.overlap_percent) == (100.0, 100.0)
     assert f"{found.rate_percent.values['pchip']:.2f} %" == "0.00 %"
 
 
 def test_twice_the_rate_is_100_percent() -> None:
     found = difference(changed(factor=2.0), ANCHOR)
     assert numbers(found.rate_percent) == pytest.approx([100.0] * 3)
-    assert all(value < 0 for value in numbers(found.quality_db))
+    assert all(value < 0 for value in numbers(found.quality))
 
 
 def test_a_decibel_more_everywhere_is_a_decibel() -> None:
     found = difference(changed(gain_db=1.0), ANCHOR)
-    assert numbers(found.quality_db) == pytest.approx([1.0] * 3)
+    assert numbers(found.quality) == pytest.approx([1.0] * 3)
     assert all(value < 0 for value in numbers(found.rate_percent))
 
 
@@ -106,7 +106,7 @@ def test_curves_may_have_different_numbers_of_points() -> None:
 )
 def test_what_is_no_curve_has_a_reason_and_no_number(curve: Curve, reason: str) -> None:
     for found in (difference(curve, ANCHOR), difference(ANCHOR, curve)):
-        assert found.rate_percent == found.quality_db == Delta(reason=reason)
+        assert found.rate_percent == found.quality == Delta(reason=reason)
 
 
 def test_under_half_an_overlap_there_is_no_number_and_no_warning() -> None:
@@ -116,12 +116,12 @@ def test_under_half_an_overlap_there_is_no_number_and_no_warning() -> None:
         little = difference(changed(gain_db=3.0), ANCHOR)
         half = difference(changed(gain_db=7 / 3), ANCHOR)
     assert apart.rate_percent == Delta(overlap_percent=0.0, reason="The qualities do not overlap.")
-    assert numbers(apart.quality_db) == pytest.approx([10.0] * 3)  # their rates are the same
+    assert numbers(apart.quality) == pytest.approx([10.0] * 3)  # their rates are the same
     assert little.rate_percent.reason == "The qualities overlap by 40 %, 50 % are needed."
     assert (little.rate_percent.values, little.rate_percent.overlap_percent) == ({}, pytest.approx(40.0))
     assert numbers(half.rate_percent)
     rates = difference(changed(factor=8.0), ANCHOR)
-    assert rates.quality_db.reason == "The rates overlap by 14 %, 50 % are needed."
+    assert rates.quality.reason == "The rates overlap by 14 %, 50 % are needed."
     assert numbers(rates.rate_percent) == pytest.approx([700.0] * 3)
 
 

@@ -66,6 +66,26 @@ def test_too_few_points_have_a_reason_and_no_plain_model(tmp_path: Path) -> None
     assert (lines[1]["points"], lines[1]["quality_overlap_percent"]) == ("4", "100.0")
 
 
+def test_every_quality_that_was_measured_has_its_own(tmp_path: Path) -> None:
+    measured = [
+        p | {"psnr_yuv_db": float(str(p["psnr_db"])) + 1, "vmaf": 2 * float(str(p["psnr_db"]))}
+        for p in (*ladder("hnerv", 0.5), *ladder("x265", kind="anchor"))
+    ]
+    write_bd_tables(measured, tmp_path / "bd.md", tmp_path / "bd.csv")
+    with open(tmp_path / "bd.csv", newline="") as file:
+        lines = {line["metric"]: line for line in csv.DictReader(file)}
+    assert [float(line["bd_rate_pchip_percent"]) for line in lines.values()] == pytest.approx([-50.0] * 4)
+    units = {"psnr_db": "dB", "ms_ssim": "dB", "psnr_yuv_db": "dB", "vmaf": "points"}
+    assert {metric: line["quality_unit"] for metric, line in lines.items()} == units
+    # Twice the decibels are twice the gain at equal rate.
+    gains = {metric: float(line["bd_quality_cubic"]) for metric, line in lines.items()}
+    assert gains["vmaf"] == pytest.approx(2 * gains["psnr_db"])
+    assert gains["psnr_yuv_db"] == pytest.approx(gains["psnr_db"])
+    text = (tmp_path / "bd.md").read_text()
+    assert "## bunny: VMAF\n" in text
+    assert "BD-VMAF (points), cubic" in text
+
+
 def test_seeds_are_averaged_before_a_curve_is_made() -> None:
     seeds = [
         p | {"seed": seed, "run": f"{p['run']}-s{seed}", "psnr_db": float(str(p["psnr_db"])) + gain}

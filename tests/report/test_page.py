@@ -177,6 +177,23 @@ def test_parts_are_a_table_of_their_own(tmp_path: Path) -> None:
     assert found.data["players"] == []
 
 
+def test_bd_rates_have_a_number_or_the_reason_why_there_is_none(tmp_path: Path) -> None:
+    found = page([*model_points(), *anchor_points()], tmp_path)
+    rows = {tuple(row[1:4]): row for row in found.tables["table-bd-rate"]}
+    assert rows[("hnerv-boost", "x265", "PSNR")][4:] == ["–", "–", "–", "0", "The qualities do not overlap."]
+    assert all(float(value) < 0 for value in rows[("x265", "x264", "PSNR")][4:7])
+    assert "table-published" not in found.tables
+
+
+def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
+    found = page(trained_points(video="Jockey", dataset="uvg"), tmp_path)
+    assert [row[1:7] for row in found.tables["table-published"][1:]] == [
+        ["hnerv-boost-3M", "3.05", "34.29", "33.77", "-0.52", "outside"],
+        ["hnerv-boost-5M", "5.01", "35.84", "34.32", "-1.52", "outside"],
+    ]
+    assert "table-bd-rate" not in found.tables
+
+
 def test_the_experiment_gives_its_title_and_settings(tmp_path: Path) -> None:
     model = {"name": "hnerv-boost", "total_m": [0.08]}
     settings = {"name": "demo", "title": "Mine & yours", "own_videos": [{"path": "x.mp4"}], "models": [model]}

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from boostnerv.errors import UserError
 from boostnerv.report import plots
 from boostnerv.report.bits import KINDS, Part, bits_figure, by_layer
-from boostnerv.report.crops import SMALL_SIDE, Crops, Shown, Window, crops_figure, error_map, worst_window
+from boostnerv.report.crops import SMALL_SIDE, Crops, Shown, crops_figure, error_map, worst_window
 from boostnerv.report.curves import curve_looks
 from boostnerv.report.frame_curves import frames_figure
 from boostnerv.report.names import run_figure_files
 from boostnerv.report.runs import best_run, chosen_frames, nearest_anchor, read_frames, runs_of, shown_runs
 from boostnerv.report.summaries import over_seeds
+from boostnerv.video.info import Window
 from tests.report.results import anchor_points, model_points, trained_points
 
 FRAMES = (30.0, 31.0, 29.0, 31.0, 29.0, 30.5)

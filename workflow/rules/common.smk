@@ -106,8 +106,8 @@ MISSING = {
 }
 # Each curve is of a video, or of all of them as one.
 SHOWN = [video for video in RUNS if RUNS[video] or (ANCHORS and video in VIDEOS)]
-# The page shows the videos of these; of more there would be no room in it.
-PREVIEWED = SHOWN[:24]
+# The page shows the videos of these; of more there would be no room in it. All of them as one come first.
+PREVIEWED = sorted(SHOWN, key=lambda video: video != ALL_VIDEOS)[:24]
 TRAINED = any(not run.trained_as for runs in RUNS.values() for run in runs.values())
 FIGURES = [
     f"{RESULTS}/figures/{name}"

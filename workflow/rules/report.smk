@@ -14,8 +14,18 @@ rule tabulate:
         ),
         metrics=f"{RESULTS}/metrics.json",
         bd_table=f"{RESULTS}/tables/bd-rate.md",
-        bd_csv=f"{RESULTS}/tables/bd-rate.csv",
-        published=f"{RESULTS}/tables/published.csv",
+        bd_csv=report(
+            f"{RESULTS}/tables/bd-rate.csv",
+            caption="../report/bd-rate.rst",
+            category="Points",
+            labels={"points": "BD-rates of all pairs", "as": "CSV"},
+        ),
+        published=report(
+            f"{RESULTS}/tables/published.csv",
+            caption="../report/published.rst",
+            category="Points",
+            labels={"points": "beside published figures", "as": "CSV"},
+        ),
     log:
         f"{RESULTS}/logs/tabulate.log",
     benchmark:
