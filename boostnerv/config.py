@@ -35,7 +35,7 @@ from pydantic import (
 
 from boostnerv.errors import UserError, nearest
 from boostnerv.files import sha256_of_value
-from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS, MODELS_OF_MANY
+from boostnerv.recipes import FAST, LOSS_ALIASES, LOSS_TERMS, MODELS_OF_MANY
 
 RAW = Path("data/raw")
 """Folder of the sources that are fetched or downloaded, one folder a data set."""
@@ -312,6 +312,49 @@ def _loss_terms(value: Any) -> Any:
     return value
 
 
+class Computing(Closed):
+    """How a training computes; what was used stands in each row of the results."""
+
+    precision: Literal["float32", "tf32", "bf16"] = Field(
+        default="tf32",
+        description="On a GPU: float32 throughout; convolutions in TF32, as PyTorch's own default and so the papers' "
+        "results have it; or the network in bfloat16. A CPU always computes in float32.",
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile network, loss and optimiser (torch.compile; CUDA graphs on a GPU). On a CPU it needs a "
+        "C++ compiler.",
+    )
+    kernels: Literal["fused", "plain"] = Field(
+        default="fused",
+        description="On a CPU: affine transforms folded into the convolutions that follow, gradients in the layout "
+        "that is fastest; or PyTorch's own operations one by one. The same sums in another order.",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="On a GPU: the same bits every time, slower; refuses operations that cannot. A CPU always is.",
+    )
+
+
+class Memory(Closed):
+    """What a training keeps where; it changes no result beyond the order of sums."""
+
+    frames: Literal["auto", "device", "file"] = Field(
+        default="auto",
+        description="Where the frames of one video live: all on the device, or in their file, a batch at a time; auto "
+        "is the device where they take a quarter of its free memory or less.",
+    )
+    frames_at_once: int | None = Field(
+        default=None,
+        gt=0,
+        description="Samples of a batch that go through the network together; the gradients of the parts add up. All "
+        "when absent.",
+    )
+    checkpointing: bool = Field(
+        default=False, description="Compute the blocks of the decoder again for the gradients instead of keeping them."
+    )
+
+
 class _Optimisation(Closed):
     """What training and fine-tuning share."""
 
@@ -319,8 +362,9 @@ class _Optimisation(Closed):
     batch_size: int = Field(
         default=1, gt=0, description="Frames in a step; clips of a patch for models of many videos."
     )
-    optimizer: Literal["adan", "adam", "adamw"] = Field(
-        default="adan", description="Adan (0.98, 0.92, 0.99), Adam or AdamW (0.9, 0.999); no weight decay."
+    optimizer: Literal["adan", "adam", "adamw", "soap"] = Field(
+        default="adan",
+        description="Adan (0.98, 0.92, 0.99), Adam or AdamW (0.9, 0.999), or SOAP (0.95, 0.95); no weight decay.",
     )
     loss: Annotated[dict[str, float], BeforeValidator(_loss_terms)] = Field(
         default="boosting-nerv/fusion10_freq",
@@ -331,6 +375,8 @@ class _Optimisation(Closed):
     ema_decay: float | None = Field(
         default=None, gt=0, lt=1, description="Evaluate and keep the moving average of the weights with this decay."
     )
+    computing: Computing = Field(default=Computing(), description="How it computes.")
+    memory: Memory = Field(default=Memory(), description="What it keeps where.")
 
     @field_validator("loss")
     @classmethod
@@ -346,6 +392,11 @@ class _Optimisation(Closed):
 class Training(_Optimisation):
     """How a model is fitted to a video: Boosting-NeRV's regression recipe by default."""
 
+    recipe: Literal["published", "fast"] = Field(
+        default="published",
+        description="What keys are that are not given: those of the paper, or those that reach the same PSNR in less "
+        "than half of the time (docs/performance.md): " + ", ".join(f"{key}: {value}" for key, value in FAST.items()),
+    )
     task: Literal["regression", "inpainting", "interpolation"] = Field(
         default="regression",
         description="Inpainting hides a part of every frame, interpolation every second frame.",
@@ -358,6 +409,11 @@ class Training(_Optimisation):
     eval_every_epochs: int = Field(
         default=10, gt=0, description="PSNR over all frames is taken this often (and at the end)."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, given: Any) -> Any:
+        return {**FAST, **given} if isinstance(given, dict) and given.get("recipe") == "fast" else given
 
     @model_validator(mode="after")
     def _mask_is_for_inpainting(self) -> Training:
@@ -373,6 +429,12 @@ class Training(_Optimisation):
 
 class Finetuning(_Optimisation):
     """Consistent entropy minimisation (CEM) from the regression checkpoint."""
+
+    @model_validator(mode="after")
+    def _batches_stay_whole(self) -> Finetuning:
+        if self.memory.frames_at_once is not None:
+            raise ValueError("memory.frames_at_once is for training: the noise of a fine-tuning is of whole batches")
+        return self
 
     epochs: int = Field(default=100, gt=0, description="Passes over all frames.")
     lr: LearningRate = Field(default=LearningRate(peak=5e-4, warmup=0.0), description="Learning rate schedule.")
@@ -1022,9 +1084,13 @@ def _changed(base: Settings, changes: Mapping[str, Any], place: str) -> Settings
 
 def _merged(base: Closed, changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = base.model_dump()
+    if isinstance(base, Training) and changes.get("recipe", base.recipe) != base.recipe:
+        # The other recipe's keys take the place of those of this one.
+        merged |= FAST if changes["recipe"] == "fast" else {key: Training(epochs=1).model_dump()[key] for key in FAST}
     for key, value in changes.items():
-        # The schedule is the one nested key: what is not said of it stays as the experiment has it.
-        merged[key] = {**merged["lr"], **value} if key == "lr" and isinstance(value, dict) else value
+        # Of a nested key, what is not said stays as the experiment has it; a loss is said whole.
+        nested = key in ("lr", "computing", "memory") and isinstance(value, dict)
+        merged[key] = {**merged[key], **value} if nested else value
     return merged
 
 
@@ -1043,8 +1109,8 @@ def keys_page() -> str:
     """The text of `config/README.md`: every key of an experiment and of a data set, from the classes above."""
     settings: list[type[Closed]] = [
         Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, PostTraining, LearningRate,
-        ClipSettings, PatchSize, KeyframeSettings, Anchor, Evaluation, DatasetSpec, VideoSpec, PathSource, WheelSource,
-        LocalSource, VideoList, Cluster,
+        Computing, Memory, ClipSettings, PatchSize, KeyframeSettings, Anchor, Evaluation, DatasetSpec, VideoSpec,
+        PathSource, WheelSource, LocalSource, VideoList, Cluster,
     ]  # fmt: skip
     lines = [
         "# Every key of an experiment, of a data set and of a cluster",

@@ -1,4 +1,4 @@
-"""Published choices as plain data: loss mixtures, and which models are of many videos. No torch here.
+"""Choices as plain data: published loss mixtures, the fast recipe, and which models are of many videos. No torch here.
 
 A loss is a sum of named terms; the terms are implemented in `boostnerv.training.losses`. Both source papers
 use the names ``FusionN`` for different mixtures, so an alias carries its paper.
@@ -7,6 +7,7 @@ use the names ``FusionN`` for different mixtures, so an alias carries its paper.
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any
 
 LOSS_TERMS = MappingProxyType(
     {
@@ -17,6 +18,10 @@ LOSS_TERMS = MappingProxyType(
         "frequency": "mean absolute difference of the unnormalised 2-D FFT, real and imaginary parts stacked",
     }
 )
+
+
+FAST: MappingProxyType[str, Any] = MappingProxyType({"optimizer": "soap", "lr": {"peak": 1e-2}})
+"""What ``recipe: fast`` changes of a training. Ours; docs/performance.md has what it gains, and what did not help."""
 
 
 def _fusion10(scale: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import Sine, UpsampleBlock
 
 
@@ -31,22 +32,30 @@ class TemporalAffine(nn.Module):
         return nn.Sequential(nn.Linear(condition_width, condition_width), nn.ReLU(), nn.Linear(condition_width, width))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale: Tensor = self.scale(condition)[:, :, None, None]
-        shift: Tensor = self.shift(condition)[:, :, None, None]
-        return x * (scale + 1) + shift
+        scale, shift = self.of(condition)
+        return x * scale[:, :, None, None] + shift[:, :, None, None]
+
+    def of(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """What features are multiplied by, and what is added, ``[N, C]`` each."""
+        return self.scale(condition) + 1, self.shift(condition)
 
 
 class TATResidualBlock(nn.Module):
     """``x + conv1(TAT1(gelu(conv0(TAT0(x, c))), c))``, both convolutions 3×3, width unchanged."""
 
+    fused = False
+
     def __init__(self, width: int, condition_width: int) -> None:
         super().__init__()
         self.affine0 = TemporalAffine(width, condition_width)
-        self.conv0 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv0 = Convolution(width, width, 3, padding=1)
         self.affine1 = TemporalAffine(width, condition_width)
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = Convolution(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        if self.fused and len(x) == 1 and x.device.type == "cpu":
+            y = F.gelu(self.conv0.of_affine(x, *self.affine0.of(condition)))
+            return x + self.conv1.of_affine(y, *self.affine1.of(condition))
         y = F.gelu(self.conv0(self.affine0(x, condition)))
         residual: Tensor = self.conv1(self.affine1(y, condition))
         return x + residual

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from boostnerv.models.convolution import Convolution
+
 _EPS = 1e-6
 
 
@@ -26,7 +28,7 @@ class ConvNeXtBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.depthwise = Convolution(width, width, 7, padding=3, groups=width)
         self.norm = nn.LayerNorm(width, eps=_EPS)
         self.expand = nn.Linear(width, 4 * width)
         self.project = nn.Linear(4 * width, width)
@@ -51,7 +53,7 @@ class ConvNeXtEncoder(nn.Module):
         stages: list[nn.Module] = []
         inputs = 3
         for index, (stride, width) in enumerate(zip(strides, widths, strict=True)):
-            convolution = nn.Conv2d(inputs, width, stride, stride)
+            convolution = Convolution(inputs, width, stride, stride)
             if index == 0:
                 down = nn.Sequential(convolution, ChannelNorm(width, eps=_EPS))
             else:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import MLP, Activated, PositionalEncoding, UpsampleBlock
 
 _HEAD_WIDTH = 64
@@ -85,7 +86,7 @@ class ExpandingUpsample(nn.Module):
         super().__init__()
         middle = max(inputs // 4, 1)
         self.upsample = UpsampleBlock(inputs, middle, kernel, stride, nn.Identity)
-        self.widen = nn.Conv2d(middle, outputs, 3, padding=1)
+        self.widen = Convolution(middle, outputs, 3, padding=1)
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from boostnerv.models.convolution import Convolution
+
 Activated = Callable[[], nn.Module]
 """Makes the activation of a block, e.g. ``nn.GELU``."""
 
@@ -65,7 +67,7 @@ class UpsampleBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs * stride**2, kernel, padding=math.ceil((kernel - 1) / 2))
+        self.conv = Convolution(inputs, outputs * stride**2, kernel, padding=math.ceil((kernel - 1) / 2))
         self.shuffle = nn.PixelShuffle(stride) if stride > 1 else nn.Identity()
         self.activation = activation()
 

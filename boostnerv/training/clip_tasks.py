@@ -18,7 +18,6 @@ from torch.func import functional_call
 from boostnerv.models.architecture import VideoModel, crop_to_video
 from boostnerv.models.clips import ClipSpec, clip_keyframes
 from boostnerv.training.clip_reader import ClipBatch, ClipReader, Prefetcher
-from boostnerv.training.losses import frame_losses
 from boostnerv.training.tasks import Fit, Objective
 
 
@@ -55,7 +54,7 @@ class ClipRegression(Objective):
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         prediction, target = self._reconstruct(indices), self.target(indices)
-        return Fit(frame_losses(self._terms, prediction, target).mean(), prediction, target)
+        return Fit(self.frame_losses(self._terms, prediction, target).mean(), prediction, target)
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_optimizer import Adan
+from pytorch_optimizer import create_optimizer
 from torch import Tensor, nn
 
 from boostnerv.config import Finetuning, Training
 from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.progress import Progress
+from boostnerv.training.computing import PLAIN, Way
 from boostnerv.training.distributed import Group
 from boostnerv.training.guard import MOST_RETURNS, RATE_CUT, divergence
 from boostnerv.training.losses import psnr_db
@@ -32,6 +33,7 @@ Record = dict[str, Any]
 
 ALONE = Group()
 _ADAN_BETAS = (0.98, 0.92, 0.99)
+_WIDEST_BASIS = 2000  # sides of tensors that SOAP leaves as they are when wider
 _SEED_STRIDE = 1_000_003
 _STEPS_TO_AGREE = 50
 
@@ -45,10 +47,16 @@ class LoopSettings:
     eval_every_epochs: int = 10
 
 
-def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adan as published (previous gradient starts as the first one), Adam or AdamW; the rate is set every step."""
+def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter], way: Way = PLAIN) -> torch.optim.Optimizer:
+    """Adan as published (previous gradient starts as the first one), Adam, AdamW, or SOAP; the rate is set every step.
+
+    SOAP: Vyas et al., 2024, Adam in the eigenbases of Shampoo's preconditioner, which are found anew every ten steps.
+    """
+    peak, network = recipe.lr.peak, nn.ParameterList(parameters)
     if recipe.optimizer == "adan":
-        return Adan(parameters, lr=recipe.lr.peak, betas=_ADAN_BETAS, eps=1e-8, weight_decay=0.0)
+        return create_optimizer(network, "adan", lr=peak, compile=way.compiled, betas=_ADAN_BETAS, eps=1e-8)
+    if recipe.optimizer == "soap":
+        return create_optimizer(network, "soap", lr=peak, betas=(0.95, 0.95), max_precondition_dim=_WIDEST_BASIS)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=recipe.lr.peak, betas=(0.9, 0.999), weight_decay=0.0)
     return torch.optim.Adam(parameters, lr=recipe.lr.peak, betas=(0.9, 0.999))
@@ -62,6 +70,7 @@ def fit(
     on_record: Callable[[list[Record]], None],
     progress: Progress,
     device: torch.device,
+    way: Way = PLAIN,
     group: Group = ALONE,
 ) -> list[Record]:
     """Train `objective` on its samples; returns a record an epoch, and one for every return to an earlier state.
@@ -70,7 +79,7 @@ def fit(
     when a signal asks to stop. `on_record` gets all records so far after every epoch. An epoch that diverged is
     taken back (see `boostnerv.training.guard`); raises `UserError` when that has been tried too often.
     """
-    optimizer = make_optimizer(recipe, list(objective.parameters()))
+    optimizer = make_optimizer(recipe, list(objective.parameters()), way)
     trained = torch.tensor(objective.trained_samples)
     steps_per_epoch = math.ceil(len(trained) / recipe.batch_size)
     total = recipe.epochs * steps_per_epoch
@@ -91,7 +100,7 @@ def fit(
             rate = run.rate_factor * learning_rate(recipe.lr, run.step / total)
             indices = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
             noise = _noise(settings, run.step, device)
-            run.advance(train_step(objective, optimizer, indices, rate, recipe.clip_norm, noise, group))
+            run.advance(train_step(objective, optimizer, indices, rate, recipe.clip_norm, noise, way, group))
             progress(run.step)
             if batch == steps_per_epoch - 1:
                 record = run.close_epoch(epoch, rate, steps_per_epoch)
@@ -135,6 +144,7 @@ def train_step(
     rate: float,
     clip_norm: float | None,
     noise: torch.Generator,
+    way: Way = PLAIN,
     group: Group = ALONE,
 ) -> Tensor:
     """One update; returns the batch's loss and mean PSNR in dB as a device tensor ``[2]``."""
@@ -143,12 +153,14 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     own = group.share(indices)
     values = torch.zeros(2, device=indices.device)
-    if len(own):
-        fit = objective.fit(own, noise)
-        share = objective.share(own, indices) if group.size > 1 else 1.0
-        (fit.loss * share if group.size > 1 else fit.loss).backward()
+    if way.compiled:
+        torch.compiler.cudagraph_mark_step_begin()
+    for part in way.parts(own) if len(own) else ():
+        fit = objective.fit(part, noise)
+        share = objective.share(part, indices) if len(part) < len(indices) else 1.0
+        (fit.loss * share if len(part) < len(indices) else fit.loss).backward()
         with torch.no_grad():
-            values = share * torch.stack((fit.loss.detach(), psnr_db(fit.prediction, fit.target).mean()))
+            values = values + share * torch.stack((fit.loss.detach(), psnr_db(fit.prediction, fit.target).mean()))
     values = group.add_up(objective.parameters(), values)
     if clip_norm is not None:
         nn.utils.clip_grad_norm_(objective.parameters(), clip_norm)

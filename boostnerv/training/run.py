@@ -16,7 +16,8 @@ import torch
 
 from boostnerv import files, provenance
 from boostnerv.codec.decoder import render_clip, to_uint8
-from boostnerv.config import Closed, FinetuneJob, Training, TrainJob, config_hash
+from boostnerv.codec.limits import machine_memory_bytes
+from boostnerv.config import Closed, FinetuneJob, Memory, Training, TrainJob, config_hash
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Spec, VideoModel, build_model, to_device
 from boostnerv.models.budget import resolve
@@ -28,6 +29,7 @@ from boostnerv.training.board import Board
 from boostnerv.training.checkpoint import About, Imported
 from boostnerv.training.clip_reader import ClipReader
 from boostnerv.training.clip_tasks import ClipRegression
+from boostnerv.training.computing import Way, prepare
 from boostnerv.training.distributed import Group, check_shared, join, leads, local_device, only_alone
 from boostnerv.training.keyframe_files import KeyframeFile
 from boostnerv.training.loop import ALONE, LoopSettings, Recipe, Record, fit
@@ -122,16 +124,32 @@ def train_video(
         if isinstance(frames, OpenCollection):
             objective = clip_objective(model, frames, keyframes, job.training.loss, device)
         else:
-            objective = training_objective(model, ResidentVideo(frames.pixels, device), job.training)
+            video = resident(frames, device, job.training.memory)
+            objective = training_objective(model, video, job.training)
         settings = LoopSettings(job.seed, save_every_s, job.training.eval_every_epochs)
         board = _board(tensorboard, model_path)
-        log = _fit(objective, job.training, settings, state, state_folder, progress, device, board, group)
+        way = prepare(objective, job.training, device)
+        log = _fit(objective, job.training, settings, state, state_folder, progress, device, way, board, group)
         if group.leads:
             state.check()
             checkpoint.save(model_path, about, model)
-            _write_log(log_path, log, job, device, processes=group.size)
+            _write_log(log_path, log, job, device, way, processes=group.size)
             state.finish(model_path, log_path)
     group.wait()
+
+
+def resident(frames: Frames, device: torch.device, memory: Memory) -> ResidentVideo:
+    """The frames of a video where `memory` wants them."""
+    in_file = memory.frames == "file"
+    if memory.frames == "auto":
+        in_file = frames.pixels.nbytes > _free_bytes(device) // 4
+    return ResidentVideo(frames.pixels, device, in_file=in_file)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return machine_memory_bytes()
 
 
 def clip_objective(
@@ -231,13 +249,14 @@ def finetune_video(
         if isinstance(frames, OpenCollection):
             task = clip_objective(model, frames, keyframes, job.finetuning.loss, device)
         else:
-            task = FrameObjective(model, ResidentVideo(frames.pixels, device))
+            task = FrameObjective(model, resident(frames, device, job.finetuning.memory))
         objective = EntropyMinimisation(task, job.finetuning).to(device)
         settings, board = LoopSettings(job.seed, save_every_s), _board(tensorboard, model_path)
-        log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, board)
+        way = prepare(objective, job.finetuning, device)
+        log = _fit(objective, job.finetuning, settings, state, state_folder, progress, device, way, board)
         state.check()
         checkpoint.save(model_path, finetuned, model, objective.quantized())
-        _write_log(log_path, log, job, device)
+        _write_log(log_path, log, job, device, way)
         state.finish(model_path, log_path)
 
 
@@ -394,6 +413,7 @@ def _fit(
     state_folder: Path,
     progress: Progress,
     device: torch.device,
+    way: Way,
     board: Path | None,
     group: Group = ALONE,
 ) -> list[Record]:
@@ -402,7 +422,7 @@ def _fit(
     else:
         keep_freed_memory()
     if not group.leads:
-        return fit(objective, recipe, settings, state, lambda records: None, silent, device, group)
+        return fit(objective, recipe, settings, state, lambda records: None, silent, device, way, group)
     listeners: list[Callable[[list[Record]], None]] = [_LiveLog(state_folder / "log.jsonl")]
     if board is not None:
         listeners.append(Board(board))
@@ -412,7 +432,7 @@ def _fit(
         for listener in listeners:
             listener(records)
 
-    return fit(objective, recipe, settings, state, tell, progress, device, group)
+    return fit(objective, recipe, settings, state, tell, progress, device, way, group)
 
 
 def _board(folder: Path | None, model_path: Path) -> Path | None:
@@ -420,7 +440,9 @@ def _board(folder: Path | None, model_path: Path) -> Path | None:
     return None if folder is None else folder.joinpath(*model_path.parent.parts[-2:], model_path.stem)
 
 
-def _write_log(path: Path, log: list[Record], job: Closed, device: torch.device, *, processes: int = 1) -> None:
+def _write_log(
+    path: Path, log: list[Record], job: Closed, device: torch.device, way: Way, *, processes: int = 1
+) -> None:
     """Write the records and the summary of a finished training."""
     last = log[-1]
     summary = {
@@ -434,8 +456,9 @@ def _write_log(path: Path, log: list[Record], job: Closed, device: torch.device,
         "threads": torch.get_num_threads(),
         "processes": processes,
         "returns": sum("event" in record for record in log),
-        # On a GPU some sums are taken in an order that varies.
-        "deterministic": device.type == "cpu",
+        "deterministic": way.deterministic,
+        "computing": way.label,
+        "memory": way.memory_label,
         "peak_memory_mib": round(_peak_memory_mib(device), 1),
         "version": provenance.package_version(),
         "commit": provenance.commit(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,21 +33,25 @@ from boostnerv.video.masks import hidden_pixels
 
 
 class ResidentVideo:
-    """All frames of a video on one device."""
+    """The frames of a video for a device: all of them there, or in their file, a batch at a time on the device."""
 
-    def __init__(self, pixels: NDArray[np.uint8], device: torch.device) -> None:
-        self._pixels = torch.from_numpy(np.array(pixels)).to(device)  # a copy: the file may be read-only
+    def __init__(self, pixels: NDArray[np.uint8], device: torch.device, *, in_file: bool = False) -> None:
+        self.device = device
+        self._file = pixels if in_file else None
+        # A copy: the file may be read-only.
+        self._pixels = None if in_file else torch.from_numpy(np.array(pixels)).to(device)
+        self._frames = len(pixels)
 
     def __len__(self) -> int:
-        return len(self._pixels)
-
-    @property
-    def device(self) -> torch.device:
-        return self._pixels.device
+        return self._frames
 
     def batch(self, indices: Tensor) -> Tensor:
         """Frames ``[N, 3, H, W]`` float32 in [0, 1], channels last in memory."""
-        return self._pixels[indices].permute(0, 3, 1, 2) / 255
+        if self._pixels is not None:
+            return self._pixels[indices].permute(0, 3, 1, 2) / 255
+        assert self._file is not None
+        found = torch.from_numpy(self._file[indices.cpu().numpy()]).to(self.device)
+        return found.permute(0, 3, 1, 2) / 255
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class Objective(nn.Module):
 
     pays_with_quality = False
     """Whether a falling PSNR may be what is wanted."""
+
+    frame_losses: Callable[[Mapping[str, float], Tensor, Tensor], Tensor] = staticmethod(frame_losses)
+    """The loss of each frame; may be compiled (`boostnerv.training.computing`)."""
 
     def __init__(self, model: VideoModel) -> None:
         super().__init__()
@@ -160,7 +167,7 @@ class Regression(FrameObjective):
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         frames = self.shown(indices)
         prediction = self.model(self.time(indices), frames)
-        return Fit(frame_losses(self._terms, prediction, frames).mean(), prediction, frames)
+        return Fit(self.frame_losses(self._terms, prediction, frames).mean(), prediction, frames)
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
@@ -190,7 +197,7 @@ class Inpainting(Regression):
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         frames = self.shown(indices)
         prediction = self.model(self.time(indices), frames) * self.visible
-        return Fit(frame_losses(self._terms, prediction, frames).mean(), prediction, frames)
+        return Fit(self.frame_losses(self._terms, prediction, frames).mean(), prediction, frames)
 
     def shown(self, indices: Tensor) -> Tensor:
         return self.video.batch(indices) * self.visible
@@ -288,7 +295,7 @@ class EntropyMinimisation(Objective):
         codes, frames = self._weight_codes(), self.target(indices)
         embedding_codes = self._embedding_codes(indices)
         prediction = self._decode(indices, codes, embedding_codes)
-        distortion = frame_losses(self._settings.loss, prediction, frames).mean()
+        distortion = self.frame_losses(self._settings.loss, prediction, frames).mean()
         bits = self._weight_bits(add_noise(codes, noise), codes)
         if embedding_codes is not None:
             noisy = add_noise(embedding_codes, noise)

@@ -86,6 +86,16 @@ def test_a_signal_at_any_step(name: str, step: int, train: Train, tmp_path: Path
     assert steps[:2] == [step, step + 1]  # it went on, it did not begin again
 
 
+# Its bases are found anew every ten steps; the first step only looks at the gradients.
+@pytest.mark.parametrize("step", [1, 2, 9, 10, 11])
+def test_the_fast_recipe_goes_on_too(step: int, train: Train, tmp_path: Path) -> None:
+    job = train_job(recipe="fast")
+    whole = train(job, folder=tmp_path / "whole")
+    with pytest.raises(InterruptedBySignal):
+        train(job, progress=signal_at(step, signal.SIGTERM))
+    same(train(job), whole)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_all_signals_that_ask_to_stop(number: signal.Signals, train: Train) -> None:
     with pytest.raises(InterruptedBySignal, match=f"stopped by {number.name}"):

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
+from boostnerv.models.convolution import Convolution
 from boostnerv.models.disentangled import EXPANSION, DisentangledStem, ExpandingUpsample
 from boostnerv.models.layers import (
     MLP,
@@ -91,7 +92,7 @@ class ENeRVDecoder(nn.Module):
             stages.append(ModulatedBlock(inputs, spec.condition_width, kind(inputs, width, kernel, stride, nn.GELU)))
             inputs = width
         self.stages = nn.ModuleList(stages)
-        self.head = nn.Conv2d(spec.widths[-1], 3, 1)
+        self.head = Convolution(spec.widths[-1], 3, 1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:
         encoded = self.encoding(t)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
 from boostnerv.models.conditional import TATResidualBlock, conditional_stages, stage_blocks
+from boostnerv.models.convolution import Convolution
 from boostnerv.models.disentangled import EXPANSION, DisentangledStem, ExpandingUpsample
 from boostnerv.models.layers import MLP, PositionalEncoding, Sine, floored_widths, stage_kernels, to_image
 
@@ -62,7 +63,7 @@ class ENeRVBoostDecoder(nn.Module):
         self.stages = conditional_stages(
             first, tuple(widths), kernels[1:], spec.strides[1:], blocks[1:], spec.condition_width
         )
-        self.head = nn.Conv2d(spec.widths[-1], 3, 1)
+        self.head = Convolution(spec.widths[-1], 3, 1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:
         encoded = self.encoding(t)

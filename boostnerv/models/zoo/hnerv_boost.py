@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
 from boostnerv.models.conditional import TATResidualBlock, conditional_stages, stage_blocks
 from boostnerv.models.convnext import ConvNeXtEncoder
+from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import MLP, PositionalEncoding, Sine, rounded_widths, stage_kernels, to_image
 
 
@@ -57,12 +58,12 @@ class HNeRVBoostDecoder(nn.Module):
         super().__init__()
         self.encoding = PositionalEncoding(spec.base, spec.levels)
         self.condition = MLP((2 * spec.levels, 2 * spec.condition_width, spec.condition_width), Sine)
-        self.stem = nn.Sequential(nn.Conv2d(spec.embedding_width, spec.fc_dim, 1), Sine())
+        self.stem = nn.Sequential(Convolution(spec.embedding_width, spec.fc_dim, 1), Sine())
         self.stem_residual = TATResidualBlock(spec.fc_dim, spec.condition_width)
         kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
         blocks = stage_blocks(len(spec.strides))
         self.stages = conditional_stages(spec.fc_dim, spec.widths, kernels, spec.strides, blocks, spec.condition_width)
-        self.head = nn.Conv2d(spec.widths[-1], 3, 3, padding=1)
+        self.head = Convolution(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, t: Tensor, embedding: Tensor) -> Tensor:
         condition = self.condition(self.encoding(t))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
+from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import MLP, PositionalEncoding, plain_stages, rounded_widths, stage_kernels, to_image
 
 
@@ -51,7 +52,7 @@ class NeRVDecoder(nn.Module):
         self.encoding = PositionalEncoding(spec.base, spec.levels)
         self.stem = MLP((2 * spec.levels, rows * columns * spec.fc_dim), nn.GELU)
         self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, nn.GELU)
-        self.head = nn.Conv2d(spec.widths[-1], 3, 3, padding=1)
+        self.head = Convolution(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:
         x = self.stem(self.encoding(t)).unflatten(1, (-1, *self.grid))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
 from boostnerv.models.conditional import conditional_stages, stage_blocks
+from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import MLP, PositionalEncoding, Sine, floored_widths, stage_kernels, to_image
 
 
@@ -57,7 +58,7 @@ class NeRVBoostDecoder(nn.Module):
         kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
         blocks = stage_blocks(len(spec.strides))
         self.stages = conditional_stages(spec.fc_dim, spec.widths, kernels, spec.strides, blocks, spec.condition_width)
-        self.head = nn.Conv2d(spec.widths[-1], 3, 1)
+        self.head = Convolution(spec.widths[-1], 3, 1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:
         encoded = self.encoding(t)

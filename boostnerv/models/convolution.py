@@ -1,0 +1,152 @@
+"""Convolutions on CPUs: gradients in the layout that is fastest for them, affine transforms folded into weights.
+
+The numbers are those of PyTorch's own operations one by one, as other sums of the same products; what is gained stands
+in docs/performance.md. Modules compute plainly until `fuse` is called on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# Below, copying costs more than the faster kernel saves.
+_FEWEST_CHANNELS = 16
+
+
+class Convolution(nn.Conv2d):
+    """``torch.nn.Conv2d``, whose weight gradient `fuse` makes faster."""
+
+    fused = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.fused and x.device.type == "cpu" and torch.is_grad_enabled()):
+            return super().forward(x)
+        result: Tensor = _Convolve.apply(  # type: ignore[no-untyped-call]
+            x, self.weight, self.bias, self.stride, self.padding, self.groups
+        )
+        return result
+
+    def of_affine(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        """The convolution of ``x·scale + shift`` ``[1, C, H, W]``, scale and shift ``[1, C]``, for 3×3 kernels with
+        padding 1 and a bias; the affine map itself is never computed."""
+        result: Tensor = _ConvolveAffine.apply(  # type: ignore[no-untyped-call]
+            x, scale[0], shift[0], self.weight, self.bias
+        )
+        return result
+
+
+def fuse(network: nn.Module) -> None:
+    """Let `network` compute in the fast way where it runs on a CPU."""
+    for module in network.modules():
+        if hasattr(module, "fused"):
+            module.fused = True  # type: ignore[assignment]
+
+
+class _Convolve(torch.autograd.Function):
+    """``conv2d`` with gradients to input, weight and bias; not differentiable twice."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        groups: int,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.shape = (stride, padding, groups)
+        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, weight) = gradients, ctx.saved_tensors
+        wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        of_x = _input_gradient(gradient, x, weight, *ctx.shape) if wants_x else None
+        of_weight = of_bias = None
+        if wants_weight or wants_bias:
+            of_weight, of_bias = _weight_gradients(gradient, x, weight, *ctx.shape)
+        return of_x, of_weight, of_bias, None, None, None
+
+
+class _ConvolveAffine(torch.autograd.Function):
+    """3×3 convolution, padding 1, of ``x·scale + shift`` for one sample.
+
+    The scale is folded into the weights, the shift into the bias. At the border, where the padding is zero and not the
+    shift, the bias lacks the taps that lie outside.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        scaled = weight * scale[:, None, None]
+        taps = torch.einsum("oikl,i->okl", weight, shift)
+        made = F.conv2d(x, scaled, taps.sum((1, 2)) + bias, padding=1)
+        image = made[0]
+        for tap, at in ((0, 0), (2, -1)):
+            image[:, at] -= taps[:, tap].sum(1)[:, None]
+            image[:, :, at] -= taps[:, :, tap].sum(1)[:, None]
+            for other, there in ((0, 0), (2, -1)):
+                image[:, at, there] += taps[:, tap, other]
+        ctx.save_for_backward(x, scale, shift, weight, scaled)
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,), (x, scale, shift, weight, scaled) = gradients, ctx.saved_tensors
+        of_x = _input_gradient(gradient, x, scaled, (1, 1), (1, 1), 1) if ctx.needs_input_grad[0] else None
+        of_scaled, of_bias = _weight_gradients(gradient, x, scaled, (1, 1), (1, 1), 1)
+        image = gradient[0]
+        inside = of_bias[:, None, None].repeat(1, 3, 3)  # what reaches each tap
+        for tap, at in ((0, 0), (2, -1)):
+            inside[:, tap] -= image[:, at].sum(1)[:, None]
+            inside[:, :, tap] -= image[:, :, at].sum(1)[:, None]
+            for other, there in ((0, 0), (2, -1)):
+                inside[:, tap, other] += image[:, at, there]
+        of_scale = (weight * of_scaled).sum((0, 2, 3))
+        of_shift = torch.einsum("oikl,okl->i", weight, inside)
+        of_weight = of_scaled * scale[:, None, None] + inside[:, None] * shift[:, None, None]
+        return of_x, of_scale, of_shift, of_weight, of_bias
+
+
+def _input_gradient(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
+) -> Tensor:
+    return _gradients(gradient, x, weight, stride, padding, groups, (True, False, False))[0]
+
+
+def _weight_gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
+) -> tuple[Tensor, Tensor]:
+    """Of weight and bias. Without AVX-512, oneDNN's kernel for these alone is three to four times slower on
+    channels-last tensors."""
+    slow = torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2") and groups == 1
+    if slow and min(gradient.shape[1], x.shape[1]) >= _FEWEST_CHANNELS:
+        gradient, x, weight = _contiguous(gradient), _contiguous(x), weight.contiguous()
+    return _gradients(gradient, x, weight, stride, padding, groups, (False, True, True))[1:]
+
+
+def _gradients(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    groups: int,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, weight.shape[:1], stride, padding, (1, 1), False, (0, 0), groups, wanted
+    )
+    return found
+
+
+def _contiguous(x: Tensor) -> Tensor:
+    """``x.contiguous()`` of ``[N, C, H, W]``, as transposes of matrices, which PyTorch copies in blocks."""
+    if x.is_contiguous():
+        return x
+    images = [image.permute(1, 2, 0).flatten(0, 1).t().contiguous().unflatten(1, image.shape[1:]) for image in x]
+    return torch.stack(images) if len(images) > 1 else images[0][None]

@@ -1,0 +1,71 @@
+"""The fast ways of convolutions compute what the plain ones compute: values, and gradients to everything."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from boostnerv.models.conditional import TATResidualBlock
+from boostnerv.models.convolution import Convolution, fuse
+
+
+def gradients(block: torch.nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+    """The result of `block`, and gradients of a weighted sum of it to inputs and parameters."""
+    made = block(*inputs)
+    weights = torch.linspace(-1, 1, made.numel(), dtype=made.dtype).view(made.shape)
+    return [made.detach(), *torch.autograd.grad((made * weights).sum(), [*inputs, *block.parameters()])]
+
+
+def same(block: torch.nn.Module, inputs: list[Tensor]) -> None:
+    plain = gradients(block, inputs)
+    fuse(block)
+    assert block.fused
+    for one, other in zip(plain, gradients(block, inputs), strict=True):
+        assert (one - other).abs().max() <= 1e-11 * max(1.0, float(one.detach().abs().max()))
+
+
+def noise(*shape: int, channels_last: bool = True) -> Tensor:
+    layout = torch.channels_last if channels_last and len(shape) == 4 else torch.contiguous_format
+    values = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+    return values.to(memory_format=layout).requires_grad_()
+
+
+# One pixel, one row, one column: the border is everywhere. From 16 channels on, gradients are computed on copies.
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4), (5, 1), (2, 2), (7, 9)])
+@pytest.mark.parametrize("channels", [3, 17])
+def test_affine_transforms_are_folded_into_convolutions(channels: int, height: int, width: int) -> None:
+    torch.manual_seed(0)
+    block = TATResidualBlock(channels, 4).double().to(memory_format=torch.channels_last)
+    same(block, [noise(1, channels, height, width), noise(1, 4)])
+
+
+def test_several_frames_have_affine_transforms_of_their_own() -> None:
+    torch.manual_seed(0)
+    block = TATResidualBlock(5, 4).double()
+    same(block, [noise(3, 5, 6, 7), noise(3, 4)])
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kernel", "stride", "groups"),
+    [(3, 20, 5, 5, 1), (17, 18, 3, 1, 1), (16, 64, 1, 1, 1), (6, 6, 7, 1, 6), (18, 3, 3, 1, 1)],
+)
+def test_gradients_of_a_convolution(
+    inputs: int, outputs: int, kernel: int, stride: int, groups: int, channels_last: bool
+) -> None:
+    torch.manual_seed(0)
+    padding = kernel // 2 if stride == 1 else 0
+    layer = Convolution(inputs, outputs, kernel, stride, padding, groups=groups).double()
+    same(layer, [noise(2, inputs, 10, 15, channels_last=channels_last)])
+
+
+def test_what_needs_no_gradient_gets_none() -> None:
+    layer = Convolution(3, 4, 3, padding=1)
+    fuse(layer)
+    layer(torch.zeros(1, 3, 5, 5)).sum().backward()
+    assert layer.weight.grad is not None
+    layer.requires_grad_(False)
+    x = torch.zeros(1, 3, 5, 5, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
