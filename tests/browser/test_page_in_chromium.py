@@ -159,6 +159,8 @@ def test_dark_and_light(page: Page) -> None:
 
 def test_a_run_is_found_from_its_row_and_rows_are_filtered(page: Page) -> None:
     page.locator("#table-quality a", has_text="nerv-boost-0.27M").last.click()
+    # It opens on a later event, hashchange.
+    wait_for(page, "document.querySelector('details.run[open]') !== null")
     run = page.locator("details.run[open]")
     assert run.count() == 1
     assert run.locator(".name").text_content() == "nerv-boost-0.27M"
