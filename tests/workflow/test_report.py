@@ -67,7 +67,13 @@ def test_every_table_and_figure_is_in_it(folder: Path, report: Report) -> None:
     figures = {str(path.relative_to(folder)) for path in (folder / RESULTS / "figures").glob("*.svg")}
     points = [
         str(RESULTS / name)
-        for name in ("tables/bd-rate.csv", "report/index.html", "points.csv", "tables/points.csv", "tables/published.csv")
+        for name in (
+            "tables/bd-rate.csv",
+            "report/index.html",
+            "points.csv",
+            "tables/points.csv",
+            "tables/published.csv",
+        )
     ]
     assert set(report["results"]) == figures | set(points)
     assert report["categories"] == {
