@@ -813,6 +813,7 @@ def encode_anchor(
     from boostnerv.evaluation.anchors import encode_anchor as encode_with
     from boostnerv.evaluation.anchors import write_anchor
     from boostnerv.evaluation.measure import write_frames
+    from boostnerv.evaluation.round_trip import round_trip
     from boostnerv.evaluation.yuv import check_planes
     from boostnerv.video.frames import open_frames
     from boostnerv.video.planes import open_planes
@@ -823,7 +824,7 @@ def encode_anchor(
     source = None if planes is None else open_planes(planes)
     if source is not None:
         check_planes(source.manifest, manifest)
-    with progress.shown(f"{anchor.codec} {quality}", None, "frames") as show:
+    with progress.shown(f"{anchor.codec} {quality}", manifest.frames, "frames") as show:
         point = encode_with(
             video.pixels,
             manifest.fps,
@@ -831,6 +832,7 @@ def encode_anchor(
             quality,
             stream,
             threads=threads or 1,
+            way=round_trip(manifest),
             vmaf=vmaf,
             planes=source,
             progress=show,
@@ -956,6 +958,7 @@ def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) ->
     """Frames of the best run, of the anchor nearest to it in size, and of their source."""
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.anchors import decoded_frames
+    from boostnerv.evaluation.round_trip import round_trip
     from boostnerv.report.crops import Crops, Shown
     from boostnerv.report.frame_curves import run_text
     from boostnerv.report.runs import best_run, chosen_frames, nearest_anchor
@@ -969,20 +972,19 @@ def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) ->
     anchor = nearest_anchor(best, [run for run in runs if run.point["source"] != "yuv420"])
     chosen = chosen_frames(best.psnr_db)
     numbers = list(chosen.values())
-    source = open_frames(frames).pixels
+    source = open_frames(frames)
     ours = list(VideoFile(_coded(beside[best.name])).frames(numbers))
     others: list[Any] = [None] * len(numbers)
     if anchor is not None:
         made = files.read_json(beside[anchor.name], "anchor")
         size = (int(made["height"]), int(made["width"]))
-        others = decoded_frames(
-            _coded(beside[anchor.name]), made["codec"], made["pixel_format"], size, numbers, threads=1
-        )
+        stream, way = _coded(beside[anchor.name]), round_trip(source.manifest)
+        others = decoded_frames(stream, made["codec"], made["pixel_format"], size, numbers, way=way, threads=1)
     return Crops(
         model=run_text(best).replace(", ", "\n"),
         anchor=run_text(anchor).replace(", ", "\n") if anchor is not None else "",
         shown=tuple(
-            Shown(why, number, source[number], model, other)
+            Shown(why, number, source.pixels[number], model, other)
             for (why, number), model, other in zip(chosen.items(), ours, others, strict=True)
         ),
     )

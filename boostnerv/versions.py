@@ -19,12 +19,12 @@ STEP_VERSIONS = MappingProxyType(
         "decode": 3,
         "evaluate": 3,
         "evaluate_model": 3,
-        "encode_anchor": 4,
+        "encode_anchor": 5,
         "collect": 1,
         "preview_source": 1,
         "tabulate": 6,
         "plot": 3,
-        "plot_runs": 1,
+        "plot_runs": 2,
         "page": 1,
     }
 )
