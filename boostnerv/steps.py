@@ -1000,9 +1000,11 @@ def compare(
     threads: int | None,
     frames_csv: Path | None = None,
     vmaf: bool = False,
+    colour: str | None = None,
 ) -> list[Any]:
     """Measure `tests` against `reference` from the files alone; rows go to `output` (CSV or JSON), points to `figure`,
-    the values of all frames to `frames_csv`. With `vmaf`, VMAF is measured too.
+    the values of all frames to `frames_csv`. With `vmaf`, VMAF is measured too. Videos become RGB by the profile
+    `colour` where no file names one.
 
     What can be told without decoding all frames is checked before the first is decoded.
     """
@@ -1017,8 +1019,9 @@ def compare(
     limit_threads(threads)
     where = str(choose_device(device))
     names = comparison.short_names(tests)
-    video = comparison.open_video(reference, where)
-    opened = [comparison.open_video(test, where) for test in tests]
+    profile = comparison.colour_of([reference, *tests], colour)
+    video = comparison.open_video(reference, where, profile)
+    opened = [comparison.open_video(test, where, profile) for test in tests]
     for test in opened:
         comparison.check_fit(video, test)
     rows = []
