@@ -456,13 +456,13 @@ def decode(
     that which is decoded; an array may hold all of them, one after the other.
     """
     from boostnerv.codec.decoder import VideoFile
-    from boostnerv.training.run import choose_device
+    from boostnerv.training.run import choose_device, device_name
     from boostnerv.video.writing import OutputVideo, has_one_rate
 
     limit_threads(threads)
     started = time.monotonic()
-    where = str(choose_device(device))
-    video = VideoFile(bitstream, where, exact=exact)
+    where = choose_device(device)
+    video = VideoFile(bitstream, str(where), exact=exact)
     inside, fps = _one_of(video, one, output)
     part = _wanted_frames(frames, len(inside), bitstream)
     wanted = inside[part.start : part.stop]
@@ -488,7 +488,8 @@ def decode(
         "width": described.width,
         "decode_s": decode_s,
         "decode_fps": described.count / decode_s,
-        "decode_device": where,
+        "decode_device": device_name(where),
+        "decode_threads": threads_in_use(),
         "exact": exact,
     }
     if report is not None:
@@ -593,9 +594,12 @@ def evaluate(
         "decode_fps": decoding["decode_fps"],
         "decode_warm_fps": decoding.get("decode_warm_fps"),
         "decode_compute_fps": decoding.get("decode_compute_fps"),
+        "decode_device": decoding.get("decode_device"),
+        "decode_threads": decoding.get("decode_threads"),
         "returns": training.get("returns", 0) + finetuning.get("returns", 0),
         "peak_memory_mib": max((record["peak_memory_mib"] for record in records), default=None),
         "device": training.get("device"),
+        "threads": training.get("threads"),
         "frames_sha256": manifest.pixels_sha256,
         "version": provenance.package_version(),
         "commit": provenance.commit(),
@@ -778,6 +782,7 @@ def evaluate_model(
         "returns": training.get("returns"),
         "peak_memory_mib": training.get("peak_memory_mib"),
         "device": training.get("device"),
+        "threads": training.get("threads"),
         "config_sha256": config_hash(about.train or about),
         "frames_sha256": manifest.pixels_sha256,
         "version": provenance.package_version(),
@@ -1228,6 +1233,13 @@ def limit_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def threads_in_use() -> int:
+    """CPU threads that this process computes on."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def import_checkpoint(

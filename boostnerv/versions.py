@@ -16,16 +16,16 @@ STEP_VERSIONS = MappingProxyType(
         "finetune": 3,
         "encode": 3,
         "encode_after_training": 1,
-        "decode": 3,
-        "evaluate": 3,
-        "evaluate_model": 3,
+        "decode": 4,
+        "evaluate": 4,
+        "evaluate_model": 4,
         "encode_anchor": 5,
         "collect": 1,
         "preview_source": 1,
-        "tabulate": 6,
+        "tabulate": 7,
         "plot": 3,
         "plot_runs": 2,
-        "page": 1,
+        "page": 2,
     }
 )
 """Raise one when the output of a step changes for the same input, and everything that depends on it is made again."""

@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,9 +41,10 @@ import ffmpeg
 import numpy as np
 import numpy.typing as npt
 
-from boostnerv import files
+from boostnerv import files, provenance
 from boostnerv.config import Anchor
 from boostnerv.errors import UserError, nearest
+from boostnerv.evaluation.decode_speed import steady_fps
 from boostnerv.evaluation.framing import framing_bytes
 from boostnerv.evaluation.launched import Used, launched
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure, merged
@@ -134,8 +136,9 @@ ENCODERS: Mapping[str, Encoder] = {
 class AnchorPoint:
     """One file of one classical codec, and what was measured on it.
 
-    `encode_s` and `decode_s` are wall times and include the conversion from and to RGB; `decode_compute_fps` is of
-    decoding alone, whose frames go nowhere. `height` and `width` are those of the original frames, before padding.
+    `encode_s` and `decode_s` are wall times and include the conversion from and to RGB, and the start of ffmpeg.
+    `decode_warm_fps` is of decoding and this conversion without the start, `decode_compute_fps` of decoding alone;
+    their frames go nowhere. `height` and `width` are those of the original frames, before padding.
     `peak_memory_mib` is what the encoding process held at most, the conversion included.
     """
 
@@ -156,6 +159,7 @@ class AnchorPoint:
     encode_s: float
     peak_memory_mib: float
     decode_s: float
+    decode_warm_fps: float
     decode_compute_fps: float
     command: str
     decode_command: str
@@ -245,6 +249,8 @@ def encode_anchor(
     decode_command, decode_s, measured = found
     frames, height, width = pixels.shape[:3]
     file_bytes = stream_path.stat().st_size
+    filters = way.to_rgb() if fed is None else _same_colours(fed, fed.manifest.pixel_format)
+    warm = partial(_decoding_graph, encoder=_encoder(anchor), threads=threads, filters=filters)
     return AnchorPoint(
         codec=anchor.codec,
         run=anchor_name(anchor, quality),
@@ -263,7 +269,8 @@ def encode_anchor(
         encode_s=used.wall_s,
         peak_memory_mib=used.peak_memory_bytes / 2**20,
         decode_s=decode_s,
-        decode_compute_fps=frames / _decoding_alone_s(stream_path, _encoder(anchor), threads),
+        decode_warm_fps=steady_fps(stream_path, frames, warm),
+        decode_compute_fps=steady_fps(stream_path, frames, partial(warm, filters="null")),
         command=_shown(graph, {temporary: stream_path.name}),
         decode_command=decode_command,
         encoder_version=encoder_version(anchor.codec),
@@ -310,7 +317,9 @@ def write_anchor(point: AnchorPoint, path: str | Path, extra: Mapping[str, Any])
         "kind": "anchor",
         "size_label": f"{point.quality_option} {point.quality}",
         "decode_fps": point.frames / point.decode_s,
-        "device": "cpu",
+        "device": provenance.processor(),
+        "decode_device": provenance.processor(),
+        "decode_threads": point.threads,
         **point.measured.summary(),
     }
     files.write_json(path, merged(extra, values | named))
@@ -558,9 +567,7 @@ def _decode(graph: Any, stream: Path, raw: Path, frames: int, frame_bytes: int, 
     return decode_s
 
 
-def _decoding_alone_s(stream: Path, encoder: Encoder, threads: int) -> float:
-    """Wall time in seconds of decoding a stream that decodes, its frames neither converted nor written."""
+def _decoding_graph(stream: Path, encoder: Encoder, threads: int, filters: str) -> Any:
+    """Decoding, and what `filters` do, whose frames go nowhere."""
     source = local_input(stream, f=encoder.stream_format, threads=threads)
-    start = time.perf_counter()
-    run(source.output("pipe:1", f="null", fps_mode="passthrough"))
-    return time.perf_counter() - start
+    return source.output("pipe:1", f="null", fps_mode="passthrough", vf=filters)

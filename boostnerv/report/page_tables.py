@@ -61,6 +61,8 @@ _QUALITY = (
     Column("PSNR (dB)", "psnr_db", ".2f"),
     Column("MS-SSIM", "ms_ssim", ".4f"),
     Column("PSNR Y (dB)", "psnr_y_db", ".2f"),
+    Column("PSNR U (dB)", "psnr_u_db", ".2f"),
+    Column("PSNR V (dB)", "psnr_v_db", ".2f"),
     Column("PSNR YUV (dB)", "psnr_yuv_db", ".2f"),
     Column("VMAF", "vmaf", ".1f"),
     Column("seen (dB)", "psnr_seen_db", ".2f"),
@@ -78,9 +80,12 @@ _COST = (
     Column("encoding", "encode_s", "time"),
     Column("decoding (fps)", "decode_fps", ".1f"),
     Column("warm (fps)", "decode_warm_fps", ".1f"),
+    Column("without transfer (fps)", "decode_compute_fps", ".1f"),
     Column("memory (MiB)", "peak_memory_mib", ",.0f"),
     Column("returns", "returns", "d"),
     Column("device", "device"),
+    Column("decoded on", "decode_device"),
+    Column("threads", "decode_threads", "d"),
 )
 _EACH = (
     Column("codec", "codec"),

@@ -341,6 +341,7 @@ _COLUMNS = (
     _Column("encoding", lambda summary: time_text(summary.mean["encode_s"])),
     _Column("decoding (fps)", partial(_number, name="decode_fps", form=".1f", spread=False)),
     _Column("decoding, warm (fps)", partial(_number, name="decode_warm_fps", form=".1f", spread=False)),
+    _Column("decoding, without transfer (fps)", partial(_number, name="decode_compute_fps", form=".1f", spread=False)),
     _Column("kMAC/pixel", partial(_number, name="kmac_per_pixel", form=".1f", spread=False)),
     _Column("peak memory (MiB)", partial(_number, name="peak_memory_mib", form=",.0f", spread=False)),
     _Column("device", lambda summary: summary.device),
