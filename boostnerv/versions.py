@@ -23,7 +23,7 @@ STEP_VERSIONS = MappingProxyType(
         "collect": 1,
         "preview_source": 1,
         "tabulate": 7,
-        "plot": 3,
+        "plot": 4,
         "plot_runs": 2,
         "page": 2,
     }
