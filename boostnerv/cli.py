@@ -698,6 +698,9 @@ def compare(
     figure: Annotated[Path | None, typer.Option("--figure", help="PSNR over rate to draw (.png or .svg).")] = None,
     frames_csv: Annotated[Path | None, typer.Option(help="Values of all frames of all files to write (.csv).")] = None,
     vmaf: Vmaf = False,
+    colour: Annotated[
+        str | None, typer.Option(help="How videos become RGB: ffmpeg-default, bt709-float or bt601-float.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -706,14 +709,22 @@ def compare(
 
     PSNR, MS-SSIM, bits per pixel; VMAF where it is asked for.
 
-    Everything is decoded again, as 8-bit RGB. The rate of a file is its size, container and sound included; folders
-    of images have none. Equal frames have 90 dB.
+    Everything is decoded again, as 8-bit RGB, by the colour profile that a .bnv file or a manifest of frames names.
+    The rate of a file is its size, container and sound included; folders of images have none. Equal frames have 90 dB.
     """
     from boostnerv import steps
     from boostnerv.evaluation.compare import rows_text
 
     rows = steps.compare(
-        reference, tests, output, figure, device=device, threads=threads, frames_csv=frames_csv, vmaf=vmaf
+        reference,
+        tests,
+        output,
+        figure,
+        device=device,
+        threads=threads,
+        frames_csv=frames_csv,
+        vmaf=vmaf,
+        colour=colour,
     )
     if as_json:
         _print([row.record() for row in rows])

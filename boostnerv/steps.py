@@ -456,13 +456,13 @@ def decode(
     that which is decoded; an array may hold all of them, one after the other.
     """
     from boostnerv.codec.decoder import VideoFile
-    from boostnerv.training.run import choose_device
+    from boostnerv.training.run import choose_device, device_name
     from boostnerv.video.writing import OutputVideo, has_one_rate
 
     limit_threads(threads)
     started = time.monotonic()
-    where = str(choose_device(device))
-    video = VideoFile(bitstream, where, exact=exact)
+    where = choose_device(device)
+    video = VideoFile(bitstream, str(where), exact=exact)
     inside, fps = _one_of(video, one, output)
     part = _wanted_frames(frames, len(inside), bitstream)
     wanted = inside[part.start : part.stop]
@@ -488,7 +488,8 @@ def decode(
         "width": described.width,
         "decode_s": decode_s,
         "decode_fps": described.count / decode_s,
-        "decode_device": where,
+        "decode_device": device_name(where),
+        "decode_threads": threads_in_use(),
         "exact": exact,
     }
     if report is not None:
@@ -593,9 +594,12 @@ def evaluate(
         "decode_fps": decoding["decode_fps"],
         "decode_warm_fps": decoding.get("decode_warm_fps"),
         "decode_compute_fps": decoding.get("decode_compute_fps"),
+        "decode_device": decoding.get("decode_device"),
+        "decode_threads": decoding.get("decode_threads"),
         "returns": training.get("returns", 0) + finetuning.get("returns", 0),
         "peak_memory_mib": max((record["peak_memory_mib"] for record in records), default=None),
         "device": training.get("device"),
+        "threads": training.get("threads"),
         "frames_sha256": manifest.pixels_sha256,
         "version": provenance.package_version(),
         "commit": provenance.commit(),
@@ -778,6 +782,7 @@ def evaluate_model(
         "returns": training.get("returns"),
         "peak_memory_mib": training.get("peak_memory_mib"),
         "device": training.get("device"),
+        "threads": training.get("threads"),
         "config_sha256": config_hash(about.train or about),
         "frames_sha256": manifest.pixels_sha256,
         "version": provenance.package_version(),
@@ -813,6 +818,7 @@ def encode_anchor(
     from boostnerv.evaluation.anchors import encode_anchor as encode_with
     from boostnerv.evaluation.anchors import write_anchor
     from boostnerv.evaluation.measure import write_frames
+    from boostnerv.evaluation.round_trip import round_trip
     from boostnerv.evaluation.yuv import check_planes
     from boostnerv.video.frames import open_frames
     from boostnerv.video.planes import open_planes
@@ -823,7 +829,7 @@ def encode_anchor(
     source = None if planes is None else open_planes(planes)
     if source is not None:
         check_planes(source.manifest, manifest)
-    with progress.shown(f"{anchor.codec} {quality}", None, "frames") as show:
+    with progress.shown(f"{anchor.codec} {quality}", manifest.frames, "frames") as show:
         point = encode_with(
             video.pixels,
             manifest.fps,
@@ -831,6 +837,7 @@ def encode_anchor(
             quality,
             stream,
             threads=threads or 1,
+            way=round_trip(manifest),
             vmaf=vmaf,
             planes=source,
             progress=show,
@@ -956,6 +963,7 @@ def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) ->
     """Frames of the best run, of the anchor nearest to it in size, and of their source."""
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.anchors import decoded_frames
+    from boostnerv.evaluation.round_trip import round_trip
     from boostnerv.report.crops import Crops, Shown
     from boostnerv.report.frame_curves import run_text
     from boostnerv.report.runs import best_run, chosen_frames, nearest_anchor
@@ -969,20 +977,19 @@ def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) ->
     anchor = nearest_anchor(best, [run for run in runs if run.point["source"] != "yuv420"])
     chosen = chosen_frames(best.psnr_db)
     numbers = list(chosen.values())
-    source = open_frames(frames).pixels
+    source = open_frames(frames)
     ours = list(VideoFile(_coded(beside[best.name])).frames(numbers))
     others: list[Any] = [None] * len(numbers)
     if anchor is not None:
         made = files.read_json(beside[anchor.name], "anchor")
         size = (int(made["height"]), int(made["width"]))
-        others = decoded_frames(
-            _coded(beside[anchor.name]), made["codec"], made["pixel_format"], size, numbers, threads=1
-        )
+        stream, way = _coded(beside[anchor.name]), round_trip(source.manifest)
+        others = decoded_frames(stream, made["codec"], made["pixel_format"], size, numbers, way=way, threads=1)
     return Crops(
         model=run_text(best).replace(", ", "\n"),
         anchor=run_text(anchor).replace(", ", "\n") if anchor is not None else "",
         shown=tuple(
-            Shown(why, number, source[number], model, other)
+            Shown(why, number, source.pixels[number], model, other)
             for (why, number), model, other in zip(chosen.items(), ours, others, strict=True)
         ),
     )
@@ -998,9 +1005,11 @@ def compare(
     threads: int | None,
     frames_csv: Path | None = None,
     vmaf: bool = False,
+    colour: str | None = None,
 ) -> list[Any]:
     """Measure `tests` against `reference` from the files alone; rows go to `output` (CSV or JSON), points to `figure`,
-    the values of all frames to `frames_csv`. With `vmaf`, VMAF is measured too.
+    the values of all frames to `frames_csv`. With `vmaf`, VMAF is measured too. Videos become RGB by the profile
+    `colour` where no file names one.
 
     What can be told without decoding all frames is checked before the first is decoded.
     """
@@ -1015,8 +1024,9 @@ def compare(
     limit_threads(threads)
     where = str(choose_device(device))
     names = comparison.short_names(tests)
-    video = comparison.open_video(reference, where)
-    opened = [comparison.open_video(test, where) for test in tests]
+    profile = comparison.colour_of([reference, *tests], colour)
+    video = comparison.open_video(reference, where, profile)
+    opened = [comparison.open_video(test, where, profile) for test in tests]
     for test in opened:
         comparison.check_fit(video, test)
     rows = []
@@ -1223,6 +1233,13 @@ def limit_threads(threads: int | None) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def threads_in_use() -> int:
+    """CPU threads that this process computes on."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def import_checkpoint(

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from boostnerv import cli
+from boostnerv import cli, provenance
 from boostnerv.codec.bitstream import Bitstream, Video, write
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.config import Preparation
@@ -105,7 +105,7 @@ def test_kinds_that_keep_every_bit(name: str, file: Path, whole: Pixels, decode:
     assert found == json.loads(report.read_text())
     assert (found["frames"], found["height"], found["width"]) == (FRAMES, HEIGHT, WIDTH)
     assert found["decode_fps"] == pytest.approx(FRAMES / found["decode_s"])
-    assert (found["decode_device"], found["exact"]) == ("cpu", True)
+    assert (found["decode_device"], found["exact"]) == (provenance.processor(), True)
     assert min(found["decode_warm_fps"], found["decode_compute_fps"]) > 0
     assert f"decode: {FRAMES}/{FRAMES} frames, " in err
     assert [path.name for path in output.parent.iterdir()] == [name]

@@ -399,7 +399,8 @@ the network makes of them depends on the order in which floats are added. The ex
 0 … B − 1 of a segment together, then the next B and so on (the last may be fewer), where B is `batch` of section video,
 each batch on one thread: on one machine with one version of PyTorch its pixels depend neither on which frames are
 wanted nor on the number of threads. Other processors, GPUs, other versions, and batches of another size may give pixels
-that differ by a level.
+that differ by a level. That is what trained networks do; the format cannot promise it of any weights, as a network may
+multiply a difference in the last bits by any factor.
 """
 
 

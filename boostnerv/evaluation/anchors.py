@@ -3,8 +3,8 @@
 A point is a real file that was decoded again: its rate is the size of the elementary stream, its quality
 that of the RGB frames decoded from it, and its JSON has the whole command. Three choices keep it fair:
 
-* Colours go through one stated conversion both ways (BT.709, limited range). Without the flags below ffmpeg
-  shifts all levels by one or two on the way back from 4:2:0, which costs more than 1 dB.
+* Colours go to planes and back by the way that loses least of these frames (`boostnerv.evaluation.round_trip`),
+  which no codec has to answer for.
 * The text that x264 (0.7 kB) and x265 (2 kB) write about themselves is left out: no decoder needs it, and
   in a file of 5 kB it would pass for rate.
 * All encoders have the same distance between their key frames, `GOP_FRAMES`, and keep their default tuning. That is
@@ -15,7 +15,7 @@ The framing of the stream (`boostnerv.evaluation.framing`) is a part of the file
 `overhead_bytes`. Memory is that of the encoder's process alone.
 
 With ``source: yuv420`` the encoder gets the planes of the source instead, and no colour is converted on the way to it
-or back: planes are compared with planes, and become RGB by the matrix in float32 for the other measures, which is no
+or back: planes are compared with planes, and become RGB as those of the source did for the other measures, which is no
 part of `decode_s`.
 
 4:2:0 needs even sizes: odd frames are padded by replication to the next even size before encoding and cropped
@@ -33,6 +33,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,16 +41,19 @@ import ffmpeg
 import numpy as np
 import numpy.typing as npt
 
-from boostnerv import files
+from boostnerv import files, provenance
 from boostnerv.config import Anchor
 from boostnerv.errors import UserError, nearest
+from boostnerv.evaluation.decode_speed import steady_fps
 from boostnerv.evaluation.framing import framing_bytes
 from boostnerv.evaluation.launched import Used, launched
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure, merged
 from boostnerv.evaluation.metrics import Frames
+from boostnerv.evaluation.round_trip import OF_FULL_CHROMA, RoundTrip
 from boostnerv.evaluation.vmaf import VmafMeter, check_vmaf
 from boostnerv.evaluation.yuv import measure_planes, measure_rgb
 from boostnerv.progress import Progress, silent
+from boostnerv.video.colour import stream_tags
 from boostnerv.video.ffmpeg import (
     SCALER_FLAGS,
     FfmpegError,
@@ -65,10 +69,6 @@ from boostnerv.video.preview import previewed
 
 GOP_FRAMES = 256
 """Largest distance between key frames; a multiple of 32, which VVenC asks for."""
-
-_TAGS = {"colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709", "color_range": "tv"}
-
-"""Called with ("encode" or "measure", frames done, frames in all)."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,9 @@ ENCODERS: Mapping[str, Encoder] = {
 class AnchorPoint:
     """One file of one classical codec, and what was measured on it.
 
-    `encode_s` and `decode_s` are wall times and include the conversion from and to RGB; `decode_compute_fps` is of
-    decoding alone, whose frames go nowhere. `height` and `width` are those of the original frames, before padding.
+    `encode_s` and `decode_s` are wall times and include the conversion from and to RGB, and the start of ffmpeg.
+    `decode_warm_fps` is of decoding and this conversion without the start, `decode_compute_fps` of decoding alone;
+    their frames go nowhere. `height` and `width` are those of the original frames, before padding.
     `peak_memory_mib` is what the encoding process held at most, the conversion included.
     """
 
@@ -158,6 +159,7 @@ class AnchorPoint:
     encode_s: float
     peak_memory_mib: float
     decode_s: float
+    decode_warm_fps: float
     decode_compute_fps: float
     command: str
     decode_command: str
@@ -212,6 +214,7 @@ def encode_anchor(
     stream_path: str | Path,
     *,
     threads: int,
+    way: RoundTrip = OF_FULL_CHROMA,
     vmaf: bool = False,
     planes: Planes | None = None,
     progress: Progress = silent,
@@ -219,6 +222,7 @@ def encode_anchor(
 ) -> AnchorPoint:
     """Code uint8 RGB frames ``[T, H, W, 3]`` into `stream_path`, decode that file again and measure it.
 
+    RGB goes to the encoder and comes back by `way`.
     What is measured, by VMAF too where `vmaf` says so, is written as the small video `preview` where one is wanted.
     With the source's `planes` of the same frames Y, U and V are measured too; an anchor whose source is yuv420 needs
     them and codes them instead.
@@ -235,16 +239,18 @@ def encode_anchor(
     fed = _fed_planes(anchor, planes)
     what = f"{anchor.codec} on {len(pixels)} frames of {pixels.shape[1]}x{pixels.shape[2]}"
     with files.final(stream_path) as temporary:
-        graph = _encode_graph(anchor, quality, padded, fps, threads, temporary, fed)
+        graph = _encode_graph(anchor, quality, padded, fps, threads, temporary, way, fed)
         used = _encode(graph, _padded_frames(pixels, padded) if fed is None else fed.codes, what, progress)
     measuring = _Measuring(threads, what, vmaf, progress, preview, fps)
     if fed is None:
-        found = _decode_and_measure(stream_path, _encoder(anchor), pixels, padded, planes, measuring)
+        found = _decode_and_measure(stream_path, _encoder(anchor), pixels, padded, planes, way, measuring)
     else:
         found = _decode_and_measure_planes(stream_path, _encoder(anchor), pixels, fed, measuring)
     decode_command, decode_s, measured = found
     frames, height, width = pixels.shape[:3]
     file_bytes = stream_path.stat().st_size
+    filters = way.to_rgb() if fed is None else _same_colours(fed, fed.manifest.pixel_format)
+    warm = partial(_decoding_graph, encoder=_encoder(anchor), threads=threads, filters=filters)
     return AnchorPoint(
         codec=anchor.codec,
         run=anchor_name(anchor, quality),
@@ -263,7 +269,8 @@ def encode_anchor(
         encode_s=used.wall_s,
         peak_memory_mib=used.peak_memory_bytes / 2**20,
         decode_s=decode_s,
-        decode_compute_fps=frames / _decoding_alone_s(stream_path, _encoder(anchor), threads),
+        decode_warm_fps=steady_fps(stream_path, frames, warm),
+        decode_compute_fps=steady_fps(stream_path, frames, partial(warm, filters="null")),
         command=_shown(graph, {temporary: stream_path.name}),
         decode_command=decode_command,
         encoder_version=encoder_version(anchor.codec),
@@ -279,12 +286,13 @@ def decoded_frames(
     size: tuple[int, int],
     indices: Sequence[int],
     *,
+    way: RoundTrip = OF_FULL_CHROMA,
     threads: int = 1,
 ) -> list[npt.NDArray[np.uint8]]:
     """Frames of a file of `encode_anchor` by their numbers, in the order given: uint8 RGB ``[H, W, 3]``.
 
-    `codec`, `pixel_format` and `size` (height, width) are those of its point. Raises `UserError` where ffmpeg cannot
-    decode it or a frame is not there.
+    `codec`, `pixel_format`, `size` (height, width) and `way` are those of its point. Raises `UserError` where ffmpeg
+    cannot decode it or a frame is not there.
     """
     stream = Path(stream)
     padded = _padded(size, pixel_format)
@@ -292,7 +300,7 @@ def decoded_frames(
     with tempfile.TemporaryDirectory(prefix="boostnerv-frames-") as folder:
         raw = Path(folder) / "decoded.rgb"
         try:
-            run(_decode_graph(stream, ENCODERS[codec], threads, raw, wanted))
+            run(_decode_graph(stream, ENCODERS[codec], threads, raw, way, wanted))
         except FfmpegError as error:
             raise UserError(f"ffmpeg cannot decode {stream}: {error}; run the step 'encode-anchor' again") from error
         found = np.fromfile(raw, dtype=np.uint8)
@@ -309,7 +317,9 @@ def write_anchor(point: AnchorPoint, path: str | Path, extra: Mapping[str, Any])
         "kind": "anchor",
         "size_label": f"{point.quality_option} {point.quality}",
         "decode_fps": point.frames / point.decode_s,
-        "device": "cpu",
+        "device": provenance.processor(),
+        "decode_device": provenance.processor(),
+        "decode_threads": point.threads,
         **point.measured.summary(),
     }
     files.write_json(path, merged(extra, values | named))
@@ -379,18 +389,25 @@ def _fed_planes(anchor: Anchor, planes: Planes | None) -> Planes | None:
 
 
 def _encode_graph(
-    anchor: Anchor, quality: int, size: tuple[int, int], fps: float, threads: int, path: Path, fed: Planes | None
+    anchor: Anchor,
+    quality: int,
+    size: tuple[int, int],
+    fps: float,
+    threads: int,
+    path: Path,
+    way: RoundTrip,
+    fed: Planes | None,
 ) -> Any:
-    encoder = _encoder(anchor)
-    to_yuv = f"scale=in_range=pc:out_range=tv:out_color_matrix=bt709:out_chroma_loc=left:flags={SCALER_FLAGS}"
+    """From RGB by `way`, or from the planes that are fed, to a stream."""
+    encoder, pixel_format = _encoder(anchor), _pixel_format(anchor)
     options = {
-        "vf": f"{to_yuv},format={_pixel_format(anchor)}" if fed is None else _same_colours(fed, _pixel_format(anchor)),
+        "vf": way.to_planes(pixel_format) if fed is None else _same_colours(fed, pixel_format),
         "c:v": encoder.library,
         "preset": _preset(anchor),
         encoder.quality_option: quality,
         "g": GOP_FRAMES,
         **encoder.thread_options(threads),
-        **(_TAGS if fed is None else _tags_of(fed)),
+        **(way.tags() if fed is None else _tags_of(fed)),
         "fps_mode": "passthrough",
         "f": encoder.stream_format,
     }
@@ -411,19 +428,17 @@ def _same_colours(planes: Planes, pixel_format: str) -> str:
 
 def _tags_of(planes: Planes) -> dict[str, str]:
     """What a stream of planes says of their colours; the preparation says no primaries and transfer."""
-    names = {"bt601": "smpte170m", "bt2020": "bt2020nc"}
     conversion = planes.manifest.conversion
-    return {"colorspace": names.get(conversion.matrix, conversion.matrix), "color_range": conversion.range}
+    return stream_tags(conversion.matrix, conversion.range)
 
 
 def _decode_graph(
-    stream: Path, encoder: Encoder, threads: int, path: Path, indices: Sequence[int] | None = None
+    stream: Path, encoder: Encoder, threads: int, path: Path, way: RoundTrip, indices: Sequence[int] | None = None
 ) -> Any:
     """From a stream to RGB; of the frames only those with these numbers where some are given."""
-    to_rgb = f"scale=in_color_matrix=bt709:in_range=tv:out_range=pc:in_chroma_loc=left:flags={SCALER_FLAGS}"
     source = local_input(stream, f=encoder.stream_format, threads=threads)
     chosen = "" if indices is None else f"select='{'+'.join(f'eq(n,{index})' for index in indices)}',"
-    options = {"vf": f"{chosen}{to_rgb},format=rgb24", "fps_mode": "passthrough", "f": "rawvideo"}
+    options = {"vf": f"{chosen}{way.to_rgb()}", "fps_mode": "passthrough", "f": "rawvideo"}
     return source.output(f"file:{path}", **options)
 
 
@@ -499,13 +514,14 @@ def _decode_and_measure(
     pixels: Frames,
     size: tuple[int, int],
     planes: Planes | None,
+    way: RoundTrip,
     measuring: _Measuring,
 ) -> tuple[str, float, Quality]:
     """Decode `stream` into a temporary file beside it; returns (command, wall time in seconds, quality)."""
     frames, height, width = pixels.shape[:3]
     with tempfile.TemporaryDirectory(dir=stream.parent, prefix=".decoded-") as folder:
         raw = Path(folder) / "decoded.rgb"
-        graph = _decode_graph(stream, encoder, measuring.threads, raw)
+        graph = _decode_graph(stream, encoder, measuring.threads, raw, way)
         shape = (frames, *size, 3)
         decode_s = _decode(graph, stream, raw, frames, int(np.prod(shape[1:])), measuring.what)
         decoded_pixels = np.memmap(raw, dtype=np.uint8, mode="r", shape=shape)[:, :height, :width]
@@ -551,9 +567,7 @@ def _decode(graph: Any, stream: Path, raw: Path, frames: int, frame_bytes: int, 
     return decode_s
 
 
-def _decoding_alone_s(stream: Path, encoder: Encoder, threads: int) -> float:
-    """Wall time in seconds of decoding a stream that decodes, its frames neither converted nor written."""
+def _decoding_graph(stream: Path, encoder: Encoder, threads: int, filters: str) -> Any:
+    """Decoding, and what `filters` do, whose frames go nowhere."""
     source = local_input(stream, f=encoder.stream_format, threads=threads)
-    start = time.perf_counter()
-    run(source.output("pipe:1", f="null", fps_mode="passthrough"))
-    return time.perf_counter() - start
+    return source.output("pipe:1", f="null", fps_mode="passthrough", vf=filters)

@@ -1,7 +1,8 @@
 """Any files against the video they were made from, measured again from the files alone.
 
 Reference and test are decoded side by side, a few frames at a time, so that memory does not grow with their length.
-All become 8-bit RGB as frames are extracted: ffmpeg's default conversion, nothing cropped or scaled.
+All become 8-bit RGB as frames are extracted, nothing cropped or scaled: by the colour profile that a ``.bnv`` file or a
+manifest among them names, and by the one that is asked for where none does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 from boostnerv import files
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.config import Preparation
+from boostnerv.config import Preparation, parse
 from boostnerv.errors import UserError
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure_pairs
 from boostnerv.evaluation.metrics import Frames
@@ -34,6 +35,9 @@ from boostnerv.video.source import open_source
 OUTPUT_SUFFIXES = (".csv", ".json")
 """What `write_rows` writes."""
 
+DEFAULT_COLOUR = Preparation().colour
+"""The profile of videos where nothing names another."""
+
 _BATCH_FRAMES = 4
 _HEADINGS = ("file", "kind", "codec", "frames", "bytes", "bit/pixel", "PSNR (dB)", "of mean MSE (dB)", "MS-SSIM")
 
@@ -43,7 +47,7 @@ class Video:
     """An opened video: `frames` begins to read it anew, uint8 RGB ``[height, width, 3]`` one by one.
 
     `expected` is how many frames come, None where only reading can tell. `file_bytes` is None where the frames are
-    no coded file, as in a folder of images.
+    no coded file, as in a folder of images. `colour` is the profile by which they become RGB, or became it.
     """
 
     path: Path
@@ -54,6 +58,7 @@ class Video:
     expected: int | None
     file_bytes: int | None
     frames: Callable[[], Generator[Frames]]
+    colour: str = DEFAULT_COLOUR
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Row:
     width: int
     file_bytes: int | None
     bpp: float | None
+    colour: str
     measured: Quality
 
     def record(self) -> dict[str, Any]:
@@ -76,16 +82,36 @@ class Row:
         return values | self.measured.summary()
 
 
-def open_video(path: str | Path, device: str = "cpu") -> Video:
+def colour_of(paths: Sequence[Path], wanted: str | None = None) -> str:
+    """The colour profile by which all of `paths` are compared.
+
+    It is the one that coded networks and manifests of frames name, else the one that is `wanted`, else the default.
+
+    Raises `UserError` where two name different ones, or one names another than is wanted.
+    """
+    told = {path: colour for path in paths if (colour := _told_colour(path)) is not None}
+    (first, colour), *others = told.items() or [(None, wanted or DEFAULT_COLOUR)]
+    for path, other in others:
+        if other != colour:
+            raise UserError(
+                f"{first} has frames by colour profile {colour}, {path} by {other}; compare files of one profile"
+            )
+    if wanted not in (None, colour):
+        raise UserError(f"{first} has frames by colour profile {colour}, not {wanted}; leave --colour out")
+    return colour
+
+
+def open_video(path: str | Path, device: str = "cpu", colour: str = DEFAULT_COLOUR) -> Video:
     """Open a ``.bnv`` file, a video file, a folder of images, or frames (a manifest ``.json``, or ``.npy``).
 
-    `device` is where the network of a ``.bnv`` file is run. Raises `UserError` for anything else.
+    `device` is where the network of a ``.bnv`` file is run, `colour` the profile by which a video becomes RGB. Raises
+    `UserError` for anything else.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".bnv":
         return _open_bnv(path, device)
-    return _open_frames(path) if suffix in (".json", ".npy") else _open_source(path)
+    return _open_frames(path, colour) if suffix in (".json", ".npy") else _open_source(path, colour)
 
 
 def check_fit(reference: Video, test: Video) -> None:
@@ -122,6 +148,7 @@ def compare(
         width=test.width,
         file_bytes=file_bytes,
         bpp=None if file_bytes is None else bits_per_pixel(file_bytes, frames, test.height, test.width),
+        colour=test.colour,
         measured=measured,
     )
 
@@ -157,12 +184,23 @@ def rows_text(rows: Sequence[Row], reference: str) -> str:
     """The rows to read: what they were compared with, a line a row, and why MS-SSIM is missing where it is."""
     first = rows[0]
     lines = [(*_HEADINGS, *([] if first.measured.vmaf is None else ["VMAF"])), *map(_cells, rows)]
-    text = [f"{reference}: {first.frames} frames of {first.height}×{first.width}", *aligned(lines, (0, 1, 2))]
+    what = f"{reference}: {first.frames} frames of {first.height}×{first.width}, colours by {first.colour}"
+    text = [what, *aligned(lines, (0, 1, 2))]
     missing = first.measured.ms_ssim_missing
     return "\n".join(text if missing is None else [*text, f"{missing}."])
 
 
 # --- opening ------------------------------------------------------------------------------------------------
+
+
+def _told_colour(path: Path) -> str | None:
+    """The profile that a file names, None where it names none."""
+    if path.suffix.lower() == ".bnv":
+        return VideoFile(path).stream.video.colour
+    if path.suffix.lower() != ".json":
+        return None
+    preparation = open_frames(path).manifest.preparation
+    return None if preparation is None else preparation.colour
 
 
 def _open_bnv(path: Path, device: str) -> Video:
@@ -181,14 +219,16 @@ def _open_bnv(path: Path, device: str) -> Video:
         expected=len(file),
         file_bytes=file.file_bytes,
         frames=frames,
+        colour=file.stream.video.colour,
     )
 
 
-def _open_source(path: Path) -> Video:
-    decoder = open_source(path, Preparation())
+def _open_source(path: Path, colour: str) -> Video:
+    preparation = parse(Preparation, {"colour": colour}, "--colour")
+    decoder = open_source(path, preparation)
 
     def frames() -> Generator[Frames]:
-        yield from open_source(path, Preparation()).frames()
+        yield from open_source(path, preparation).frames()
 
     is_folder = path.is_dir()
     return Video(
@@ -200,10 +240,11 @@ def _open_source(path: Path) -> Video:
         expected=decoder.expected,
         file_bytes=None if is_folder else path.stat().st_size,
         frames=frames,
+        colour=colour,
     )
 
 
-def _open_frames(path: Path) -> Video:
+def _open_frames(path: Path, colour: str) -> Video:
     pixels = open_frames(path).pixels if path.suffix.lower() == ".json" else _load(path)
 
     def frames() -> Generator[Frames]:
@@ -219,6 +260,7 @@ def _open_frames(path: Path) -> Video:
         expected=count,
         file_bytes=None,
         frames=frames,
+        colour=colour,
     )
 
 

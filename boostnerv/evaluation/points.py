@@ -93,7 +93,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("provenance", "frames_match_encoder", "bool", "", "whether decoding gave the frames the encoder had"),
     Column("provenance", "command", "text", "", "command that made the file"),
     Column("provenance", "encoder_version", "text", "", "version of ffmpeg and of the anchor's library"),
-    Column("provenance", "threads", "int", "", "threads the anchor's encoder was given"),
+    Column("provenance", "threads", "int", "", "threads of training, or of the anchor's encoder"),
     Column("identity", "task", "text", "", "what the model was trained for, e.g. regression, inpainting-center"),
     Column("quality", "psnr_seen_db", "float", "dB", "PSNR of the frames that training saw"),
     Column("quality", "psnr_unseen_db", "float", "dB", "PSNR of the frames that training did not see"),
@@ -128,6 +128,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("provenance", "preset", "text", "", "preset of the anchor's encoder"),
     Column("provenance", "pixel_format", "text", "", "pixel format that the anchor's encoder was given"),
     Column("provenance", "source", "text", "", "what the anchor's encoder was given: rgb or yuv420"),
+    Column("cost", "decode_device", "text", "", "where it was decoded"),
+    Column("cost", "decode_threads", "int", "", "threads that decoding was given"),
 )
 
 _BY_NAME = {column.name: column for column in COLUMNS}

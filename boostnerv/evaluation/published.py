@@ -1,10 +1,10 @@
 """Published figures, and how the points of an experiment compare with them.
 
 The tables in `published` hold the facts, each line with its source: ``uvg_regression.csv`` PSNR in dB of the
-unquantised model and its GMAC, for whole UVG videos at full size; ``dnerv.csv`` PSNR of models of all videos of UVG or
-UCF101 after their quantisation to 8 bits; ``uvg_rate_distortion.csv`` rate–distortion points of whole UVG videos;
-``bd_rate.csv`` BD-rates. A point is set beside the figure of its model, its video and the nearest parameter count; what
-was not published stays empty.
+unquantised model and its GMAC, for whole UVG videos at full size; ``dnerv.csv`` PSNR, MS-SSIM, rate, size and entropy
+efficiency of models of all videos of UVG or UCF101 after their quantisation to 8 bits; ``uvg_rate_distortion.csv``
+rate–distortion points of whole UVG videos; ``bd_rate.csv`` BD-rates. A point is set beside the figure of its model, its
+video and the nearest parameter count; what was not published stays empty.
 """
 
 from __future__ import annotations
@@ -54,12 +54,23 @@ _HEADINGS = (
 )
 
 
+OTHERS = {
+    "bpp": ("bpp", ".4f"),
+    "ms_ssim": ("MS-SSIM", ".4f"),
+    "file_bytes": ("file (bytes)", ",.0f"),
+    "entropy_efficiency": ("entropy efficiency", ".3f"),
+}
+"""What is published of some models beside PSNR, by the columns of points.csv: its name and the form of its numbers."""
+
+_OTHER_HEADINGS = ("video", "run", "figure", "ours", "published", "difference")
+
+
 @dataclass(frozen=True)
 class Published:
     """PSNR in dB of `model` at `params_m` million parameters, as `source` has it.
 
     `column` of a point has what it is compared with, PSNR before quantisation or after it; `shape` are frames, height
-    and width of what was measured, None for an average.
+    and width of what was measured, None for an average. `others` are figures by columns of points.csv.
     """
 
     model: str
@@ -70,6 +81,26 @@ class Published:
     column: str = "psnr_float_db"
     shape: tuple[int, int, int] | None = None
     macs_g: float | None = None
+    others: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was published of `column` of points.csv, and ours."""
+
+    column: str
+    published: float
+    ours: float
+
+    @property
+    def difference(self) -> float:
+        """Ours less theirs."""
+        return self.ours - self.published
+
+    def texts(self) -> tuple[str, str, str, str]:
+        """Name, ours, published and difference, to read."""
+        name, form = OTHERS[self.column]
+        return name, number(self.ours, form), number(self.published, form), number(self.difference, f"+{form}")
 
 
 @dataclass(frozen=True)
@@ -108,7 +139,8 @@ class PublishedBdRate:
 class Comparison:
     """A run on one video (or their average), mean over seeds, beside what was published of it.
 
-    `run` is without its seed. `ours_db` is PSNR before quantisation, None where there is no result.
+    `run` is without its seed. `ours_db` is PSNR before quantisation, None where there is no result. `others` are what
+    else was published of it.
     """
 
     video: str
@@ -116,6 +148,7 @@ class Comparison:
     params_m: float | None = None
     ours_db: float | None = None
     published: Published | None = None
+    others: tuple[Figure, ...] = ()
 
     @property
     def difference_db(self) -> float | None:
@@ -162,10 +195,23 @@ def published_figures() -> tuple[Published, ...]:
             line["source"],
             column="psnr_db",
             shape=_DATASETS[line["dataset"]],
+            others=_others(line),
         )
         for line in _lines("dnerv.csv")
     ]
     return (*of_one, *of_many)
+
+
+def _others(line: Mapping[str, str]) -> tuple[tuple[str, float], ...]:
+    values = {name: float(line[name]) for name in ("bpp", "ms_ssim", "entropy_efficiency")}
+    values["file_bytes"] = float(line["total_mbit"]) * 1e6 / 8
+    return tuple((name, values[name]) for name in OTHERS)
+
+
+def beside(published: Published | None, ours: Mapping[str, float | None]) -> tuple[Figure, ...]:
+    """What was published beside PSNR, and ours of the same columns, where we have it."""
+    others = () if published is None else published.others
+    return tuple(Figure(column, value, known) for column, value in others if (known := ours[column]) is not None)
 
 
 @functools.cache
@@ -277,25 +323,37 @@ def compare(points: Sequence[Point], planned: Iterable[tuple[str, str]] = ()) ->
 
 
 def comparison_text(rows: Sequence[Comparison], tolerance_db: float) -> str:
-    """The comparison to read: a line a row, then what was compared."""
+    """The comparison to read: a line a row, then what was compared, then what was published beside PSNR."""
     lines = [_HEADINGS, *(_cells(row, tolerance_db) for row in rows)]
-    return "\n".join([*aligned(lines, (0, 1, 7)), _conclusion(rows, tolerance_db)])
+    others = [(row.video, row.run, *figure.texts()) for row in rows for figure in row.others]
+    return "\n".join(
+        [
+            *aligned(lines, (0, 1, 7)),
+            _conclusion(rows, tolerance_db),
+            *(aligned([_OTHER_HEADINGS, *others], (0, 1, 2)) if others else ()),
+        ]
+    )
 
 
 def _comparison(group: Sequence[Point]) -> Comparison:
     """One run on one video: the seeds are averaged, and one without a value leaves no mean."""
     first = group[0]
     published = published_for(first)
-    values = [point[published.column if published else "psnr_float_db"] for point in group]
-    known = [float(value) for value in values if isinstance(value, int | float)]
     params = first["params_total"]
     return Comparison(
         video=str(first["video"]),
         run=without_seed(first),
         params_m=params / 1e6 if isinstance(params, int | float) else None,
-        ours_db=statistics.fmean(known) if len(known) == len(values) else None,
+        ours_db=_mean_of(group, published.column if published else "psnr_float_db"),
         published=published,
+        others=beside(published, {column: _mean_of(group, column) for column in OTHERS}),
     )
+
+
+def _mean_of(group: Sequence[Point], column: str) -> float | None:
+    values = [point[column] for point in group]
+    known = [float(value) for value in values if isinstance(value, int | float)]
+    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def _averages(rows: Sequence[Comparison]) -> list[Comparison]:

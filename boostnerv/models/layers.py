@@ -41,12 +41,24 @@ class PositionalEncoding(nn.Module):
         super().__init__()
         # On the CPU, as a power on the meta device costs seconds of imports.
         with torch.device("cpu"):
-            frequencies = torch.tensor(base, dtype=torch.float32) ** torch.arange(levels) * torch.pi
+            frequencies = _powers(base, levels) * torch.pi
         self.register_buffer("frequencies", frequencies.to(torch.get_default_device()), persistent=False)
 
     def forward(self, t: Tensor) -> Tensor:
         angle = t[:, None] * self.frequencies
         return torch.cat((torch.sin(angle), torch.cos(angle)), dim=1)
+
+
+def _powers(base: float, levels: int) -> Tensor:
+    """``base^i`` for ``i = 0 … levels-1``, float32, the same on every processor.
+
+    Powers in float32 are not: by processor some are a float beside the nearest one. Those in float64 are rounded to it.
+    The published models had their powers from processors on which 1.25^45 is a float too small, and so it is here.
+    """
+    powers = (torch.tensor(base, dtype=torch.float32).double() ** torch.arange(levels)).float()
+    if base == 1.25 and levels > 45:
+        powers[45] = torch.nextafter(powers[45], torch.tensor(0.0))
+    return powers
 
 
 class MLP(nn.Sequential):

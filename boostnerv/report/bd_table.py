@@ -16,15 +16,9 @@ from pathlib import Path
 
 from boostnerv import files
 from boostnerv.evaluation.bd_rate import LEAST_POINTS, METHODS, Curve, Delta, Difference, difference, ms_ssim_db
-from boostnerv.evaluation.points import Point, Value, cell_text
-from boostnerv.evaluation.published import (
-    PublishedBdRate,
-    PublishedCurve,
-    published_average_curves,
-    published_bd_rates,
-    published_curves,
-)
-from boostnerv.recipes import MODELS_OF_MANY
+from boostnerv.evaluation.points import Point, cell_text
+from boostnerv.evaluation.published import PublishedBdRate, PublishedCurve, published_bd_rates
+from boostnerv.report.published_curves import SUFFIX, curve_name, of_mean, of_video, single_videos
 from boostnerv.report.summaries import Summary, by_video, curves, over_seeds
 
 
@@ -47,7 +41,7 @@ METRICS = {
 
 _PUBLISHED_METRICS = ("psnr_db", "ms_ssim")
 _BOOST = "-boost"
-_PUBLISHED = " (published)"
+_MEAN = "mean of "
 _NONE = "–"
 
 
@@ -64,13 +58,26 @@ class Row:
     found: Difference
 
 
+@dataclass(frozen=True)
+class BesidePublished:
+    """A published BD-rate, and ours of the same pair, None where this experiment has none."""
+
+    published: PublishedBdRate
+    ours_percent: float | None
+
+    @property
+    def difference_percent(self) -> float | None:
+        """Ours less theirs, in points of percent."""
+        return None if self.ours_percent is None else self.ours_percent - self.published.bd_rate_percent
+
+
 def write_bd_tables(points: Sequence[Point], markdown_path: str | Path | None, csv_path: str | Path | None) -> None:
     """Write the tables that have a path. Raises `UserError` where there are no points or a curve is refused."""
     if markdown_path is None and csv_path is None:
         return  # without them the package bjontegaard is not needed
     rows = bd_rows(points)
     if markdown_path is not None:
-        files.write_text(markdown_path, markdown(rows, _published_bd_rates(points)))
+        files.write_text(markdown_path, markdown(rows, beside_published(rows, points)))
     if csv_path is not None:
         files.write_text(csv_path, rows_csv(rows))
 
@@ -78,9 +85,8 @@ def write_bd_tables(points: Sequence[Point], markdown_path: str | Path | None, c
 def bd_rows(points: Sequence[Point]) -> list[Row]:
     """The differences of all pairs of curves, video by video, then in the mean over videos where there are several."""
     rows: list[Row] = []
-    shapes = _shapes(points)
     for video, group in by_video(over_seeds(points)).items():
-        published = published_curves(video, *shapes[video])
+        published = of_video(points, video)
         for metric in METRICS:
             ours = {name: curve for name, curve in _curves(group, metric) if curve.points}
             known = published if metric in _PUBLISHED_METRICS else ()
@@ -89,7 +95,7 @@ def bd_rows(points: Sequence[Point]) -> list[Row]:
             for name, anchor in _pairs(group, ours, theirs):
                 counts = (len(every[name].points), len(every[anchor].points))
                 rows.append(Row(video, metric, name, anchor, *counts, difference(every[name], every[anchor])))
-    return [*rows, *_means(rows, _single_videos(points))]
+    return [*rows, *_means(rows, single_videos(points))]
 
 
 def rows_csv(rows: Sequence[Row]) -> str:
@@ -112,7 +118,7 @@ def rows_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def markdown(rows: Sequence[Row], published: Sequence[PublishedBdRate] = ()) -> str:
+def markdown(rows: Sequence[Row], published: Sequence[BesidePublished] = ()) -> str:
     """What the numbers mean, then a table a video and metric, then what was published."""
     if not rows:
         text = "No model and classical codec were coded at the same video, so that there are no curves to compare."
@@ -148,7 +154,7 @@ def _curves(group: Sequence[Summary], metric: str) -> Iterator[tuple[str, Curve]
 
 def _published(curve: PublishedCurve, metric: str) -> Curve:
     points = tuple((point.bpp, METRICS[metric].scaled(getattr(point, metric))) for point in curve.points)
-    return Curve(curve.model + _PUBLISHED, points)
+    return Curve(curve_name(curve), points)
 
 
 def _pairs(
@@ -168,19 +174,6 @@ def _pairs(
     yield from ((name, anchor) for name in anchors for anchor in anchors if name != anchor)
 
 
-def _shapes(points: Iterable[Point]) -> dict[str, tuple[Value, Value, Value]]:
-    return {str(point["video"]): (point["frames"], point["height"], point["width"]) for point in points}
-
-
-def _single_videos(points: Iterable[Point]) -> list[str]:
-    """Videos that have models or anchors of their own: what a model of many calls its video is all of them."""
-    own = [point for point in points if point["kind"] != "part"]
-    names = [str(point["codec"]).removesuffix("-post-training") for point in own]
-    return list(
-        dict.fromkeys(str(point["video"]) for point, name in zip(own, names, strict=True) if name not in MODELS_OF_MANY)
-    )
-
-
 def _means(rows: Sequence[Row], videos: Sequence[str]) -> list[Row]:
     """The mean of every pair over all videos; nothing where there is one."""
     if len(videos) < 2:
@@ -191,7 +184,7 @@ def _means(rows: Sequence[Row], videos: Sequence[str]) -> list[Row]:
             pairs.setdefault((row.metric, row.curve, row.anchor), []).append(row)
     return [
         Row(
-            f"mean of {len(videos)} videos",
+            f"{_MEAN}{len(videos)} videos",
             *pair,
             points=min(row.points for row in group),
             anchor_points=min(row.anchor_points for row in group),
@@ -213,11 +206,31 @@ def _mean(deltas: Sequence[Delta], videos: int) -> Delta:
     return Delta(values, min(delta.overlap_percent or 0.0 for delta in known))
 
 
-def _published_bd_rates(points: Sequence[Point]) -> list[PublishedBdRate]:
-    """Those of UVG where all its videos are there, whole."""
-    videos, shapes = _single_videos(points), _shapes(points)
-    whole = published_average_curves({video: shapes[video] for video in videos})
-    return [rate for rate in published_bd_rates() if rate.dataset == "UVG"] if whole else []
+def beside_published(rows: Sequence[Row], points: Sequence[Point]) -> list[BesidePublished]:
+    """Published BD-rates of UVG beside ours of the same pair, where all its videos are there, whole."""
+    if not of_mean(points):
+        return []
+    ours = {(row.curve, row.anchor): row for row in rows if _is_mean(row) and row.metric == "psnr_db"}
+    return [
+        BesidePublished(rate, _percent(ours.get((_called(rate.test, ours), _called(rate.anchor, ours)))))
+        for rate in published_bd_rates()
+        if rate.dataset == "UVG"
+    ]
+
+
+def _called(name: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """What a published codec is called here: x265 veryslow is the x265 of experiments, which has that preset."""
+    built = {"x265 veryslow": "x265"}.get(name, name.lower())
+    return built if any(built in pair for pair in pairs) else name + SUFFIX
+
+
+def _is_mean(row: Row) -> bool:
+    return row.video.startswith(_MEAN)
+
+
+def _percent(row: Row | None) -> float | None:
+    """Ours by a cubic polynomial, as BD-rates are published."""
+    return None if row is None else row.found.rate_percent.values.get("cubic")
 
 
 # --- text -----------------------------------------------------------------------------------------------------
@@ -255,12 +268,22 @@ def _signed(value: float, form: str) -> str:
     return text if float(text) else text[1:]
 
 
-def _published_section(published: Sequence[PublishedBdRate]) -> list[str]:
-    if not published:
+def _published_section(rates: Sequence[BesidePublished]) -> list[str]:
+    if not rates:
         return []
-    lines = ["", "## Published BD-rates", ""]
-    lines += ["| codec | against | data set | quality | BD-rate (%) | source |", "|---|---|---|---|--:|---|"]
-    for rate in published:
-        names = f"| {rate.test} | {rate.anchor} | {rate.dataset} | {rate.metric} "
-        lines.append(f"{names}| {rate.bd_rate_percent:+.2f} | {rate.source} |")
+    lines = ["", "## Published BD-rates", "", _OURS_BESIDE, ""]
+    lines += ["| codec | against | quality | published (%) | ours (%) | difference | source |"]
+    lines += ["|---|---|---|--:|--:|--:|---|"]
+    for rate in rates:
+        of = rate.published
+        ours, difference = (_NONE if value is None else _signed(value, "+.2f") for value in _of_ours(rate))
+        numbers = f"{of.bd_rate_percent:+.2f} | {ours} | {difference}"
+        lines.append(f"| {of.test} | {of.anchor} | {of.metric} | {numbers} | {of.source} |")
     return lines
+
+
+_OURS_BESIDE = "Over UVG; ours is the cubic one of the same pair, where this experiment has both curves."
+
+
+def _of_ours(rate: BesidePublished) -> tuple[float | None, float | None]:
+    return rate.ours_percent, rate.difference_percent

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from boostnerv.evaluation.metrics import MS_SSIM_SMALLEST_SIDE
+from boostnerv.evaluation.published import PublishedCurve
 from boostnerv.report.labels import Label, write_labels
+from boostnerv.report.published_curves import curve_name
 from boostnerv.report.style import AXES, Look, legend_columns, look_of, new_figure, note, say
 from boostnerv.report.summaries import Summary, count_text, curves, size_text
 
@@ -79,21 +82,31 @@ PARAMETERS = Across(
 TIME = Across("time of training and encoding", 1.0, "seconds", spent_s, _size_label, "file-size")
 
 
-def curve_looks(summaries: Sequence[Summary]) -> dict[str, Look]:
-    """Colour, marker and line of every curve, the same in all figures of an experiment."""
+_LINES = {"model": "-", "anchor": "--", "published": "-."}
+
+
+def curve_looks(summaries: Sequence[Summary], published: Iterable[PublishedCurve] = ()) -> dict[str, Look]:
+    """Colour, marker and line of every curve, the same in all figures of an experiment; published ones come last."""
     kinds = {name: group[0].kind for name, group in curves(summaries).items()}
+    kinds |= {curve_name(curve): "published" for curve in published}
+    order = list(_LINES)
     return {
-        name: look_of(index, "-" if kinds[name] == "model" else "--")
-        for index, name in enumerate(sorted(kinds, key=lambda name: (kinds[name] != "model", name)))
+        name: look_of(index, _LINES[kinds[name]])
+        for index, name in enumerate(sorted(kinds, key=lambda name: (order.index(kinds[name]), name)))
     }
 
 
 def quality_figure(
-    summaries: Sequence[Summary], metric: str, looks: Mapping[str, Look], across: Across | None = None
+    summaries: Sequence[Summary],
+    metric: str,
+    looks: Mapping[str, Look],
+    across: Across | None = None,
+    published: Sequence[PublishedCurve] = (),
 ) -> Figure:
     """Quality over `across`; without it over bits per pixel, or over parameters where no model was coded.
 
-    A curve a codec, every point with a label. What has no place on the axis is named
+    A curve a codec, every point with a label; over the rate also `published` ones, whose labels would only be their
+    sources' names of sizes. What has no place on the axis is named
     below it. Bars are the standard deviation over seeds. Where there is no point to draw the figure says why.
     """
     figure, axes = new_figure()
@@ -108,11 +121,19 @@ def quality_figure(
         return empty(figure, axes, metric, across, measured)
     for name, group in curves(shown).items():
         _draw_curve(axes, name, group, metric, across, looks[name])
-    scale_axis(axes, across, [across.of(summary) for summary in shown])
+    theirs = published if across is RATE else ()
+    for curve in theirs:
+        _draw_published(axes, curve, metric, looks[curve_name(curve)])
+    places = [across.of(summary) for summary in shown]
+    scale_axis(axes, across, [*places, *(point.bpp for curve in theirs for point in curve.points)])
+    if theirs:
+        sources = dict.fromkeys(f"{curve.model} in {curve.source}" for curve in theirs)
+        axes.set_xlabel(axes.get_xlabel() + note(f"published: {'; '.join(sources)}"))
     if left_out:
         axes.set_xlabel(axes.get_xlabel() + note(f"not shown, without {across.name}: {', '.join(left_out)}"))
     axes.margins(x=0.09, y=0.1)
-    figure.legend(loc="outside upper right", ncols=legend_columns(curves(shown)))
+    names = [*curves(shown), *map(curve_name, theirs)]
+    figure.legend(loc="outside upper right", ncols=legend_columns(names))
     _label_points(figure, axes, shown, metric, across, looks)
     return figure
 
@@ -139,6 +160,13 @@ def _draw_curve(axes: Axes, name: str, group: Sequence[Summary], metric: str, ac
     axes.plot(places, values, look.line, color=look.colour, marker=look.marker, label=name, gid=f"curve-{name}")
     if any(spreads):
         axes.errorbar(places, values, yerr=spreads, fmt="none", ecolor=look.colour, elinewidth=1, capsize=2.5)
+
+
+def _draw_published(axes: Axes, curve: PublishedCurve, metric: str, look: Look) -> None:
+    name = curve_name(curve)
+    rates, values = [point.bpp for point in curve.points], [getattr(point, metric) for point in curve.points]
+    style: Any = {"color": look.colour, "marker": look.marker, "markerfacecolor": "none"}
+    axes.plot(rates, values, look.line, label=name, gid=f"curve-{name}", **style)
 
 
 def scale_axis(axes: Axes, across: Across, places: Sequence[float]) -> None:

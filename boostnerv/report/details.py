@@ -1,4 +1,4 @@
-"""What a page says of each run beside its row: settings, the parts of its file, the end of its logs, all its values."""
+"""What a page says of each run beside its row: settings, the parts of its file, its logs, all its values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from boostnerv.config import Experiment, Run
 from boostnerv.evaluation.points import COLUMNS, Point, Value
 from boostnerv.report.summaries import size_text
 
-LAST_LINES = 12
+FIRST_LINES, LAST_LINES = 10, 40
+"""Of a longer log its beginning and its end are shown, and how much is left out between."""
+_MOST_LETTERS = 500  # of a line, as a log may have anything in it
 _PARTS = {
     "weights_bytes": "weights",
     "embedding_bytes": "embeddings",
@@ -64,7 +66,7 @@ def train_log(point: Point, folder: Path, run: Run | None) -> Path:
 
 def _details(point: Point, folder: Path, experiment: Experiment | None, run: Run | None) -> Details:
     texts = _settings(point, experiment, run)
-    texts |= {log.name: tail for log in _logs(point, folder) if (tail := _last_lines(log))}
+    texts |= {name: shown for name, log in _logs(point, folder, run).items() if (shown := _shown_lines(log))}
     return Details(
         anchor=fragment(point),
         name=str(point["run"]),
@@ -95,24 +97,43 @@ def _settings(point: Point, experiment: Experiment | None, run: Run | None) -> d
             for name, job in jobs.items()
             if job is not None
         }
-    commands = {"command": point["command"] if point["kind"] == "anchor" else None}
-    return {name: str(command) for name, command in commands.items() if command}
+    return _anchor_settings(point) if point["kind"] == "anchor" else {}
 
 
-def _logs(point: Point, folder: Path) -> list[Path]:
+_ANCHOR_SETTINGS = (
+    *("codec", "size_label", "preset", "pixel_format", "source", "colour", "threads", "device"),
+    "encoder_version",
+)
+
+
+def _anchor_settings(point: Point) -> dict[str, str]:
+    settings = {name: point[name] for name in _ANCHOR_SETTINGS if point[name] is not None}
+    texts = {"settings of encoding": json.dumps(settings, indent=2)}
+    return texts if point["command"] is None else {**texts, "command": str(point["command"])}
+
+
+def _logs(point: Point, folder: Path, run: Run | None) -> dict[str, Path]:
+    """Those of the point's own steps, by their headings; of a run that codes the model of another, the log of that
+    training too."""
     video, name = str(point["video"]), str(point["run"])
     if point["kind"] == "anchor":
-        return [folder / "logs" / "encode_anchor" / f"{video}-{name}.log"]
-    run = folder / video / name
-    return [*sorted(run.glob("*.jsonl")), *sorted((run / "logs").glob("*.log"))]
+        log = folder / "logs" / "encode_anchor" / f"{video}-{name}.log"
+        return {log.name: log}
+    own, training = folder / video / name, train_log(point, folder, run)
+    foreign = {} if training.parent == own else {f"{training.name} of {training.parent.name}": training}
+    of_steps = [*sorted(own.glob("*.jsonl")), *sorted((own / "logs").glob("*.log"))]
+    return foreign | {log.name: log for log in of_steps}
 
 
-def _last_lines(path: Path) -> str:
+def _shown_lines(path: Path) -> str:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return "\n".join(lines[-LAST_LINES:])
+    gap = len(lines) - FIRST_LINES - LAST_LINES
+    if gap > 1:
+        lines = [*lines[:FIRST_LINES], f"… {gap} lines …", *lines[-LAST_LINES:]]
+    return "\n".join(line if len(line) <= _MOST_LETTERS else f"{line[:_MOST_LETTERS]} …" for line in lines)
 
 
 def _parts(point: Point) -> tuple[Part, ...]:

@@ -10,21 +10,30 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boostnerv import files
 from boostnerv.config import Experiment
 from boostnerv.evaluation.points import Point
-from boostnerv.report.details import Details, details_of, train_log
+from boostnerv.evaluation.published import PublishedCurve
+from boostnerv.report.details import details_of, train_log
 from boostnerv.report.page_tables import tables
 from boostnerv.report.previews import SOURCE, Preview, choose, found_previews, nearest
+from boostnerv.report.published_curves import curve_name, of_mean, of_video
 from boostnerv.report.runs import rank
 from boostnerv.report.summaries import Summary, by_video, context_of, curves, over_seeds, over_videos, size_text
 from boostnerv.report.tables import time_text
 
+if TYPE_CHECKING:
+    from boostnerv.report.curves import Across
+
+MOST_BYTES = 30_000_000
+"""Of a page: videos get what everything else leaves of it."""
+_SAID_BYTES = 1_000  # of a video beside its own text: its element, and its entry among the player's choices
 MOST_DETAILS = 400
 """Runs and anchor points whose settings and logs a page has."""
 MOST_TRAININGS = 200
+_METRICS = ("psnr_db", "ms_ssim")
 _MOST_EPOCHS = 300
 """Values of a training's curve; of longer ones a part is shown."""
 
@@ -49,12 +58,46 @@ def write_page(points: Sequence[Point], folder: Path, experiment: Experiment | N
 
 def page_html(points: Sequence[Point], folder: Path, experiment: Experiment | None) -> str:
     """The page's text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    previews = found_previews(points, folder)
+    shown = [point for point in points if point["kind"] != "part"]
+    values = _values(points, shown, folder, experiment)
+    without = _rendered(values, shown, [], previews)
+    kept, left_out = choose(previews, MOST_BYTES - len(without.encode()) - _SAID_BYTES * len(previews))
+    return _rendered(values, shown, kept, left_out) if previews else without
+
+
+def _values(
+    points: Sequence[Point], shown: Sequence[Point], folder: Path, experiment: Experiment | None
+) -> dict[str, Any]:
+    """What the frame of a page is filled with, beside videos."""
     from plotly.offline import get_plotlyjs
 
-    summaries = over_seeds(points)
-    shown = [point for point in points if point["kind"] != "part"]
-    kept, left_out = choose(found_previews(points, folder))
+    quality = _quality_data(points)  # raises where there are no points
+    name = str(points[0]["experiment"])
+    details = details_of(shown[:MOST_DETAILS], folder, experiment)
+    return {
+        "quality": quality,
+        "training": _training_data(shown, folder, experiment),
+        "title": (experiment.title if experiment is not None else "") or name,
+        "name": name,
+        "sentence": _sentence(shown),
+        "facts": list(_facts(shown)),
+        "videos": list(dict.fromkeys(str(point["video"]) for point in shown)),
+        "made_with": list(_made_with(points)),
+        "tables": list(tables(points, {each.anchor for each in details})),
+        "details": details,
+        "left_out_details": max(0, len(shown) - MOST_DETAILS),
+        "css": _beside("page.css"),
+        "js": _beside("page.js"),
+        "plotly": get_plotlyjs(),
+    }
+
+
+def _rendered(
+    values: Mapping[str, Any], points: Sequence[Point], kept: Sequence[Preview], left_out: Sequence[Preview]
+) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("boostnerv.report"),
         autoescape=True,
@@ -62,30 +105,13 @@ def page_html(points: Sequence[Point], folder: Path, experiment: Experiment | No
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    data = {
-        "quality": _quality_data(summaries),
-        "training": _training_data(shown, folder, experiment),
-        "players": _players(kept, shown),
-    }
-    name = str(points[0]["experiment"])
+    data = {"quality": values["quality"], "training": values["training"], "players": _players(kept, points)}
     return environment.get_template("page.html.j2").render(
-        title=(experiment.title if experiment is not None else "") or name,
-        name=name,
-        sentence=_sentence(shown),
-        facts=list(_facts(shown)),
-        videos=list(dict.fromkeys(str(point["video"]) for point in shown)),
-        made_with=list(_made_with(points)),
-        tables=list(tables(points)),
-        details=_details(shown, folder, experiment),
-        left_out_details=max(0, len(shown) - MOST_DETAILS),
+        values,
         previews=kept,
         left_out=left_out,
         left_out_bytes=sum(preview.embedded_bytes for preview in left_out),
-        has_training=bool(data["training"]),
         data=_inline_json(data),
-        css=_beside("page.css"),
-        js=_beside("page.js"),
-        plotly=get_plotlyjs(),
     )
 
 
@@ -160,40 +186,67 @@ def _made_with(points: Sequence[Point]) -> Iterator[tuple[str, list[str]]]:
 # --- curves -------------------------------------------------------------------------------------------------
 
 
-def _quality_data(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
-    """Of each video, and of their mean, the curves of its codecs."""
-    groups = by_video([*summaries, *over_videos(summaries)])
-    return [_video_curves(video, group) for video, group in groups.items()]
+def _quality_data(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """Of each video, and of their mean, the curves of its codecs and those that were published of it."""
+    summaries = over_seeds(points)
+    found = [_video_curves(video, group, of_video(points, video)) for video, group in by_video(summaries).items()]
+    means = by_video(over_videos(summaries))
+    return [*found, *(_video_curves(video, group, of_mean(points)) for video, group in means.items())]
 
 
-def _video_curves(video: str, group: Sequence[Summary]) -> dict[str, Any]:
+def _video_curves(video: str, group: Sequence[Summary], published: Sequence[PublishedCurve]) -> dict[str, Any]:
     from boostnerv.report.curves import RATE, across_of
 
     across = across_of(group)
     known = [summary for summary in group if across.known(summary)]
+    theirs = published if across is RATE else ()
     return {
         "video": video,
         "title": group[0].context,
         "x": f"{across.name} ({across.unit_name})",
         "coded": across is RATE,
         "curves": [
+            *(_curve(name, points, across) for name, points in curves(known).items()),
+            *map(_published_curve, theirs),
+        ],
+    }
+
+
+def _curve(name: str, points: Sequence[Summary], across: Across) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": points[0].kind,
+        "points": [
             {
-                "name": name,
-                "kind": points[0].kind,
-                "points": [
-                    {
-                        "x": across.of(point),
-                        "size": across.label(point),
-                        "bytes": point.mean["file_bytes"],
-                        "label": point.size_label,
-                        "seeds": point.seeds,
-                        **{metric: point.mean[metric] for metric in ("psnr_db", "ms_ssim")},
-                        **{f"{metric}_std": point.std[metric] for metric in ("psnr_db", "ms_ssim")},
-                    }
-                    for point in points
-                ],
+                "x": across.of(point),
+                "size": across.label(point),
+                "bytes": point.mean["file_bytes"],
+                "run": point.run,
+                "label": point.size_label,
+                "seeds": point.seeds,
+                **{metric: point.mean[metric] for metric in _METRICS},
+                **{f"{metric}_std": point.std[metric] for metric in _METRICS},
             }
-            for name, points in curves(known).items()
+            for point in points
+        ],
+    }
+
+
+def _published_curve(curve: PublishedCurve) -> dict[str, Any]:
+    return {
+        "name": curve_name(curve),
+        "kind": "published",
+        "source": curve.source,
+        "points": [
+            {
+                "x": point.bpp,
+                "run": curve_name(curve),
+                "label": point.size,
+                "seeds": 1,
+                **{metric: getattr(point, metric) for metric in _METRICS},
+                **{f"{metric}_std": None for metric in _METRICS},
+            }
+            for point in curve.points
         ],
     }
 
@@ -269,7 +322,3 @@ def _first_pair(group: Sequence[Preview], points: Mapping[tuple[str, str], Point
     if match is not None:
         return best, match
     return (group[0], best) if group[0].kind == SOURCE else (best, group[-1])
-
-
-def _details(points: Sequence[Point], folder: Path, experiment: Experiment | None) -> list[Details]:
-    return details_of(points[:MOST_DETAILS], folder, experiment)

@@ -23,6 +23,7 @@ from boostnerv.report.crops import Crops, crops_figure
 from boostnerv.report.curves import PARAMETERS, TIME, Across, curve_looks, quality_figure
 from boostnerv.report.frame_curves import frames_figure
 from boostnerv.report.names import MEAN_NAME, RUN_PARTS
+from boostnerv.report.published_curves import of_mean, of_video
 from boostnerv.report.runs import Run
 from boostnerv.report.style import STYLE, save, save_as
 from boostnerv.report.summaries import by_video, context_of, over_seeds, over_videos
@@ -42,20 +43,22 @@ _QUALITY: dict[str, tuple[str, Across | None]] = {
 
 def plot_points(points: Sequence[Point], folder: str | Path) -> tuple[Path, ...]:
     """Write PSNR and MS-SSIM over rate or size, and PSNR over size and over time, for each video, and for their mean
-    where there are several.
+    where there are several; published curves of the same stand in those over rate.
 
     Returns the files, those of `figure_files`. Raises `UserError` where there are no points.
     """
     summaries = over_seeds(points)
-    looks = curve_looks(summaries)
     groups = by_video(summaries)
+    published = {name: of_video(points, name) for name in groups}
     if len(groups) > 1:
-        groups[MEAN_NAME] = over_videos(summaries)
+        groups[MEAN_NAME], published[MEAN_NAME] = over_videos(summaries), of_mean(points)
+    looks = curve_looks(summaries, [curve for curves in published.values() for curve in curves])
     written: list[Path] = []
     for name, group in groups.items():
         for part, (metric, across) in _QUALITY.items():
             with matplotlib.rc_context(STYLE):
-                written += save(quality_figure(group, metric, looks, across), Path(folder) / f"{part}-{name}")
+                figure = quality_figure(group, metric, looks, across, published[name])
+                written += save(figure, Path(folder) / f"{part}-{name}")
     return tuple(written)
 
 

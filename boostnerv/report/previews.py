@@ -12,8 +12,6 @@ from pathlib import Path
 from boostnerv.evaluation.points import Point
 from boostnerv.report.runs import apart
 
-BUDGET_BYTES = 25_000_000
-"""Of all videos of a page, as the text that they are inside it."""
 SOURCE = "source"
 
 
@@ -57,7 +55,7 @@ def found_previews(points: Sequence[Point], folder: Path) -> list[Preview]:
     return [preview for preview in wanted if preview.path.is_file()]
 
 
-def choose(previews: Sequence[Preview], budget_bytes: int = BUDGET_BYTES) -> tuple[list[Preview], list[Preview]]:
+def choose(previews: Sequence[Preview], budget_bytes: int) -> tuple[list[Preview], list[Preview]]:
     """Those that fit into `budget_bytes`, and the others; both in their order.
 
     Videos take turns. Of each the source comes first, then what has a near match in size of the other kind.

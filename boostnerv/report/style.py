@@ -1,7 +1,8 @@
 """The one style of all figures, and their files.
 
 The colours of Okabe and Ito, which people who see red and green alike can tell apart, and a marker of its own for every
-codec, so that a print in grey still reads. Models are solid, anchors dashed. Equal figures give equal bytes.
+codec, so that a print in grey still reads. Models are solid, anchors dashed, published curves dash-dotted with hollow
+markers. Equal figures give equal bytes.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def look_of(index: int, line: str) -> Look:
 
 def note(text: str) -> str:
     """Lines of their own below the name of the axis."""
-    return "\n" + textwrap.fill(text, 100)
+    return "\n" + textwrap.fill(text, 92)
 
 
 def say(figure: Figure, axes: Axes, why: str) -> Figure:

@@ -82,6 +82,7 @@ class Summary:
     published: Published | None = None
     returns: int = 0
     device: str = ""
+    run: str = ""
 
     def value(self, name: str) -> float:
         """A mean that is known to be there."""
@@ -140,6 +141,7 @@ def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
             published=published_average(summary.published for summary in group),
             returns=sum(summary.returns for summary in group),
             device=_devices(summary.device for summary in group),
+            run=group[0].run,
         )
         for group in complete
     ]
@@ -217,6 +219,7 @@ def _summary(group: Sequence[Point], several_tasks: bool) -> Summary:
         published=published_for(first) if first["kind"] == "model" else None,
         returns=sum(int(point["returns"] or 0) for point in group),
         device=_devices(str(point["device"] or "") for point in group),
+        run=without_seed(first),
     )
 
 

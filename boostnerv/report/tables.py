@@ -15,7 +15,7 @@ from pathlib import Path
 
 from boostnerv import files
 from boostnerv.evaluation.points import Point, cell_text
-from boostnerv.evaluation.published import TOLERANCE_DB, Comparison, compare
+from boostnerv.evaluation.published import OTHERS, TOLERANCE_DB, Comparison, beside, compare
 from boostnerv.report.summaries import MEASURED, Summary, by_video, over_seeds, over_videos
 
 _NONE = "–"
@@ -69,11 +69,15 @@ def published_csv(points: Sequence[Point]) -> str:
     table = csv.writer(text, lineterminator="\n")
     theirs = ("model", "params_m", "macs_g", "psnr_db", "source")
     ours = ("video", "run", "params_m", "ours_db")
-    table.writerow((*ours, *(f"published_{name}" for name in theirs), "difference_db", "verdict"))
+    others = [f"{of}{name}" for name in OTHERS for of in ("", "published_", "difference_")]
+    table.writerow((*ours, *(f"published_{name}" for name in theirs), "difference_db", "verdict", *others))
     for row in compare(points):
         cells = [getattr(row, name) for name in ours]
         cells += [None if row.published is None else getattr(row.published, name) for name in theirs]
-        table.writerow((*map(cell_text, [*cells, row.difference_db]), row.verdict(TOLERANCE_DB)))
+        known = {figure.column: (figure.ours, figure.published, figure.difference) for figure in row.others}
+        figures = [value for name in OTHERS for value in known.get(name, (None,) * 3)]
+        verdict = row.verdict(TOLERANCE_DB)
+        table.writerow((*map(cell_text, [*cells, row.difference_db]), verdict, *map(cell_text, figures)))
     return text.getvalue()
 
 
@@ -84,7 +88,7 @@ def _section(group: Sequence[Summary]) -> str:
     lines = [f"## {group[0].video}", "", _sentence(group), ""]
     lines += ["| " + " | ".join(headings) + " |", "|---|---" + "|--:" * (len(headings) - 2) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, *_gains(group), *_entropy_models(group), *_older_pipeline(group)]) + "\n"
+    return "\n".join([*lines, *_gains(group), *_entropy_models(group), *_older_pipeline(group), *_others(group)]) + "\n"
 
 
 _BOOST = "-boost"
@@ -162,6 +166,16 @@ def _older_pipeline(group: Sequence[Summary]) -> list[str]:
         cells = (_number(row, name, ",.0f", spread=False) for name in ("published_bytes", "file_bytes"))
         lines.append(f"| {row.curve} | {row.size_label} | {' | '.join(cells)} |")
     return lines
+
+
+def _others(group: Sequence[Summary]) -> list[str]:
+    """What was published beside PSNR, and ours; nothing where nothing was."""
+    figures = [(row, figure) for row in group for figure in beside(row.published, row.mean)]
+    if not figures:
+        return []
+    lines = ["", "What else was published of these:", ""]
+    lines += ["| codec | size | figure | ours | published | difference |", "|---|---|---|--:|--:|--:|"]
+    return lines + [f"| {row.curve} | {row.size_label} | {' | '.join(figure.texts())} |" for row, figure in figures]
 
 
 _MOST_PARTS = 200
@@ -341,6 +355,7 @@ _COLUMNS = (
     _Column("encoding", lambda summary: time_text(summary.mean["encode_s"])),
     _Column("decoding (fps)", partial(_number, name="decode_fps", form=".1f", spread=False)),
     _Column("decoding, warm (fps)", partial(_number, name="decode_warm_fps", form=".1f", spread=False)),
+    _Column("decoding, without transfer (fps)", partial(_number, name="decode_compute_fps", form=".1f", spread=False)),
     _Column("kMAC/pixel", partial(_number, name="kmac_per_pixel", form=".1f", spread=False)),
     _Column("peak memory (MiB)", partial(_number, name="peak_memory_mib", form=",.0f", spread=False)),
     _Column("device", lambda summary: summary.device),

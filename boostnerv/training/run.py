@@ -452,7 +452,7 @@ def _write_log(
         **{key: value for key, value in last.items() if key.startswith("estimated_")},
         "wall_s": last["wall_s"],
         "config_sha256": config_hash(job),
-        "device": _device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "processes": processes,
         "returns": sum("event" in record for record in log),
@@ -488,7 +488,8 @@ def _identity(step: str, job: Closed, upstream_sha256: str) -> str:
     return files.sha256_of_value([step, STEP_VERSIONS[step], job.model_dump(mode="json"), upstream_sha256])
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Name of the GPU, or of the processor."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else provenance.processor()
 
 

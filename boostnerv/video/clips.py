@@ -25,7 +25,7 @@ import numpy.typing as npt
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError, nearest
 from boostnerv.video import colour, ffmpeg
-from boostnerv.video.info import Geometry, SourceInfo, Timing, check_allowed, geometry, timing
+from boostnerv.video.info import Geometry, SourceInfo, Timing, check_allowed, geometry, is_420, timing
 from boostnerv.video.selection import WHOLE, Part, Selection, no_frames, select, select_at_rate
 
 _PROBED_FRAMES = 16
@@ -229,7 +229,7 @@ class ClipDecoder:
     @property
     def has_420(self) -> bool:
         """Whether the source has planes of 4:2:0."""
-        return re.match(r"yuv[aj]?420p|nv12|nv21|p01", self.info.pixel_format) is not None
+        return is_420(self.info)
 
     @property
     def conversion(self) -> colour.Conversion | None:

@@ -32,6 +32,8 @@ MATRICES: Mapping[str, tuple[float, float]] = {
 _PROFILES = {"bt709-float": "bt709", "bt601-float": "bt601"}
 # ffmpeg's tags of the matrices that swscale knows; it takes BT.601 for all others.
 _TAGGED = {"bt709": "bt709", "bt2020nc": "bt2020", "bt2020c": "bt2020", "smpte240m": "smpte240m", "fcc": "fcc"}
+# ffmpeg's tags of matrices that it calls otherwise there.
+_TAGS = {"bt601": "smpte170m", "bt2020": "bt2020nc"}
 _YUV_FORMATS = ("yuv", "yuyv", "yvyu", "uyvy", "uyyvyy", "nv", "p0", "p2", "p4", "y2", "xv", "vuy", "vyu", "ayuv")
 _LOCATIONS = ("left", "center", "topleft")
 
@@ -83,6 +85,11 @@ def conversion(info: SourceInfo, profile: str) -> Conversion | None:
         scaler_flags="bicubic",
         arithmetic="swscale, integers",
     )
+
+
+def stream_tags(matrix: str, values_range: str) -> dict[str, str]:
+    """What a stream says of the matrix and range of its planes, as options of ffmpeg's encoders."""
+    return {"colorspace": _TAGS.get(matrix, matrix), "color_range": values_range}
 
 
 def planar_format(subsampling: str, bits: int) -> str:

@@ -5,6 +5,7 @@ Two words on sizes: *coded* is as stored in the file, *display* is after the rot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -121,6 +122,11 @@ class Geometry:
     def width(self) -> int:
         """Width of a frame in pixels."""
         return self.window.width
+
+
+def is_420(info: SourceInfo) -> bool:
+    """Whether a source has planes of 4:2:0."""
+    return re.match(r"yuv[aj]?420p|nv12|nv21|p01", info.pixel_format) is not None
 
 
 def check_allowed(info: SourceInfo, preparation: Preparation, where: str | Path) -> None:

@@ -24,7 +24,16 @@ from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
 from boostnerv.video import ffmpeg
 from boostnerv.video.clips import ClipDecoder, planes_of, read_picture
-from boostnerv.video.colour import Conversion, Samples, planar_format, sample_type, split_420, yuv_to_rgb
+from boostnerv.video.colour import (
+    Conversion,
+    Samples,
+    is_float,
+    planar_format,
+    sample_type,
+    split_420,
+    stream_tags,
+    yuv_to_rgb,
+)
 from boostnerv.video.frames import check_space, open_video, video_sha256
 
 
@@ -133,20 +142,35 @@ def open_planes(manifest: str | Path) -> Planes:
 
 
 def rgb_frames(path: Path, manifest: PlanesManifest) -> Iterator[npt.NDArray[np.uint8]]:
-    """RGB, uint8 [H, W, 3], of the frames of a file that is stored as `manifest` says: U and V are interpolated by
-    swscale, and the matrix is applied in float32, whatever the profile was. Raises `UserError` as ffmpeg fails."""
-    size, conversion = (manifest.width, manifest.height), manifest.conversion
+    """RGB, uint8 [H, W, 3], of the frames of a file that is stored as `manifest` says, made as its conversion made the
+    frames that they are compared with: by swscale's defaults, or in float32. Raises `UserError` as ffmpeg fails."""
+    size = (manifest.width, manifest.height)
     source = ffmpeg.local_input(path, format="rawvideo", pixel_format=manifest.pixel_format, video_size=size)
-    full = planar_format("444", manifest.bits)
-    graph = planes_of(source, conversion, full).output("pipe:1", format="rawvideo", pix_fmt=full)
-    shape, stored = (3, manifest.height, manifest.width), sample_type(manifest.bits)
+    of_profile = _by_matrix if is_float(manifest.preparation.colour) else _by_swscale
     try:
-        with ffmpeg.running(graph) as process:
-            while (picture := read_picture(process, shape, stored)) is not None:
-                yield yuv_to_rgb(list(picture), conversion.matrix, conversion.range, manifest.bits)
-            process.finish()
+        yield from of_profile(source, manifest)
     except ffmpeg.FfmpegError as error:
         raise UserError(f"the planes in {path} cannot be converted ({error}); try another ffmpeg") from error
+
+
+def _by_swscale(source: ffmpeg.Graph, manifest: PlanesManifest) -> Iterator[npt.NDArray[np.uint8]]:
+    tags = stream_tags(manifest.conversion.matrix, manifest.conversion.range)
+    graph = source.filter("setparams", colorspace=tags["colorspace"], range=tags["color_range"])
+    return _pictures(graph, "rgb24", (manifest.height, manifest.width, 3), sample_type(8))
+
+
+def _by_matrix(source: ffmpeg.Graph, manifest: PlanesManifest) -> Iterator[npt.NDArray[np.uint8]]:
+    conversion, full = manifest.conversion, planar_format("444", manifest.bits)
+    shape = (3, manifest.height, manifest.width)
+    for picture in _pictures(planes_of(source, conversion, full), full, shape, sample_type(manifest.bits)):
+        yield yuv_to_rgb(list(picture), conversion.matrix, conversion.range, manifest.bits)
+
+
+def _pictures(graph: ffmpeg.Graph, pixel_format: str, shape: tuple[int, ...], stored: np.dtype[Any]) -> Iterator[Any]:
+    with ffmpeg.running(graph.output("pipe:1", format="rawvideo", pix_fmt=pixel_format)) as process:
+        while (picture := read_picture(process, shape, stored)) is not None:
+            yield picture
+        process.finish()
 
 
 def _check_even(decoder: ClipDecoder, source: Path) -> None:

@@ -136,6 +136,25 @@ def test_both_videos_step_and_play_together(page: Page) -> None:
     wait_for(page, "[...document.querySelectorAll('.stage video')].every((video) => video.paused)")
 
 
+def test_space_plays_what_is_in_view_but_not_while_typing(page: Page) -> None:
+    playing = "[...document.querySelectorAll('.stage video')].every((video) => !video.paused)"
+    page.locator("#filter").focus()
+    page.evaluate("document.querySelector('.stage').scrollIntoView({ behavior: 'instant' })")
+    page.keyboard.press(" ")
+    assert page.locator("#filter").input_value() == " "
+    assert not page.evaluate(playing)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press(" ")
+    wait_for(page, playing)
+    page.keyboard.press(" ")
+    wait_for(page, "[...document.querySelectorAll('.stage video')].every((video) => video.paused)")
+    page.evaluate("document.querySelector('#made-with').scrollIntoView({ behavior: 'instant' })")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press(" ")
+    page.wait_for_timeout(200)
+    assert not page.evaluate(playing)
+
+
 def test_what_is_compared_can_be_chosen(page: Page) -> None:
     left = page.locator(".choices select").first
     assert left.input_value() == "hnerv-boost-0.27M"
@@ -159,6 +178,8 @@ def test_dark_and_light(page: Page) -> None:
 
 def test_a_run_is_found_from_its_row_and_rows_are_filtered(page: Page) -> None:
     page.locator("#table-quality a", has_text="nerv-boost-0.27M").last.click()
+    # It opens on a later event, hashchange.
+    wait_for(page, "document.querySelector('details.run[open]') !== null")
     run = page.locator("details.run[open]")
     assert run.count() == 1
     assert run.locator(".name").text_content() == "nerv-boost-0.27M"
@@ -169,6 +190,23 @@ def test_a_run_is_found_from_its_row_and_rows_are_filtered(page: Page) -> None:
 def test_it_fits_a_narrow_screen(page: Page) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
     wait_for(page, "document.documentElement.scrollWidth === 400")
+
+
+def test_a_table_that_goes_on_says_so_on_its_side(page: Page) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
+    around = "document.querySelector('#table-quality').closest('.scrolled').className"
+    wait_for(page, f"{around} === 'scrolled'")
+    page.set_viewport_size({"width": 400, "height": 800})
+    wait_for(page, f"{around} === 'scrolled after'")
+    page.evaluate("document.querySelector('#table-quality').parentElement.scrollLeft = 60")
+    wait_for(page, f"{around} === 'scrolled after before' || {around} === 'scrolled before after'")
+
+
+def test_no_table_is_cut_off_on_a_usual_screen(page: Page) -> None:
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.wait_for_timeout(200)
+    wide = "[...document.querySelectorAll('.scroll')].filter((each) => each.scrollWidth > each.clientWidth + 1).length"
+    assert page.evaluate(wide) == 0
 
 
 def test_one_of_several_videos_is_chosen(browser: Browser, tmp_path: Path) -> None:

@@ -9,11 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from boostnerv import steps
+from boostnerv.codec.bitstream import Bitstream, write
+from boostnerv.codec.bitstream import Video as HeaderVideo
+from boostnerv.codec.decoder import VideoFile
+from boostnerv.codec.encoder import Quantized, encode_segment, snap
+from boostnerv.config import PathSource, Preparation, VideoSpec
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.evaluation.compare import (
     Video,
     check_fit,
+    colour_of,
     compare,
     open_video,
     rows_text,
@@ -24,18 +32,27 @@ from boostnerv.evaluation.compare import (
 from boostnerv.evaluation.measure import measure
 from boostnerv.evaluation.metrics import Frames
 from boostnerv.evaluation.vmaf import VmafMeter
-from boostnerv.video.frames import write_frames
+from boostnerv.video.frames import extract_frames, write_frames
 from tests.evaluation.videos import counting, moving
 from tests.golden.streams import paths
+from tests.models.tiny import tiny_model
 from tests.video.conftest import LOSSLESS, reference, write_clip, write_images
 
-BNV, BNV_FRAMES = paths("hnerv-boost", version=0)
+BNV, _ = paths("hnerv-boost", version=0)
 LOSSY = ("-c:v", "libx264", "-crf", "35", "-pix_fmt", "yuv420p")
 
 
 @pytest.fixture(scope="module")
 def pixels() -> Frames:
     return moving(6, 162, 176)
+
+
+@pytest.fixture(scope="module")
+def bnv_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames of BNV as this machine decodes them: those of another may differ by a level."""
+    path = tmp_path_factory.mktemp("decoded") / "hnerv-boost.npy"
+    np.save(path, np.stack(list(VideoFile(BNV).frames())))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +80,9 @@ def test_a_lossy_file_has_the_quality_of_its_decoded_frames(pixels: Frames, loss
 
 @pytest.mark.parametrize("name", ["hnerv-boost", "nerv-boost"])
 def test_a_coded_network_equals_its_own_frames(name: str, tmp_path: Path) -> None:
-    file, frames = paths(name, version=0)
-    row = compare(open_video(write_images(tmp_path / "frames", np.load(frames))), open_video(file), file.name)
+    file, _ = paths(name, version=0)
+    frames = np.stack(list(VideoFile(file).frames()))
+    row = compare(open_video(write_images(tmp_path / "frames", frames)), open_video(file), file.name)
     assert (row.kind, row.codec, row.file_bytes) == ("bnv", name, file.stat().st_size)
     assert row.measured.frame_psnr_db == (90.0,) * 4
     assert row.measured.ms_ssim is None
@@ -110,6 +128,52 @@ def test_no_more_than_a_few_frames_are_read_ahead() -> None:
     assert (row.frames, max(apart)) == (11, 4)
 
 
+@pytest.fixture(scope="module")
+def own_profile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A 4:2:0 clip, its frames by a float profile, and a network that was coded from these."""
+    folder = tmp_path_factory.mktemp("profile")
+    clip = write_clip(folder / "clip.mp4", moving(4, 32, 48), "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p")
+    spec = VideoSpec(name="clip", source=PathSource(path=str(clip)))
+    extract_frames(spec, clip, Preparation(colour="bt709-float"), folder / "frames.npy", dataset="own")
+    model = tiny_model("hnerv", frames=4, height=32, width=48)
+    assert model.spec.embedding_shape is not None
+    embeddings = torch.zeros(4, *model.spec.embedding_shape)
+    quantized = snap(Quantized.after_training(dict(model.decoder.named_parameters()), embeddings, 6))
+    segment = encode_segment(model.architecture, model.spec, quantized)
+    coded = write(Bitstream(HeaderVideo(4, 32, 48, 25.0, "bt709-float"), (segment,)))
+    (folder / "coded.bnv").write_bytes(coded)
+    return {"clip": clip, "frames": folder / "frames.json", "coded": folder / "coded.bnv"}
+
+
+def test_the_profile_that_one_file_names_is_that_of_all(own_profile: dict[str, Path]) -> None:
+    clip, frames, coded = own_profile.values()
+    assert colour_of([clip, coded]) == colour_of([clip, frames]) == colour_of([coded, clip]) == "bt709-float"
+    assert (colour_of([clip]), colour_of([clip], "bt601-float")) == ("ffmpeg-default", "bt601-float")
+    by_profile = open_video(clip, colour=colour_of([frames, clip]))
+    row = compare(open_video(frames, colour="bt709-float"), by_profile, "clip")
+    assert (row.measured.psnr_db, row.colour) == (90.0, "bt709-float")
+    assert compare(open_video(frames), open_video(clip), "clip").measured.psnr_db < 60
+
+
+def test_the_verb_decodes_the_reference_by_the_profile_of_the_file(own_profile: dict[str, Path]) -> None:
+    by_clip, by_frames = (
+        steps.compare(own_profile[name], [own_profile["coded"]], None, None, device="cpu", threads=1)
+        for name in ("clip", "frames")
+    )
+    assert by_clip == by_frames
+    assert by_clip[0].record()["colour"] == "bt709-float"
+
+
+def test_a_mix_of_profiles_is_refused(own_profile: dict[str, Path]) -> None:
+    frames = own_profile["frames"]
+    with pytest.raises(UserError, match=r"frames.json has frames by .*bt709-float, .*bnv by ffmpeg-default; compare"):
+        colour_of([frames, BNV])
+    with pytest.raises(UserError, match="by colour profile bt709-float, not bt601-float; leave --colour out"):
+        colour_of([frames, own_profile["clip"]], "bt601-float")
+    with pytest.raises(UserError, match="--colour"):
+        open_video(own_profile["clip"], colour="bt709")
+
+
 # --- what does not fit ----------------------------------------------------------------------------------------
 
 
@@ -127,7 +191,7 @@ def test_other_lengths_are_named_where_only_reading_tells(first: int, second: in
         compare(one, other, "x")
 
 
-def test_what_does_not_fit_is_known_before_a_frame_is_decoded(pixels: Frames, lossless: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_known_before_a_frame_is_decoded(lossless: Path, bnv_frames: Path) -> None:
     def never() -> Generator[Frames]:
         raise AssertionError("nothing is to be decoded")
         yield
@@ -137,17 +201,17 @@ def test_what_does_not_fit_is_known_before_a_frame_is_decoded(pixels: Frames, lo
         compare(six, four, "x")
     with pytest.raises(UserError, match=r"hnerv-boost.bnv has 4 frames of 15x22, but .*mp4 has frames of 162x176"):
         check_fit(open_video(lossless), open_video(BNV))
-    check_fit(open_video(BNV_FRAMES), open_video(BNV))
+    check_fit(open_video(bnv_frames), open_video(BNV))
 
 
-def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+def test_files_that_cannot_be_opened(bnv_frames: Path, tmp_path: Path) -> None:
     damaged = bytearray(BNV.read_bytes())
     damaged[-10] ^= 4
     (tmp_path / "damaged.bnv").write_bytes(damaged)
     with pytest.raises(BitstreamError, match="damaged"):
         open_video(tmp_path / "damaged.bnv")
     np.save(tmp_path / "grey.npy", np.zeros((2, 4, 4), np.uint8))
-    (tmp_path / "cut.npy").write_bytes(BNV_FRAMES.read_bytes()[:200])
+    (tmp_path / "cut.npy").write_bytes(bnv_frames.read_bytes()[:200])
     (tmp_path / "empty").mkdir()
     for name, sentence in {
         "none.bnv": "cannot read .*none.bnv",
@@ -178,8 +242,8 @@ def test_names_tell_files_apart() -> None:
         short_names([Path("x.mp4"), Path("y.mp4"), Path("a/../x.mp4")])
 
 
-def test_rows_are_written_for_programs_and_people(tmp_path: Path) -> None:
-    frames = open_video(BNV_FRAMES)
+def test_rows_are_written_for_programs_and_people(bnv_frames: Path, tmp_path: Path) -> None:
+    frames = open_video(bnv_frames)
     rows = [compare(frames, open_video(BNV), "v.bnv"), compare(frames, frames, "frames, as they are")]
     write_rows(rows, tmp_path / "rows.json")
     write_rows(rows, tmp_path / "rows.csv")
@@ -192,7 +256,7 @@ def test_rows_are_written_for_programs_and_people(tmp_path: Path) -> None:
     for line, record in zip(lines, records, strict=True):
         assert line == {name: "" if value is None else str(value) for name, value in record.items()}
     text = rows_text(rows, "the reference").splitlines()
-    assert text[0] == "the reference: 4 frames of 15×22"
+    assert text[0] == "the reference: 4 frames of 15×22, colours by ffmpeg-default"
     assert text[1].split("  ")[0] == "file"
     assert text[2].split() == [
         *("v.bnv", "bnv", "hnerv-boost", "4", f"{BNV.stat().st_size:,}", f"{rows[0].bpp:.4f}", "90.00", "90.00", "–")
@@ -225,8 +289,8 @@ def test_every_frame_of_every_file_has_a_line(pixels: Frames, lossless: Path, tm
     assert text[3].endswith(f"{rows[1].measured.vmaf:.2f}")
 
 
-def test_frames_without_ms_ssim_have_an_empty_cell(tmp_path: Path) -> None:
-    write_frame_values([compare(open_video(BNV_FRAMES), open_video(BNV), "v.bnv")], tmp_path / "frames.csv")
+def test_frames_without_ms_ssim_have_an_empty_cell(bnv_frames: Path, tmp_path: Path) -> None:
+    write_frame_values([compare(open_video(bnv_frames), open_video(BNV), "v.bnv")], tmp_path / "frames.csv")
     lines = (tmp_path / "frames.csv").read_text().splitlines()
     assert lines == ["file,frame,psnr_db,ms_ssim", *(f"v.bnv,{index},90.0," for index in range(4))]
 

@@ -102,6 +102,14 @@ def test_models_of_many_are_compared_after_their_quantisation() -> None:
         "1 of 1 rows compared, 1 outside 0.2 dB. "
         "PSNR is that of the decoded file; published in D-NeRV README table of UVG."
     )
+    measured = {"bpp": 0.04, "ms_ssim": 0.95, "file_bytes": 38_000_000, "entropy_efficiency": 0.9}
+    (row,) = compare([coded | measured])
+    assert [(each.column, each.published, each.ours) for each in row.others] == [
+        *(("bpp", 0.0383, 0.04), ("ms_ssim", 0.9604, 0.95)),
+        *(("file_bytes", 36_700_000, 38_000_000), ("entropy_efficiency", 0.88, 0.9)),
+    ]
+    last = comparison_text([row], 0.2).splitlines()[-1].split()
+    assert last[2:] == ["entropy", "efficiency", "0.900", "0.880", "+0.020"]
     # As trained, on part of the videos, and of another size nothing was published.
     for change in ({"codec": "d-nerv"}, {"frames": 3600}, {"params_total": 30_000_000}, {"video": "Beauty"}):
         assert published_for(coded | change) is None
@@ -344,6 +352,7 @@ def test_the_comparison_for_programs(check: Callable[..., tuple[int, str, str]],
     assert beauty["published"] == {
         "model": "HNeRV-Boost", "params_m": 3.05, "video": "Beauty", "psnr_db": 33.8,
         "source": "TCNeRV (2026) table 1", "column": "psnr_float_db", "shape": [600, 1080, 1920], "macs_g": 131.0,
+        "others": [],
     }  # fmt: skip
     assert (beauty["verdict"], jockey["verdict"], jockey["published"]) == ("outside", "no result", None)
     assert len(json.loads((tmp_path / "comparison.json").read_text())) == 2

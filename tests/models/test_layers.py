@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -14,6 +18,24 @@ from tests.conftest import Golden
 def test_frequencies_are_those_of_the_original_to_the_last_bit(golden: Golden, base: float) -> None:
     recorded = golden.tensors("positional_bases")[f"pe_{base}_80.bases"]
     assert torch.equal(PositionalEncoding(base, 80).frequencies, recorded)
+
+
+def test_frequencies_do_not_depend_on_the_instructions_of_the_processor() -> None:
+    program = (
+        "import hashlib, torch; from boostnerv.models.layers import PositionalEncoding as P;"
+        "found = b''.join(P(base, 80).frequencies.numpy().tobytes() for base in (1.05, 1.25, 1.3, 1.4));"
+        "print(torch.backends.cpu.get_cpu_capability(), hashlib.sha256(found).hexdigest())"
+    )
+
+    def printed(**environment: str) -> list[str]:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(
+            command, env=os.environ | environment, check=True, capture_output=True, text=True
+        ).stdout.split()
+
+    plain, best = printed(ATEN_CPU_CAPABILITY="default"), printed()
+    assert plain[0] == "DEFAULT"
+    assert plain[-1] == best[-1]
 
 
 def test_positional_encoding_is_all_sines_then_all_cosines() -> None:

@@ -30,7 +30,7 @@ def write_log(run: Path) -> None:
     (run / "logs").mkdir(parents=True, exist_ok=True)
     lines = [{"epoch": epoch, "step": epoch, "loss": 1 / epoch, "psnr_db": 20.0 + epoch} for epoch in range(1, 31)]
     (run / "train.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    (run / "logs/train.log").write_text("".join(f"line {number} of <the> log\n" for number in range(40)))
+    (run / "logs/train.log").write_text("".join(f"line {number} of <the> log\n" for number in range(100)))
 
 
 def noise(seed: int) -> np.ndarray:

@@ -13,8 +13,9 @@ from boostnerv.config import Experiment
 from boostnerv.errors import UserError
 from boostnerv.evaluation.points import Point, write_points
 from boostnerv.report.page import page_html
-from tests.report.pages import write_results
+from tests.report.pages import write_log, write_results
 from tests.report.results import anchor_points, model_points, trained_points
+from tests.report.test_bd_table import whole_uvg
 
 VOID = ("meta", "input", "br")
 HOSTILE = "<script>alert(1)</script>\"&'</style>"
@@ -96,8 +97,10 @@ def test_one_file_has_tables_curves_videos_and_runs(tmp_path: Path) -> None:
     assert [len(each["loss"]) for each in found.data["training"]] == [30] * 5
     assert len([name for name in found.scripts if name.startswith("video-")]) == 1 + len(points)
     assert all(f"run-bunny-{point['run']}" in found.ids for point in points)
-    assert any("line 39 of <the> log" in text for text in found.texts["pre"])
-    assert not any("line 20 of" in text for text in found.texts["pre"])
+    (log,) = {text for text in found.texts["pre"] if "of <the> log" in text}
+    assert [log.splitlines()[index] for index in (0, 9, 10, 11, -1)] == [
+        *("line 0 of <the> log", "line 9 of <the> log", "… 50 lines …", "line 60 of <the> log", "line 99 of <the> log")
+    ]
 
 
 def test_it_loads_nothing_and_its_links_lead_into_it(tmp_path: Path) -> None:
@@ -179,19 +182,71 @@ def test_parts_are_a_table_of_their_own(tmp_path: Path) -> None:
 
 def test_bd_rates_have_a_number_or_the_reason_why_there_is_none(tmp_path: Path) -> None:
     found = page([*model_points(), *anchor_points()], tmp_path)
-    rows = {tuple(row[1:4]): row for row in found.tables["table-bd-rate"]}
-    assert rows[("hnerv-boost", "x265", "PSNR")][4:] == ["–", "–", "–", "0", "The qualities do not overlap."]
-    assert all(float(value) < 0 for value in rows[("x265", "x264", "PSNR")][4:7])
+    rows = {tuple(row[:3]): row for row in found.tables["table-bd-rate"]}
+    none = "The qualities do not overlap."
+    assert rows[("hnerv-boost", "x265", "PSNR (dB)")][3:7] == [none, "–", "–", "0"]
+    against_x264 = [float(value) for value in rows[("x265", "x264", "PSNR (dB)")][3:]]
+    assert all(value < 0 for value in against_x264[:3])
+    assert all(value > 0 for value in against_x264[4:7])
     assert "table-published" not in found.tables
+    several = page([*model_points("a"), *anchor_points("a"), *model_points("b"), *anchor_points("b")], tmp_path)
+    assert {row[0] for row in several.tables["table-bd-rate"]} == {"video", "a", "b", "mean of 2 videos"}
 
 
 def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
-    found = page(trained_points(video="Jockey", dataset="uvg"), tmp_path)
-    assert [row[1:7] for row in found.tables["table-published"][1:]] == [
-        ["hnerv-boost-3M", "3.05", "34.29", "33.77", "-0.52", "outside"],
-        ["hnerv-boost-5M", "5.01", "35.84", "34.32", "-1.52", "outside"],
+    points = trained_points(video="Jockey", dataset="uvg")
+    found = page(points, tmp_path)
+    assert [row[:7] for row in found.tables["table-published"][1:]] == [
+        ["hnerv-boost-3M", "3.05", "PSNR (dB)", "34.29", "33.77", "-0.52", "outside"],
+        ["hnerv-boost-5M", "5.01", "PSNR (dB)", "35.84", "34.32", "-1.52", "outside"],
     ]
+    assert page_html(points, tmp_path, None).count('<tr data-video="Jockey" class="outside">') == 2
     assert "table-bd-rate" not in found.tables
+
+
+def test_published_curves_and_bd_rates_stand_beside_those_of_whole_videos(tmp_path: Path) -> None:
+    found = page(whole_uvg(), tmp_path)
+    assert [group["video"] for group in found.data["quality"]][-1] == "mean of 7 videos"
+    for group in found.data["quality"]:
+        by_kind = {curve["name"]: curve for curve in group["curves"] if curve["kind"] == "published"}
+        assert {"HiNeRV (published)", "HNeRV (published)"} <= set(by_kind)
+        assert "HiNeRV" in by_kind["HiNeRV (published)"]["source"]
+    rows = found.tables["table-published-bd-rate"]
+    assert ["NVRC", "x265 veryslow", "RGB PSNR", "-73.74", "–", "–", "NVRC (NeurIPS 2024) table 1"] in rows
+
+
+def test_points_of_a_curve_name_their_run(tmp_path: Path) -> None:
+    points = [*model_points(seed=1, suffix="-s1"), *model_points(seed=2, suffix="-s2"), *anchor_points()]
+    curves = page(points, tmp_path).data["quality"][0]["curves"]
+    assert [each["run"] for each in curves[0]["points"]][:2] == ["hnerv-boost-0.08M", "hnerv-boost-0.12M"]
+    assert curves[-1]["points"][0]["run"] == "x265-q33"
+
+
+def test_rows_link_only_to_details_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boostnerv.report.page.MOST_DETAILS", 3)
+    points = [*model_points(), *anchor_points()]
+    found = page(points, tmp_path)
+    assert {link[1:] for link in found.links} <= set(found.ids)
+    assert sum(link.startswith("#run-") for link in found.links) == 2 * 3
+    assert any("10 more runs stand in points.csv" in text for text in found.texts["p"])
+
+
+def test_a_run_of_another_training_shows_its_log(tmp_path: Path) -> None:
+    model = {"name": "hnerv", "total_m": [0.08], "post_training": {}}
+    settings = {"name": "demo", "own_videos": [{"path": "x.mp4"}], "models": [model]}
+    base = model_points()[0] | {"codec": "hnerv-post-training", "run": "hnerv-0.08M-post-training"}
+    write_log(tmp_path / "bunny/hnerv-0.08M")
+    found = page([base], tmp_path, Experiment.model_validate(settings))
+    assert "train.jsonl of hnerv-0.08M" in found.texts["summary"]
+    assert any('"epoch": 30' in text for text in found.texts["pre"])
+
+
+def test_anchors_have_settings(tmp_path: Path) -> None:
+    point = anchor_points()[0] | {"preset": "veryslow", "pixel_format": "yuv444p", "threads": 2, "command": "ffmpeg -i"}
+    found = page([point], tmp_path)
+    assert {"settings of encoding", "command"} <= set(found.texts["summary"])
+    settings = next(json.loads(text) for text in found.texts["pre"] if text.startswith("{"))
+    assert (settings["preset"], settings["pixel_format"], settings["threads"]) == ("veryslow", "yuv444p", 2)
 
 
 def test_the_experiment_gives_its_title_and_settings(tmp_path: Path) -> None:
@@ -200,6 +255,18 @@ def test_the_experiment_gives_its_title_and_settings(tmp_path: Path) -> None:
     found = page(model_points()[:1], tmp_path, Experiment.model_validate(settings))
     assert found.texts["h1"] == ["Mine & yours"]
     assert any('"total_m": 0.08' in text for text in found.texts["pre"])
+
+
+def test_videos_get_what_everything_else_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [*model_points(), *anchor_points()]
+    write_results(points, tmp_path)
+    least, most = len(page_html(points, tmp_path / "nowhere", None)), len(page_html(points, tmp_path, None))
+    limit = (least + most) // 2 + 5_000
+    monkeypatch.setattr("boostnerv.report.page.MOST_BYTES", limit)
+    text = page_html(points, tmp_path, None)
+    assert least < len(text.encode()) <= limit
+    monkeypatch.setattr("boostnerv.report.page.MOST_BYTES", least)
+    assert Page(page_html(points, tmp_path, None)).data["players"] == []
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

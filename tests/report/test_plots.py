@@ -16,6 +16,7 @@ from matplotlib.transforms import Bbox
 from boostnerv.errors import UserError
 from boostnerv.evaluation.compare import Row
 from boostnerv.evaluation.measure import Quality
+from boostnerv.evaluation.published import published_curves
 from boostnerv.report import plots, style
 from boostnerv.report.comparison import comparison_figure
 from boostnerv.report.curves import PARAMETERS, TIME, Across, curve_looks, quality_figure
@@ -23,6 +24,7 @@ from boostnerv.report.names import FILE_PARTS, TRAINING_FILES, figure_files
 from boostnerv.report.summaries import over_seeds, over_videos, size_text
 from boostnerv.report.trainings import History, read_history, training_curves
 from tests.report.results import ANCHORS, MODELS, anchor_points, model_points, point, trained, trained_points
+from tests.report.test_bd_table import whole_uvg
 
 ALL_SIZES = [file_bytes for _, _, file_bytes, _, _ in (*MODELS, *ANCHORS)]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -364,7 +366,7 @@ def row(name: str, codec: str, bpp: float | None, psnr_db: float) -> Row:
     kind = "bnv" if name.endswith(".bnv") else "video"
     measured = Quality((psnr_db,) * 8, None, psnr_db, psnr_db, None, "too small")
     file_bytes = None if bpp is None else round(bpp * 1000)
-    return Row(name, kind, codec, 8, 20, 50, file_bytes, bpp, measured)
+    return Row(name, kind, codec, 8, 20, 50, file_bytes, bpp, "ffmpeg-default", measured)
 
 
 ROWS = [
@@ -413,3 +415,26 @@ def test_names_of_files_are_clear_of_each_other_and_of_the_border(count: int) ->
 def test_files_without_rates_are_no_points() -> None:
     axes = comparison_figure(ROWS[-1:], "clip").axes[0]
     assert [text.get_text() for text in axes.texts] == ["no point has rate"]
+
+
+def test_published_curves_stand_in_figures_over_rate_of_whole_videos_and_their_mean(tmp_path: Path) -> None:
+    plots.plot_points(whole_uvg(), tmp_path)
+    for name in ("Jockey", "mean-over-videos"):
+        for part, shown in (("psnr", True), ("ms-ssim", True), ("size", False), ("time", False)):
+            text = (tmp_path / f"{part}-{name}.svg").read_text()
+            assert ('id="curve-HiNeRV (published)"' in text) == shown, (part, name)
+            assert 'id="curve-hnerv"' in text or not shown
+    plots.plot_points([*model_points(), *anchor_points()], tmp_path)
+    assert "published" not in (tmp_path / "psnr-bunny.svg").read_text()
+
+
+def test_published_curves_are_neither_solid_nor_filled() -> None:
+    points = [each for each in whole_uvg() if each["video"] == "Jockey"]
+    published, summaries = published_curves("Jockey", 600, 1080, 1920), over_seeds(points)
+    with matplotlib.rc_context(style.STYLE):
+        figure = quality_figure(summaries, "psnr_db", curve_looks(summaries, published), published=published)
+    lines = {line.get_gid(): line for line in figure.axes[0].lines}
+    theirs = lines["curve-HiNeRV (published)"]
+    assert (theirs.get_linestyle(), theirs.get_markerfacecolor()) == ("-.", "none")
+    assert list(theirs.get_xdata()) == [point.bpp for point in published[0].points]
+    assert [lines[f"curve-{name}"].get_linestyle() for name in ("hnerv", "x265")] == ["-", "--"]

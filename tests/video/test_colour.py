@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.video.colour import (
     MATRICES,
-    SCALER_FLAGS,
     conversion,
     planar_format,
     rgb_to_yuv,
@@ -20,6 +19,7 @@ from boostnerv.video.colour import (
     subsampled,
     yuv_to_rgb,
 )
+from boostnerv.video.ffmpeg import SCALER_FLAGS
 from boostnerv.video.source import probe
 
 from .conftest import LOSSLESS, Extract, ffmpeg, noise, synthetic, write_clip

@@ -43,6 +43,8 @@
 
   const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "hexagon"];
   const DASHES = ["solid", "dash", "dot", "dashdot"];
+  // Of curves by what they are of: ours, classical codecs, published ones.
+  const LINES = { model: "solid", anchor: "dash", published: "dot" };
   const CONFIG = {
     responsive: true, displaylogo: false, scrollZoom: false,
     modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
@@ -94,6 +96,12 @@
     };
   }
 
+  function rateOf(curve, point) {
+    if (curve.kind === "published") return `${point.x.toFixed(4)} bpp, published in ${escaped(curve.source)}`;
+    if (point.bytes === null) return `${point.size} parameters`;
+    return `${Math.round(point.bytes).toLocaleString("en")} bytes, ${point.x.toFixed(4)} bpp`;
+  }
+
   const METRICS = { psnr_db: ["plot-psnr", "PSNR (dB)", 2, " dB"], ms_ssim: ["plot-ms-ssim", "MS-SSIM", 4, ""] };
 
   function drawQuality(redone = true) {
@@ -103,7 +111,7 @@
     byId("curves-note").textContent = video.title;
     const logarithmic = byId("log-rate").checked;
     const looks = video.curves.map(({ name, kind }) =>
-      ({ name, shown: lineColor(name, codecs.indexOf(name)), dash: kind === "anchor" ? "dash" : "solid" }));
+      ({ name, shown: lineColor(name, codecs.indexOf(name)), dash: LINES[kind] }));
     if (redone) legend("curves-shown", "curve", looks, () => drawQuality(false));
     for (const [metric, [id, name, digits, unit]] of Object.entries(METRICS)) {
       const traces = video.curves.map((curve) => {
@@ -118,15 +126,14 @@
             array: points.map((point) => point[`${metric}_std`] || 0), color: shown,
           },
           text: points.map((point) => [
-            `<b>${escaped(curve.name)} ${escaped(point.label)}</b>`,
+            `<b>${escaped(point.run || curve.name)}</b>${point.label ? `, ${escaped(point.label)}` : ""}`,
             `${point[metric].toFixed(digits)}${unit}`,
-            point.bytes === null ? `${point.size} parameters`
-              : `${Math.round(point.bytes).toLocaleString("en")} bytes, ${point.x.toFixed(4)} bpp`,
+            rateOf(curve, point),
             ...(point.seeds > 1 ? [`mean of ${point.seeds} seeds`] : []),
           ].join("<br>")),
           hovertemplate: "%{text}<extra></extra>",
-          line: { color: shown, width: 2, dash: curve.kind === "anchor" ? "dash" : "solid" },
-          marker: { color: shown, size: 9, symbol: SYMBOLS[index % SYMBOLS.length] },
+          line: { color: shown, width: 2, dash: LINES[curve.kind] },
+          marker: { color: shown, size: 9, symbol: SYMBOLS[index % SYMBOLS.length] + (curve.kind === "published" ? "-open" : "") },
         };
       }).filter((trace) => trace.x.length);
       byId(id).hidden = !traces.length;
@@ -218,6 +225,17 @@
   }
 
   byId("filter").addEventListener("input", filterRows);
+
+  // A shadow tells on which side a table goes on.
+  for (const scroll of document.querySelectorAll(".scroll")) {
+    const tell = () => {
+      const left = scroll.scrollWidth - scroll.clientWidth - scroll.scrollLeft;
+      scroll.parentElement.classList.toggle("before", scroll.scrollLeft > 1);
+      scroll.parentElement.classList.toggle("after", left > 1);
+    };
+    scroll.addEventListener("scroll", tell, { passive: true });
+    new ResizeObserver(tell).observe(scroll);
+  }
 
   // --- videos -------------------------------------------------------------------------------------------------
 
@@ -367,16 +385,9 @@
     };
     stage.addEventListener("pointerdown", (event) => { stage.setPointerCapture(event.pointerId); drag(event); });
     stage.addEventListener("pointermove", (event) => { if (event.buttons) drag(event); });
-    whole.addEventListener("keydown", (event) => {
-      const act = { " ": toggle, ",": () => goTo(current() - 1), ".": () => goTo(current() + 1) }[event.key];
-      if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === " " && ["BUTTON", "SELECT"].includes(event.target.tagName)) return;
-      if (event.key === " " && event.target === pixels) return;
-      event.preventDefault();
-      act();
-    });
+    const keys = { " ": toggle, ",": () => goTo(current() - 1), ".": () => goTo(current() + 1) };
     showWipe();
-    return { whole, load, pause };
+    return { whole, stage, load, pause, keys };
   }
 
   const players = [];
@@ -393,6 +404,23 @@
     if (!players.length) list.textContent = "This video has none in the page.";
     players.forEach((each) => each.load());
   }
+
+  function inView(stage) {
+    const box = stage.getBoundingClientRect();
+    return box.bottom > 0 && box.top < innerHeight;
+  }
+
+  const TYPED_INTO = "textarea, select, input:not([type='range']):not([type='checkbox']), [contenteditable]";
+  const PRESSED_BY_SPACE = "button, summary, input[type='checkbox']";
+
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches(TYPED_INTO)) return;
+    if (event.key === " " && event.target.matches(PRESSED_BY_SPACE)) return;
+    const shown = players.find((each) => each.whole.contains(event.target)) || players.find((each) => inView(each.stage));
+    if (!shown || !shown.keys[event.key]) return;
+    event.preventDefault();
+    shown.keys[event.key]();
+  });
 
   // --- runs ---------------------------------------------------------------------------------------------------
 
