@@ -599,6 +599,8 @@ def evaluate(
         "returns": training.get("returns", 0) + finetuning.get("returns", 0),
         "peak_memory_mib": max((record["peak_memory_mib"] for record in records), default=None),
         "device": training.get("device"),
+        "computing": _each_once(records, "computing"),
+        "training_memory": _each_once(records, "memory"),
         "threads": training.get("threads"),
         "frames_sha256": manifest.pixels_sha256,
         "version": provenance.package_version(),
@@ -608,6 +610,11 @@ def evaluate(
         "colour": manifest.colour,
     }
     return _write_quality(quality, video, test, point, output, frames_csv)
+
+
+def _each_once(records: Sequence[dict[str, Any]], key: str) -> str:
+    """What the trainings of a run say of themselves, that which is the same once."""
+    return "; ".join(dict.fromkeys(str(record[key]) for record in records if record.get(key)))
 
 
 def _with_yuv(quality: Quality, planes: Path, video: Frames | OpenCollection, test: Any) -> Quality:
@@ -782,6 +789,8 @@ def evaluate_model(
         "returns": training.get("returns"),
         "peak_memory_mib": training.get("peak_memory_mib"),
         "device": training.get("device"),
+        "computing": training.get("computing"),
+        "training_memory": training.get("memory"),
         "threads": training.get("threads"),
         "config_sha256": config_hash(about.train or about),
         "frames_sha256": manifest.pixels_sha256,

@@ -130,6 +130,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("provenance", "source", "text", "", "what the anchor's encoder was given: rgb or yuv420"),
     Column("cost", "decode_device", "text", "", "where it was decoded"),
     Column("cost", "decode_threads", "int", "", "threads that decoding was given"),
+    Column("cost", "computing", "text", "", "how training and fine-tuning computed, e.g. float32 fused"),
+    Column("cost", "training_memory", "text", "", "what they did to save memory; empty for nothing"),
 )
 
 _BY_NAME = {column.name: column for column in COLUMNS}
