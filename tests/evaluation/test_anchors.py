@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from boostnerv import provenance
+from boostnerv import provenance, steps
 from boostnerv.config import Anchor
 from boostnerv.errors import UserError
 from boostnerv.evaluation.anchors import (
@@ -29,6 +29,7 @@ from boostnerv.evaluation.anchors import (
 from boostnerv.evaluation.framing import framing_bytes
 from boostnerv.evaluation.points import collect
 from boostnerv.video.ffmpeg import binary
+from boostnerv.video.frames import write_frames
 from tests.evaluation.test_yuv import ramp, written
 from tests.evaluation.videos import counting, moving
 
@@ -163,6 +164,15 @@ def test_json_becomes_a_point(tmp_path: Path) -> None:
     assert float(str(row["decode_compute_fps"])) > 3 * float(str(row["decode_fps"]))
     assert float(str(row["decode_warm_fps"])) > 3 * float(str(row["decode_fps"]))
     assert str(row["encoder_version"]).startswith("ffmpeg ")
+
+
+def test_the_step_says_how_many_frames_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_frames(moving(3, 64, 64), tmp_path / "x.npy", dataset="d", video="v")
+    anchor = Anchor(codec="x264", qualities=(30,))
+    steps.encode_anchor(
+        tmp_path / "x.json", anchor, 30, "e", tmp_path / "x.h264", tmp_path / "x264-q30.json", threads=1
+    )
+    assert "encoding at 1 of 3 frames" in capsys.readouterr().err
 
 
 def test_x265_predicts_across_its_key_frames(tmp_path: Path) -> None:
