@@ -395,7 +395,7 @@ class Training(_Optimisation):
     recipe: Literal["published", "fast"] = Field(
         default="published",
         description="What keys are that are not given: those of the paper, or those that reach the same PSNR in less "
-        "than half of the time (docs/performance.md): " + ", ".join(f"{key}: {value}" for key, value in FAST.items()),
+        f"than half of the time ({', '.join(f'{key}: {value}' for key, value in FAST.items())}; docs/performance.md).",
     )
     task: Literal["regression", "inpainting", "interpolation"] = Field(
         default="regression",

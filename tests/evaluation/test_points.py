@@ -87,7 +87,7 @@ def test_the_schema_is_frozen() -> None:
         "embeddings_gaussian_channel_bytes embeddings_laplace_bytes embeddings_temporal_bytes "
         "psnr_patches_db ms_ssim_patches entropy_efficiency psnr_keyframes_db "
         "psnr_y_db psnr_u_db psnr_v_db psnr_yuv_db yuv_bits vmaf overhead_bytes decode_warm_fps decode_compute_fps "
-        "colour preset pixel_format source decode_device decode_threads"
+        "colour preset pixel_format source decode_device decode_threads computing training_memory"
     )
     assert all(f"`{name}`" in columns_page() for name in names)
 
