@@ -6,6 +6,7 @@ told, so that every result says how it was made.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -87,9 +88,13 @@ def prepare(objective: Objective, recipe: Training | Finetuning, device: torch.d
 
 
 def _set_flags(way: Way) -> None:
+    # Matrix products stay in float32: they are a small part, and PyTorch's own default.
     torch.backends.cudnn.allow_tf32 = way.precision != "float32"
-    torch.backends.cuda.matmul.allow_tf32 = way.precision != "float32"
+    torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = not way.deterministic
+    if way.deterministic:
+        # What cuBLAS asks for; read when its first handle is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(way.deterministic)
 
 

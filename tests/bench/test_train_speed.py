@@ -24,7 +24,7 @@ def test_the_baseline_is_our_model(name: str, total_m: float) -> None:
     assert (ours - theirs).abs().max() < 1e-4
     terms = LOSS_ALIASES["boosting-nerv/fusion10_freq"]
     loss, other = frame_losses(terms, ours, frames).mean(), fusion10_freq(theirs, frames)
-    assert float(loss) == pytest.approx(float(other), rel=1e-5)
+    assert loss.item() == pytest.approx(other.item(), rel=1e-5)
     loss.backward()
     other.backward()
     ours, theirs = model.decoder.head.weight.grad, plain.head_layer.weight.grad
