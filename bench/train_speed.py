@@ -28,12 +28,15 @@ from numpy.typing import NDArray
 
 from bench.baseline import Trainer, baseline_of, write_pngs
 from bench.timing import Spread, machine, ratio
-from boostnerv.config import ModelSettings, Training
+from boostnerv.config import Computing, ModelSettings, Training
 from boostnerv.evaluation.text import aligned
 from boostnerv.models.architecture import build_model
 from boostnerv.models.budget import natural_strides, resolve
-from boostnerv.training.loop import epoch_order
+from boostnerv.training.allocator import keep_freed_memory
+from boostnerv.training.computing import prepare
+from boostnerv.training.loop import epoch_order, make_optimizer, train_step
 from boostnerv.training.schedules import learning_rate
+from boostnerv.training.tasks import Regression, ResidentVideo
 
 FRAMES = 16
 PEAKS = {"hnerv-boost": 3e-3, "e-nerv-boost": 1.5e-3}
@@ -93,12 +96,6 @@ class Ours:
     """A training as `boostnerv train` does it; losses are fetched at the end of a round."""
 
     def __init__(self, job: Job, pixels: NDArray[np.uint8]) -> None:
-        from boostnerv.config import Computing
-        from boostnerv.training.allocator import keep_freed_memory
-        from boostnerv.training.computing import prepare
-        from boostnerv.training.loop import make_optimizer
-        from boostnerv.training.tasks import Regression, ResidentVideo
-
         device = torch.device(job.device)
         if device.type == "cpu":
             keep_freed_memory()
@@ -114,8 +111,6 @@ class Ours:
         self.losses: list[float] = []
 
     def steps(self, count: int) -> None:
-        from boostnerv.training.loop import train_step
-
         found = []
         for _ in range(count):
             index, rate = next(self._coming)

@@ -430,12 +430,6 @@ class Training(_Optimisation):
 class Finetuning(_Optimisation):
     """Consistent entropy minimisation (CEM) from the regression checkpoint."""
 
-    @model_validator(mode="after")
-    def _batches_stay_whole(self) -> Finetuning:
-        if self.memory.frames_at_once is not None:
-            raise ValueError("memory.frames_at_once is for training: the noise of a fine-tuning is of whole batches")
-        return self
-
     epochs: int = Field(default=100, gt=0, description="Passes over all frames.")
     lr: LearningRate = Field(default=LearningRate(peak=5e-4, warmup=0.0), description="Learning rate schedule.")
     lambda_rate: float = Field(default=0.05, ge=0, description="Weight of the rate R in the loss.")
@@ -461,6 +455,12 @@ class Finetuning(_Optimisation):
     embedding_quantizer: Literal["scalebeta", "lsqv2"] = Field(
         default="scalebeta", description="How frame embeddings become codes; lsqv2 clamps them to embedding_bits."
     )
+
+    @model_validator(mode="after")
+    def _batches_stay_whole(self) -> Finetuning:
+        if self.memory.frames_at_once is not None:
+            raise ValueError("memory.frames_at_once is for training: the noise of a fine-tuning is of whole batches")
+        return self
 
 
 class PostTraining(Closed):
@@ -1086,7 +1086,8 @@ def _merged(base: Closed, changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = base.model_dump()
     if isinstance(base, Training) and changes.get("recipe", base.recipe) != base.recipe:
         # The other recipe's keys take the place of those of this one.
-        merged |= FAST if changes["recipe"] == "fast" else {key: Training(epochs=1).model_dump()[key] for key in FAST}
+        other = Training(epochs=base.epochs, recipe=changes["recipe"]).model_dump()
+        merged |= {key: other[key] for key in FAST}
     for key, value in changes.items():
         # Of a nested key, what is not said stays as the experiment has it; a loss is said whole.
         nested = key in ("lr", "computing", "memory") and isinstance(value, dict)

@@ -46,8 +46,8 @@ class Way:
         return ", ".join([*parts, *(["checkpointing"] if self.checkpointing else [])])
 
     def parts(self, indices: Tensor) -> tuple[Tensor, ...]:
-        """The samples of a batch, those together that go through the network together."""
-        return indices.split(self.frames_at_once or max(len(indices), 1))
+        """The samples of a batch, those together that go through the network together; nothing of none."""
+        return indices.split(self.frames_at_once or len(indices)) if len(indices) else ()
 
 
 PLAIN = Way()

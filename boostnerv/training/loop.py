@@ -155,10 +155,10 @@ def train_step(
     values = torch.zeros(2, device=indices.device)
     if way.compiled:
         torch.compiler.cudagraph_mark_step_begin()
-    for part in way.parts(own) if len(own) else ():
+    for part in way.parts(own):
         fit = objective.fit(part, noise)
         share = objective.share(part, indices) if len(part) < len(indices) else 1.0
-        (fit.loss * share if len(part) < len(indices) else fit.loss).backward()
+        (share * fit.loss).backward()
         with torch.no_grad():
             values = values + share * torch.stack((fit.loss.detach(), psnr_db(fit.prediction, fit.target).mean()))
     values = group.add_up(objective.parameters(), values)
