@@ -375,3 +375,27 @@ class Trainer:
         self._optimizer.step()
         self.losses.append(loss.item())
         self.psnr_db.append(float(-10 * torch.log10(F.mse_loss(made.detach(), frames) + 1e-9).cpu()))
+
+
+def write_codes(model: VideoModel, embeddings: Tensor | None, path: Path) -> None:
+    """Weights and embeddings ``[T, e, h, w]`` as the published way keeps them: min–max codes of a byte, pickled; those
+    who publish them count the bits of an entropy coder, and do not write any."""
+    tensors = dict(to_original(model)) | ({"embeddings": embeddings} if embeddings is not None else {})
+    codes = {}
+    for name, values in tensors.items():
+        least, step = values.min(), (values.max() - values.min()).clamp(min=1e-12) / 255
+        codes[name] = ((values - least).div(step).round().to(torch.uint8), least, step)
+    torch.save(codes, path)
+
+
+@torch.no_grad()
+def decoded(model: VideoModel, path: Path, frames: range) -> Iterator[NDArray[np.uint8]]:
+    """These frames ``[H, W, 3]`` of a file of `write_codes`: all codes to floats, then one frame after the other."""
+    values = {name: least + step * codes for name, (codes, least, step) in torch.load(path).items()}
+    embeddings = values.pop("embeddings", None)
+    network = MODELS[model.architecture.name](model.spec).eval()
+    network.load_state_dict(values)
+    for index in frames:
+        t = torch.tensor([(index + 1) / model.spec.frames])
+        made = network(None, t, None if embeddings is None else embeddings[index : index + 1])
+        yield (made[0] * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()

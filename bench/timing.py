@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
 
 from boostnerv import provenance
 
@@ -44,6 +47,39 @@ def interleaved(actions: Mapping[str, Callable[[], object]], repeats: int) -> di
             if counted:
                 seconds[name].append(time.perf_counter() - begin)
     return seconds
+
+
+class OwnProcess:
+    """What `make` makes of `given`, in a process of its own: called here, it runs there.
+
+    ``with OwnProcess(make, *given) as function: function(*asked)``; ready once it is made.
+    """
+
+    def __init__(self, make: Callable[..., Callable[..., Any]], *given: Any) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._line, there = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(there, make, given), daemon=True)
+        self._process.start()
+        there.close()
+        self._line.recv()
+
+    def __call__(self, *asked: Any) -> Any:
+        self._line.send(asked)
+        return self._line.recv()
+
+    def __enter__(self) -> OwnProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(line: Connection, make: Callable[..., Callable[..., Any]], given: Sequence[Any]) -> None:
+    function = make(*given)
+    line.send(None)
+    while True:
+        line.send(function(*line.recv()))
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Spread:

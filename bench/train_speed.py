@@ -12,13 +12,11 @@ import argparse
 import dataclasses
 import json
 import math
-import multiprocessing
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,12 +25,12 @@ import torch
 from numpy.typing import NDArray
 
 from bench.baseline import Trainer, baseline_of, write_pngs
-from bench.timing import Spread, machine, ratio
+from bench.timing import OwnProcess, Spread, machine, ratio
+from boostnerv.allocator import keep_freed_memory
 from boostnerv.config import Computing, ModelSettings, Training
 from boostnerv.evaluation.text import aligned
 from boostnerv.models.architecture import build_model
 from boostnerv.models.budget import natural_strides, resolve
-from boostnerv.training.allocator import keep_freed_memory
 from boostnerv.training.computing import prepare
 from boostnerv.training.loop import epoch_order, make_optimizer, train_step
 from boostnerv.training.schedules import learning_rate
@@ -141,16 +139,18 @@ def stepper(job: Job) -> Stepper:
     return Trainer(baseline_of(model), job.pngs, torch.device(job.device), job.order, job.rates)
 
 
-def work(job: Job, line: Connection) -> None:
-    """In a process of its own: make as many steps as the line says, and answer with their seconds and losses."""
+def trainer(job: Job) -> Callable[[int], tuple[float, list[float]]]:
+    """What makes so many steps when it is called: their seconds and losses."""
     torch.set_num_threads(job.threads)
     training = stepper(job)
-    line.send("ready")
-    while (count := line.recv()) is not None:
+
+    def steps(count: int) -> tuple[float, list[float]]:
         before = len(training.losses)
         begin = time.perf_counter()
         training.steps(count)
-        line.send((time.perf_counter() - begin, training.losses[before:]))
+        return time.perf_counter() - begin, training.losses[before:]
+
+    return steps
 
 
 @dataclass(frozen=True)
@@ -170,25 +170,17 @@ def measure(case: Case, ways: Sequence[str], steps: int, repeats: int, job: dict
     order = [int(k) for epoch in range(math.ceil(total / FRAMES)) for k in epoch_order(FRAMES, 1, epoch)][:total]
     recipe = Training(epochs=300, lr={"peak": PEAKS.get(case.model, 3e-3)}).lr
     rates = tuple(learning_rate(recipe, step / (300 * FRAMES)) for step in range(total))
-    spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         write_pngs(moving_picture(FRAMES, case.height, case.width), folder)
-        lines = {}
+        trainers = {}
         for way in ways:
-            here, there = spawn.Pipe()
             wanted = Job(way.split()[0], case, tuple(order), rates, pngs=folder, computing=_computing(way), **job)
-            process = spawn.Process(target=work, args=(wanted, there), daemon=True)
-            process.start()
-            stack.callback(process.terminate)
-            there.close()
-            here.recv()
-            lines[way] = here
+            trainers[way] = stack.enter_context(OwnProcess(trainer, wanted))
         found = {way: Measured(way, case, [], []) for way in ways}
         for number in range(rounds):
-            for way, line in lines.items():
-                line.send(steps)
-                seconds, losses = line.recv()
+            for way, train in trainers.items():
+                seconds, losses = train(steps)
                 found[way].losses.extend(losses)
                 if number:
                     found[way].seconds.append(seconds / steps)

@@ -105,7 +105,7 @@ def compress(
     """
     from boostnerv import compression, progress, steps
 
-    steps.limit_threads(threads)
+    steps.prepare_cpu(threads)
     request = compression.Request(
         bpp=bpp,
         size_bytes=None if size is None else compression.parse_size(size),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress, provenance
+from boostnerv.allocator import keep_freed_memory
 from boostnerv.config import (
     Anchor,
     DatasetSpec,
@@ -136,7 +137,7 @@ def train(
     from boostnerv.training.run import choose_device, train_video
 
     video, shown = _trained_on(frames, job.model.name, keyframes, scratch)
-    _limit_training_threads(threads, video)
+    _prepare_training_cpu(threads, video)
     total = _training_steps(video, job)
     with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
         train_video(
@@ -200,7 +201,7 @@ def finetune(
 
     about = checkpoint.read_about(trained)
     video, shown = _trained_on(frames, about.architecture, keyframes, scratch)
-    _limit_training_threads(threads, video)
+    _prepare_training_cpu(threads, video)
     with progress.shown("finetune", _steps(_samples(about.make_spec()), job.finetuning), "steps") as show:
         finetune_video(
             video,
@@ -237,7 +238,7 @@ def encode(
     from boostnerv.training.checkpoint import restore_quantized
     from boostnerv.video.collections import open_videos
 
-    limit_threads(threads)
+    prepare_cpu(threads)
     started = time.monotonic()
     about, model = restore_quantized(finetuned)
     video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
@@ -282,7 +283,7 @@ def encode_after_training(
     from boostnerv.training.run import check_keyframes, trained_on
     from boostnerv.video.collections import open_videos
 
-    limit_threads(threads)
+    prepare_cpu(threads)
     started = time.monotonic()
     found, model = checkpoint.restore_any(trained)
     video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
@@ -459,7 +460,7 @@ def decode(
     from boostnerv.training.run import choose_device, device_name
     from boostnerv.video.writing import OutputVideo, has_one_rate
 
-    limit_threads(threads)
+    prepare_cpu(threads)
     started = time.monotonic()
     where = choose_device(device)
     video = VideoFile(bitstream, str(where), exact=exact)
@@ -554,7 +555,7 @@ def evaluate(
     from boostnerv.video.collections import open_videos
     from boostnerv.video.preview import previewed
 
-    limit_threads(threads)
+    prepare_cpu(threads)
     segment = VideoFile(bitstream).stream.segments[0]
     video = open_videos(frames, many=isinstance(segment.spec, ClipSpec))
     manifest = video.manifest
@@ -746,7 +747,7 @@ def evaluate_model(
     from boostnerv.video.masks import hidden_pixels
     from boostnerv.video.preview import previewed
 
-    limit_threads(threads)
+    prepare_cpu(threads)
     training = last_record(log) if log else {}
     found, trained = checkpoint.restore_any(model)
     video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
@@ -832,7 +833,7 @@ def encode_anchor(
     from boostnerv.video.frames import open_frames
     from boostnerv.video.planes import open_planes
 
-    limit_threads(threads)
+    prepare_cpu(threads)
     video = open_frames(frames)
     manifest = video.manifest
     source = None if planes is None else open_planes(planes)
@@ -943,7 +944,7 @@ def plot_runs(results: Sequence[Path], frames: Path | None, folder: Path, *, thr
     from boostnerv.report.plots import plot_runs as plot
     from boostnerv.report.runs import read_frames, runs_of
 
-    limit_threads(threads)
+    prepare_cpu(threads)
     points = [point for point in collect_points(results) if point["kind"] != "part"]
     if len({point["video"] for point in points}) != 1:
         raise UserError("these figures are of one video; give results of one, and at least one")
@@ -1030,7 +1031,7 @@ def compare(
     if frames_csv is not None:
         _check_suffix(frames_csv, (".csv",), f"{frames_csv} is a table of frames")
     plots = None if figure is None else _plots_for(figure)
-    limit_threads(threads)
+    prepare_cpu(threads)
     where = str(choose_device(device))
     names = comparison.short_names(tests)
     profile = comparison.colour_of([reference, *tests], colour)
@@ -1229,15 +1230,16 @@ def _write_decoded(
         return write_frames(frames, output, video, lossless=lossless, audio_from=audio_from, progress=show)
 
 
-def _limit_training_threads(threads: int | None, video: Any) -> None:
+def _prepare_training_cpu(threads: int | None, video: Any) -> None:
     """Threads of a training that may have `threads`: two small trainings side by side finish as soon as one after
     the other on two threads, and threads that wait for each other suffer on a busy machine."""
     small = video.manifest.height * video.manifest.width < _SMALL_FRAME_PIXELS
-    limit_threads(1 if small and threads is not None else threads)
+    prepare_cpu(1 if small and threads is not None else threads)
 
 
-def limit_threads(threads: int | None) -> None:
-    """Use no more CPU threads than these in this process."""
+def prepare_cpu(threads: int | None) -> None:
+    """Use no more CPU threads than these in this process, and let it keep the memory that it frees."""
+    keep_freed_memory()
     if threads is not None:
         import torch
 
@@ -1272,7 +1274,7 @@ def import_checkpoint(
     from boostnerv.interop.arguments import Arguments
     from boostnerv.interop.files import CompressedVideo, read_file
 
-    limit_threads(threads)
+    prepare_cpu(threads)
     flags = Arguments(
         model=model,
         strides=strides,

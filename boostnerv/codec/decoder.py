@@ -41,6 +41,7 @@ from boostnerv.models.architecture import (
 )
 from boostnerv.models.budget import decoding_work
 from boostnerv.models.clips import Clip, ClipSpec, clip_keyframes
+from boostnerv.models.convolution import fuse
 
 T = TypeVar("T")
 
@@ -396,12 +397,13 @@ class SegmentDecoder:
 def build_decoder(
     entry: Architecture, spec: Spec, values: Iterable[NDArray[np.float32]], device: torch.device
 ) -> nn.Module:
-    """Network with these values in its tensors, in their order."""
+    """Network with these values in its tensors, in their order; on a CPU it computes in the fast way."""
     with torch.random.fork_rng(devices=[]):
         decoder = entry.decoder(spec)
     with torch.no_grad():
         for parameter, value in zip(decoder.parameters(), values, strict=True):
             parameter.copy_(torch.from_numpy(value).view(parameter.shape))
+    fuse(decoder)
     return to_device(decoder.requires_grad_(False).eval(), device, entry.name)
 
 

@@ -12,10 +12,9 @@ Shapes: x ``[N, C, H, W]``, condition c ``[N, condition_width]``.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.layers import Sine, UpsampleBlock
+from boostnerv.models.layers import GELU, Sine, UpsampleBlock
 
 
 class TemporalAffine(nn.Module):
@@ -49,14 +48,15 @@ class TATResidualBlock(nn.Module):
         super().__init__()
         self.affine0 = TemporalAffine(width, condition_width)
         self.conv0 = Convolution(width, width, 3, padding=1)
+        self.activation = GELU()
         self.affine1 = TemporalAffine(width, condition_width)
         self.conv1 = Convolution(width, width, 3, padding=1)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         if self.fused and len(x) == 1 and x.device.type == "cpu":
-            y = F.gelu(self.conv0.of_affine(x, *self.affine0.of(condition)))
-            return x + self.conv1.of_affine(y, *self.affine1.of(condition))
-        y = F.gelu(self.conv0(self.affine0(x, condition)))
+            y = self.activation(self.conv0.of_affine(x, *self.affine0.of(condition)))
+            return self.conv1.of_affine(y, *self.affine1.of(condition)).add_(x)
+        y = self.activation(self.conv0(self.affine0(x, condition)))
         residual: Tensor = self.conv1(self.affine1(y, condition))
         return x + residual
 

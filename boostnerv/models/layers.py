@@ -26,6 +26,18 @@ class Sine(nn.Module):
         return torch.sin(x)
 
 
+class GELU(nn.GELU):
+    """``torch.nn.GELU``, which `boostnerv.models.convolution.fuse` makes faster for channels-last features."""
+
+    fused = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.fused and x.dim() == 4 and not x.is_contiguous():
+            # As they lie in memory: oneDNN, which is faster, takes no other tensors.
+            return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x)
+
+
 class PositionalEncoding(nn.Module):
     """Sines, then cosines, of ``t · base^i · π`` for ``i = 0 … levels-1``.
 

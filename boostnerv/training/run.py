@@ -24,7 +24,6 @@ from boostnerv.models.budget import resolve
 from boostnerv.models.clips import Clip, ClipSpec, ten_thousandths
 from boostnerv.progress import Progress, silent
 from boostnerv.training import checkpoint
-from boostnerv.training.allocator import keep_freed_memory
 from boostnerv.training.board import Board
 from boostnerv.training.checkpoint import About, Imported
 from boostnerv.training.clip_reader import ClipReader
@@ -419,8 +418,6 @@ def _fit(
 ) -> list[Record]:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    else:
-        keep_freed_memory()
     if not group.leads:
         return fit(objective, recipe, settings, state, lambda records: None, silent, device, way, group)
     listeners: list[Callable[[list[Record]], None]] = [_LiveLog(state_folder / "log.jsonl")]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 import boostnerv
 from boostnerv.codec import bitstream
 from boostnerv.codec.bitstream import Bitstream
-from boostnerv.codec.decoder import FAST_BATCH, VideoFile, render, to_uint8
+from boostnerv.codec.decoder import FAST_BATCH, VideoFile, images, render, to_uint8
 from boostnerv.config import ModelSettings
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import build_model
@@ -59,6 +59,17 @@ def test_any_frame_alone_and_in_any_order(video: VideoFile) -> None:
     order = [3, 0, 0, 4]
     assert all(np.array_equal(f, frames[k]) for k, f in zip(order, video.frames(order), strict=True))
     assert list(video.frames([])) == []
+
+
+def test_the_fast_way_computes_what_the_model_does(video: VideoFile) -> None:
+    segment = video.segment(0)
+    plain = segment.architecture.decoder(segment.spec)
+    plain.load_state_dict(segment.network.state_dict())
+    fast, slow = (
+        [images(network, segment.spec, range(k, k + 1), segment._embedding(range(k, k + 1))) for k in range(5)]
+        for network in (segment.network, plain.requires_grad_(False))
+    )
+    assert max((one - other).abs().max() for one, other in zip(fast, slow, strict=True)) < 1e-5
 
 
 @pytest.mark.parametrize("index", [5, -6, 1 << 40])

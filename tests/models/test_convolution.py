@@ -8,6 +8,7 @@ from torch import Tensor
 
 from boostnerv.models.conditional import TATResidualBlock
 from boostnerv.models.convolution import Convolution, fuse
+from boostnerv.models.layers import GELU
 
 
 def gradients(block: torch.nn.Module, inputs: list[Tensor]) -> list[Tensor]:
@@ -69,3 +70,13 @@ def test_what_needs_no_gradient_gets_none() -> None:
     x = torch.zeros(1, 3, 5, 5, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_gelu(channels_last: bool) -> None:
+    x = noise(2, 5, 3, 4, channels_last=channels_last)
+    layer = GELU()
+    plain = layer(x)
+    fuse(layer)
+    assert (layer(x) - plain).abs().max() < 1e-12
+    assert layer(x).stride() == x.stride()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from boostnerv.models.architecture import Architecture
 from boostnerv.models.clips import ClipSpec
-from boostnerv.models.layers import UpsampleBlock
+from boostnerv.models.layers import GELU, UpsampleBlock
 from boostnerv.models.temporal import (
     ClipStem,
     Colours,
@@ -63,7 +63,7 @@ class DNeRVStage(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, spec: DNeRVSpec) -> None:
         super().__init__()
         self.fusion = SpatialFusion(spec.encoder_width, inputs)
-        self.upsample = UpsampleBlock(inputs, outputs, 3, stride, nn.GELU)
+        self.upsample = UpsampleBlock(inputs, outputs, 3, stride, GELU)
         xavier(self.upsample.conv)
         self.temporal = GlobalTemporalMLP(outputs, spec.clip_frames)
 

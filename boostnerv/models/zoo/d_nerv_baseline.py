@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from boostnerv.models.architecture import Architecture
 from boostnerv.models.clips import SharedIndexSpec
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.layers import plain_stages, to_image
+from boostnerv.models.layers import GELU, plain_stages, to_image
 from boostnerv.models.temporal import ClipStem, stage_widths
 
 
@@ -42,7 +42,7 @@ class DNeRVBaselineDecoder(nn.Module):
     def __init__(self, spec: DNeRVBaselineSpec) -> None:
         super().__init__()
         self.stem = ClipStem(spec.base, spec.levels, spec.stem_width, spec.fc_dim, spec.grid)
-        self.stages = plain_stages(spec.fc_dim, spec.widths, (3,) * len(spec.strides), spec.strides, nn.GELU)
+        self.stages = plain_stages(spec.fc_dim, spec.widths, (3,) * len(spec.strides), spec.strides, GELU)
         self.head = Convolution(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, index: Tensor, keyframes: Tensor | None = None, distance: Tensor | None = None) -> Tensor:

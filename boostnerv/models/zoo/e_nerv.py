@@ -22,6 +22,7 @@ from boostnerv.models.architecture import Architecture, Spec, StackBudget
 from boostnerv.models.convolution import Convolution
 from boostnerv.models.disentangled import EXPANSION, DisentangledStem, ExpandingUpsample
 from boostnerv.models.layers import (
+    GELU,
     MLP,
     PositionalEncoding,
     UpsampleBlock,
@@ -61,7 +62,7 @@ class ModulatedBlock(nn.Module):
 
     def __init__(self, inputs: int, condition_width: int, block: nn.Module) -> None:
         super().__init__()
-        self.modulation = MLP((condition_width, 2 * inputs), nn.GELU)
+        self.modulation = MLP((condition_width, 2 * inputs), GELU)
         self.block = block
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -82,14 +83,14 @@ class ENeRVDecoder(nn.Module):
     def __init__(self, spec: ENeRVSpec) -> None:
         super().__init__()
         self.encoding = PositionalEncoding(spec.base, spec.levels)
-        self.stem = DisentangledStem(spec.grid, self.encoding, spec.token_width, spec.fc_dim, nn.GELU)
-        self.condition = MLP((2 * spec.levels, spec.condition_width, spec.condition_width), nn.GELU)
+        self.stem = DisentangledStem(spec.grid, self.encoding, spec.token_width, spec.fc_dim, GELU)
+        self.condition = MLP((2 * spec.levels, spec.condition_width, spec.condition_width), GELU)
         inputs, stages = spec.fc_dim, []
         for index, (width, kernel, stride) in enumerate(
             zip(spec.widths, spec.stack.kernels, spec.strides, strict=True)
         ):
             kind = ExpandingUpsample if index == 0 else UpsampleBlock
-            stages.append(ModulatedBlock(inputs, spec.condition_width, kind(inputs, width, kernel, stride, nn.GELU)))
+            stages.append(ModulatedBlock(inputs, spec.condition_width, kind(inputs, width, kernel, stride, GELU)))
             inputs = width
         self.stages = nn.ModuleList(stages)
         self.head = Convolution(spec.widths[-1], 3, 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
 from boostnerv.models.convnext import ConvNeXtEncoder
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.layers import plain_stages, rounded_widths, stage_kernels, to_image
+from boostnerv.models.layers import GELU, plain_stages, rounded_widths, stage_kernels, to_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class HNeRVDecoder(nn.Module):
 
     def __init__(self, spec: HNeRVSpec) -> None:
         super().__init__()
-        self.stem = nn.Sequential(Convolution(spec.embedding_width, spec.fc_dim, 1), nn.GELU())
-        self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, nn.GELU)
+        self.stem = nn.Sequential(Convolution(spec.embedding_width, spec.fc_dim, 1), GELU())
+        self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, GELU)
         self.head = Convolution(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, t: Tensor, embedding: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from boostnerv.models.architecture import Architecture, Spec, StackBudget
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.layers import MLP, PositionalEncoding, plain_stages, rounded_widths, stage_kernels, to_image
+from boostnerv.models.layers import GELU, MLP, PositionalEncoding, plain_stages, rounded_widths, stage_kernels, to_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class NeRVDecoder(nn.Module):
         self.grid = spec.grid
         rows, columns = spec.grid
         self.encoding = PositionalEncoding(spec.base, spec.levels)
-        self.stem = MLP((2 * spec.levels, rows * columns * spec.fc_dim), nn.GELU)
-        self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, nn.GELU)
+        self.stem = MLP((2 * spec.levels, rows * columns * spec.fc_dim), GELU)
+        self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, GELU)
         self.head = Convolution(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:

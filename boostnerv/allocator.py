@@ -1,7 +1,8 @@
-"""Memory of large tensors on a CPU, kept from step to step.
+"""Memory of large tensors on a CPU, kept for what comes next.
 
 The C library gives blocks of many megabytes back to the system as soon as they are free, and gets them again, page by
-page, in the next step: up to two fifths of a training's time on frames of 256×320.
+page, in the next step: up to two fifths of a training's time on frames of 256×320, and half of a decoder's on larger
+ones. Steps of the workflow say so of their own process (`boostnerv.steps.prepare_cpu`).
 """
 
 from __future__ import annotations

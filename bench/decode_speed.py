@@ -1,0 +1,146 @@
+"""How many frames a second come out of a file, beside the published way of decoding.
+
+``python -m bench.decode_speed [--json] [--case MODEL:TOTAL_M:HEIGHT ...] [--frames N] [--repeats N] [--threads N]``.
+All costs are in, from the path of a file to uint8 frames: reading, entropy decoding, building the network, moving
+pixels. Ours is `VideoFile` in its exact mode, on a ``.bnv`` file; the published way is `bench.baseline`, which reads
+codes of a byte that nobody entropy-coded. Each is a process of its own, and they take turns. Then it opens our file for
+one frame, the first and the hundred-and-first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.baseline import decoded, write_codes
+from bench.timing import OwnProcess, Spread, machine, ratio
+from bench.train_speed import Case
+from boostnerv.allocator import keep_freed_memory
+from boostnerv.codec.decoder import VideoFile
+from boostnerv.codec.encoder import Quantized, encode
+from boostnerv.evaluation.text import aligned
+from boostnerv.models.architecture import VideoModel, build_model
+from boostnerv.models.budget import resolve
+
+CASES = ("hnerv-boost:0.5:180", "e-nerv-boost:0.55:180", "hnerv-boost:1.5:360", "e-nerv-boost:0.8:360")
+FRAMES = 132
+FAR = 100
+_BITS = 6
+
+
+def model_of(case: Case) -> VideoModel:
+    """A model of so many frames as it is before its training: what decoding costs does not depend on that."""
+    return build_model(case.model, resolve(case.settings, FRAMES, case.height, case.width), seed=1)
+
+
+def write_files(case: Case, folder: Path) -> None:
+    """One model as a ``.bnv`` file and as the published way keeps it."""
+    model = model_of(case)
+    shape = model.spec.embedding_shape
+    noise = torch.Generator().manual_seed(1)
+    embeddings = torch.randn(FRAMES, *shape, generator=noise) if shape else None
+    values = Quantized.after_training(dict(model.decoder.named_parameters()), embeddings, _BITS)
+    data = encode(model.architecture, model.spec, values, fps=25.0, colour="ffmpeg-default", entropy_model="gaussian")
+    (folder / "video.bnv").write_bytes(data)
+    write_codes(model, embeddings, folder / "codes.pt")
+
+
+def decoder(way: str, case: Case, folder: Path, threads: int) -> Callable[[range], float]:
+    """What decodes a range of frames when it is called, anew from the file each time: its seconds."""
+    torch.set_num_threads(threads)
+    if way == "ours":
+        # As `boostnerv decode` begins.
+        keep_freed_memory()
+    model = model_of(case)
+
+    def frames_of(frames: range) -> Iterable[NDArray[np.uint8]]:
+        if way == "ours":
+            return VideoFile(folder / "video.bnv").frames(frames)
+        return decoded(model, folder / "codes.pt", frames)
+
+    def decode(frames: range) -> float:
+        begin = time.perf_counter()
+        for _ in frames_of(frames):
+            pass
+        return time.perf_counter() - begin
+
+    return decode
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of each round of a case: of both ways for so many frames, and of ours for one."""
+
+    case: Case
+    frames: int
+    baseline: list[float]
+    ours: list[float]
+    first_frame: list[float]
+    far_frame: list[float]
+
+
+def measure(case: Case, frames: int, repeats: int, threads: int) -> Measured:
+    """In turns: a round that does not count, then `repeats` that do."""
+    found = Measured(case, frames, [], [], [], [])
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        write_files(case, folder)
+        baseline, ours = (
+            stack.enter_context(OwnProcess(decoder, way, case, folder, threads)) for way in ("baseline", "ours")
+        )
+        for number in range(repeats + 1):
+            seconds = (baseline(range(frames)), ours(range(frames)), ours(range(1)), ours(range(FAR, FAR + 1)))
+            if number:
+                for times, one in zip(
+                    (found.baseline, found.ours, found.first_frame, found.far_frame), seconds, strict=True
+                ):
+                    times.append(one)
+    return found
+
+
+def table(measured: Sequence[Measured]) -> list[str]:
+    """Lines of text, a case each."""
+    rows = [("", "baseline, fps", "ours, fps", "ours to the baseline", f"frame {FAR} to frame 0, time")]
+    for each in measured:
+        fps = [
+            Spread.of([each.frames / seconds for seconds in times]).text(".2f") for times in (each.baseline, each.ours)
+        ]
+        gains = (ratio(each.baseline, each.ours), ratio(each.far_frame, each.first_frame))
+        rows.append((each.case.label, *fps, *(gain.text(".2f") for gain in gains)))
+    return aligned(rows, {0})
+
+
+def main() -> None:
+    """Measure everything and print it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.decode_speed", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--case", nargs="+", default=list(CASES), help="MODEL:TOTAL_M:HEIGHT, one or more")
+    parser.add_argument("--frames", type=int, default=16, help="decoded in a round")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds that count")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    given = parser.parse_args()
+    found: list[Measured] = []
+    for case in map(Case.of, given.case):
+        found.append(measure(case, given.frames, given.repeats, given.threads))
+        if not given.json:
+            print(*table(found[-1:]), sep="\n", flush=True)
+    facts = machine("torch", "constriction") | {"threads": str(given.threads)}
+    if given.json:
+        print(json.dumps({"machine": facts, "cases": [dataclasses.asdict(each) for each in found]}, indent=2))
+        return
+    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+
+
+if __name__ == "__main__":
+    main()
