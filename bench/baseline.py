@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -340,16 +341,35 @@ def write_pngs(pixels: NDArray[np.uint8], folder: Path) -> None:
         Image.fromarray(frame).save(folder / f"{number:05}.png")
 
 
-class Trainer:
-    """Trains a model the published way on the PNG files of a folder, in the given order of frames, at these rates."""
+@dataclass(frozen=True)
+class Parts:
+    """What a training is made of: `network` maps frames and times to frames, `frames` has ``[3, H, W]`` and numbers,
+    `loss` compares what is made with what is wanted."""
 
-    def __init__(
-        self, model: nn.Module, folder: Path, device: torch.device, order: Sequence[int], rates: Sequence[float]
-    ) -> None:
-        self._model, self._device = model.to(device), device
-        self._frames = PngFrames(folder)
+    network: nn.Module
+    frames: Dataset[tuple[Tensor, int]]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    optimizer: Callable[[Iterable[nn.Parameter], float], torch.optim.Optimizer]
+
+
+def published_parts(model: VideoModel, pngs: Path) -> Parts:
+    """The published way to train `model`, from equal weights, on the PNG files of a folder."""
+
+    def adan(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+        return Adan(parameters, lr=rate, betas=(0.98, 0.92, 0.99), eps=1e-8, foreach=False)
+
+    return Parts(baseline_of(model), PngFrames(pngs), fusion10_freq, adan)
+
+
+class Trainer:
+    """Trains the published way, in the given order of frames, at these rates."""
+
+    def __init__(self, parts: Parts, device: torch.device, order: Sequence[int], rates: Sequence[float]) -> None:
+        self._parts, self._device = parts, device
+        self._network = parts.network.to(device)
+        self._count = len(parts.frames)  # type: ignore[arg-type]
         self._steps = iter(zip(order, rates, strict=True))
-        self._optimizer = Adan(model.parameters(), lr=rates[0], betas=(0.98, 0.92, 0.99), eps=1e-8, foreach=False)
+        self._optimizer = parts.optimizer(self._network.parameters(), rates[0])
         self.losses: list[float] = []
         self.psnr_db: list[float] = []
         self.forward_s: list[float] = []
@@ -357,7 +377,7 @@ class Trainer:
     def steps(self, count: int) -> None:
         """Go on by so many steps."""
         coming = list(itertools.islice(self._steps, count))
-        loader = DataLoader(self._frames, batch_size=1, sampler=[index for index, _ in coming])
+        loader = DataLoader(self._parts.frames, batch_size=1, sampler=[index for index, _ in coming])
         for (frames, index), (_, rate) in zip(loader, coming, strict=True):
             self._step(frames.to(self._device), index.to(self._device), rate)
 
@@ -365,11 +385,11 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         begin = time.perf_counter()
-        made = self._model(frames, ((index.double() + 1) / len(self._frames)).float())
+        made = self._network(frames, ((index.double() + 1) / self._count).float())
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self.forward_s.append(time.perf_counter() - begin)
-        loss = fusion10_freq(made, frames)
+        loss = self._parts.loss(made, frames)
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()

@@ -1,9 +1,10 @@
 """How many steps a second a training makes, beside the published way of training.
 
-``python -m bench.train_speed [--json] [--case MODEL:TOTAL_M:HEIGHT ...] [--steps N] [--repeats N] [--threads N]``.
-Each way is a process of its own, all with the same weights, frames, order and learning rates; they take turns, some
-steps each, so that a busy machine is busy for all of them. The published way is `bench.baseline`. Ratios are taken
-round by round; the loss curves of the same steps are compared.
+``python -m bench.train_speed [--json] [--case MODEL:TOTAL_M:HEIGHT ...] [--steps N] [--repeats N] [--threads N]
+[--original PATH]``. Each way is a process of its own, all with the same weights, frames, order and learning rates; they
+take turns, some steps each, so that a busy machine is busy for all of them. The published way is `bench.baseline`, and
+with ``--original`` the authors' own code beside it (`bench.original`). Ratios are taken round by round; the loss curves
+of the same steps are compared.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.baseline import Trainer, baseline_of, write_pngs
+from bench.baseline import Trainer, published_parts, write_pngs
+from bench.original import original_parts
 from bench.timing import OwnProcess, Spread, machine, ratio
 from boostnerv.allocator import keep_freed_memory
 from boostnerv.config import Computing, ModelSettings, Training
@@ -80,6 +82,7 @@ class Job:
     device: str
     pngs: Path
     computing: dict[str, Any]
+    original: Path | None = None
 
 
 class Stepper(Protocol):
@@ -136,7 +139,12 @@ def stepper(job: Job) -> Stepper:
     if job.way == "ours":
         return Ours(job, pixels)
     model = build_model(job.case.model, resolve(job.case.settings, FRAMES, *pixels.shape[1:3]), seed=1)
-    return Trainer(baseline_of(model), job.pngs, torch.device(job.device), job.order, job.rates)
+    if job.way == "original":
+        assert job.original is not None
+        parts = original_parts(job.original, model, job.pngs)
+    else:
+        parts = published_parts(model, job.pngs)
+    return Trainer(parts, torch.device(job.device), job.order, job.rates)
 
 
 def trainer(job: Job) -> Callable[[int], tuple[float, list[float]]]:
@@ -223,9 +231,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="rounds that count")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--original", type=Path, help="a folder with the authors' own code, trained with beside the rest"
+    )
     given = parser.parse_args()
-    ways = ["baseline", *given.way]
-    job = {"threads": given.threads, "device": given.device}
+    ways = ["baseline", *(["original"] if given.original else []), *given.way]
+    job = {"threads": given.threads, "device": given.device, "original": given.original}
     found: list[Measured] = []
     for case in map(Case.of, given.case):
         found += measure(case, ways, given.steps, given.repeats, job)
