@@ -356,7 +356,7 @@ def published_parts(model: VideoModel, pngs: Path) -> Parts:
     """The published way to train `model`, from equal weights, on the PNG files of a folder."""
 
     def adan(parameters: Iterable[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-        return Adan(parameters, lr=rate, betas=(0.98, 0.92, 0.99), eps=1e-8, foreach=False)
+        return Adan(parameters, lr=rate, betas=(0.98, 0.92, 0.99), eps=1e-8, foreach=True)
 
     return Parts(baseline_of(model), PngFrames(pngs), fusion10_freq, adan)
 
