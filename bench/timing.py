@@ -64,7 +64,15 @@ class OwnProcess:
         self._line.recv()
 
     def __call__(self, *asked: Any) -> Any:
+        self.begin(*asked)
+        return self.end()
+
+    def begin(self, *asked: Any) -> None:
+        """Call it, and do not wait."""
         self._line.send(asked)
+
+    def end(self) -> Any:
+        """Wait for what `begin` began."""
         return self._line.recv()
 
     def __enter__(self) -> OwnProcess:

@@ -28,15 +28,14 @@ from numpy.typing import NDArray
 from bench.baseline import Trainer, published_parts, write_pngs
 from bench.original import original_parts
 from bench.timing import OwnProcess, Spread, machine, ratio
-from boostnerv.allocator import keep_freed_memory
+from bench.trainer import OurTrainer
 from boostnerv.config import Computing, ModelSettings, Training
 from boostnerv.evaluation.text import aligned
 from boostnerv.models.architecture import build_model
 from boostnerv.models.budget import natural_strides, resolve
-from boostnerv.training.computing import prepare
-from boostnerv.training.loop import epoch_order, make_optimizer, train_step
+from boostnerv.training.loop import epoch_order
 from boostnerv.training.schedules import learning_rate
-from boostnerv.training.tasks import Regression, ResidentVideo
+from boostnerv.training.tasks import ResidentVideo
 
 FRAMES = 16
 PEAKS = {"hnerv-boost": 3e-3, "e-nerv-boost": 1.5e-3}
@@ -93,32 +92,6 @@ class Stepper(Protocol):
     def steps(self, count: int) -> None: ...
 
 
-class Ours:
-    """A training as `boostnerv train` does it; losses are fetched at the end of a round."""
-
-    def __init__(self, job: Job, pixels: NDArray[np.uint8]) -> None:
-        device = torch.device(job.device)
-        if device.type == "cpu":
-            keep_freed_memory()
-        recipe = Training(epochs=1, lr={"peak": job.rates[0]}, computing=Computing(**job.computing))
-        video = ResidentVideo(pixels, device)
-        model = build_model(job.case.model, resolve(job.case.settings, FRAMES, *pixels.shape[1:3]), seed=1)
-        objective = Regression(model, video, recipe.loss).to(device)
-        self._way = prepare(objective, recipe, device)
-        self._objective, self._recipe = objective, recipe
-        self._optimizer = make_optimizer(recipe, list(objective.parameters()), self._way)
-        self._coming = iter(zip(torch.tensor(job.order).to(device), job.rates, strict=True))
-        self._noise = torch.Generator(device)
-        self.losses: list[float] = []
-
-    def steps(self, count: int) -> None:
-        found = []
-        for _ in range(count):
-            index, rate = next(self._coming)
-            found.append(train_step(self._objective, self._optimizer, index[None], rate, None, self._noise, self._way))
-        self.losses += torch.stack(found)[:, 0].tolist()
-
-
 def moving_picture(frames: int, height: int, width: int) -> NDArray[np.uint8]:
     """Frames ``[T, H, W, 3]`` of a smooth picture and a grain that move past each other; the same every time."""
     random = np.random.default_rng(0)
@@ -136,9 +109,10 @@ def moving_picture(frames: int, height: int, width: int) -> NDArray[np.uint8]:
 def stepper(job: Job) -> Stepper:
     """The training that a job describes."""
     pixels = moving_picture(FRAMES, job.case.height, job.case.width)
-    if job.way == "ours":
-        return Ours(job, pixels)
     model = build_model(job.case.model, resolve(job.case.settings, FRAMES, *pixels.shape[1:3]), seed=1)
+    if job.way == "ours":
+        recipe = Training(epochs=1, lr={"peak": job.rates[0]}, computing=Computing(**job.computing))
+        return OurTrainer(model, ResidentVideo(pixels, torch.device(job.device)), recipe, job.order, job.rates)
     if job.way == "original":
         assert job.original is not None
         parts = original_parts(job.original, model, job.pngs)

@@ -34,7 +34,6 @@ from boostnerv.config import (
     ExtractJob,
     FinetuneJob,
     Finetuning,
-    LearningRate,
     ModelSettings,
     OwnVideo,
     Preparation,
@@ -286,7 +285,7 @@ def _plan_segment(frames: range, height: int, width: int, bits: float, request: 
     coded = total_parameters(architecture(request.model), spec)
     loss = _loss(height, width)
     evaluated = max(1, preset.epochs // _EVALUATIONS)
-    training = Training(epochs=preset.epochs, loss=loss, lr=LearningRate(peak=3e-3), eval_every_epochs=evaluated)
+    training = Training(recipe="fast", epochs=preset.epochs, loss=loss, eval_every_epochs=evaluated)
     finetuning = Finetuning(
         epochs=preset.finetuning_epochs, loss=loss, target_bits=bits / coded, embedding_rate="temporal"
     )
