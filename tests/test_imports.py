@@ -22,6 +22,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "progress": (),
     "provenance": (),
     "files": ("errors",),
+    "allocator": (),
     "workfolder": ("files", "provenance"),
     "config": BASE,
     "cluster": ("errors", "config"),
@@ -44,7 +45,7 @@ CORE = {"config", "video", "models", "codec", "interop", "training", "evaluation
 # Neither the core nor the modules below it know how they are orchestrated or drawn.
 FOREIGN_TO_CORE = {"snakemake", "dvc", "pandas", "matplotlib", "plotly", "typer"}
 WITHOUT_TORCH = {
-    *(*BASE, "cluster", "workfolder", "config", "video", "report", "records", "sharing"),
+    *(*BASE, "allocator", "cluster", "workfolder", "config", "video", "report", "records", "sharing"),
     *("status", "cli", "__main__", "__init__"),
 }
 
@@ -135,6 +136,10 @@ def test_decoding_does_not_load_training_or_video() -> None:
     )
     ours = {name.split(".")[1] for name in done.stdout.split() if name.startswith("boostnerv.")}
     assert ours == {"errors", "files", "recipes", "config", "models", "codec"}
+
+
+def test_only_a_training_loads_its_optimizers() -> None:
+    assert not loaded_by("import boostnerv.training.run") & {"pytorch_optimizer", "sympy", "tensorboard"}
 
 
 def test_a_model_is_called_as_its_file() -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pytorch_optimizer import create_optimizer
 from torch import Tensor, nn
 
 from boostnerv.config import Finetuning, Training
@@ -52,6 +51,9 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter], way: Way = PL
 
     SOAP: Vyas et al., 2024, Adam in the eigenbases of Shampoo's preconditioner, which are found anew every ten steps.
     """
+    # Half a second of imports, which nothing but a training needs.
+    from pytorch_optimizer import create_optimizer
+
     peak, network = recipe.lr.peak, nn.ParameterList(parameters)
     if recipe.optimizer == "adan":
         return create_optimizer(network, "adan", lr=peak, compile=way.compiled, betas=_ADAN_BETAS, eps=1e-8)
