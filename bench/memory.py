@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 import tempfile
 import threading
 import time
@@ -175,7 +176,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--only", default="", help="rows with this in their text, e.g. decoding")
     given = parser.parse_args()
-    found = list(measure(given.only))
+    found = []
+    for each in measure(given.only):
+        found.append(each)
+        print(f"{each.what}, {each.frames} frames: {each.peak_mb:.0f} MiB", file=sys.stderr, flush=True)
     facts = machine("torch")
     if given.json:
         print(json.dumps({"machine": facts, "rows": [dataclasses.asdict(each) for each in found]}, indent=2))

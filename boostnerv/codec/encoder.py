@@ -43,8 +43,10 @@ class Quantized:
 
     @staticmethod
     def after_training(weights: Mapping[str, Tensor], embeddings: Tensor | None, bits: int) -> Quantized:
-        """Min–max quantisers for a model that was not fine-tuned."""
-        steps = [float(initial_step(tensor, bits)) for tensor in weights.values()]
+        """Min–max quantisers for a model that was not fine-tuned, with steps that a file can say."""
+        wanted = np.array([float(initial_step(tensor, bits)) for tensor in weights.values()])
+        grid = STEP_GRID.decode(snap_steps(np.nan_to_num(wanted)))
+        steps = np.where(np.isfinite(wanted), grid, wanted).tolist()  # what is not finite is refused later
         if embeddings is None:
             return Quantized(weights, steps, None, 1.0, 0.0)
         step, offset = float(initial_step(embeddings, bits)), float(embeddings.min())
@@ -71,7 +73,12 @@ class Snapped:
 
 
 def snap(model: Quantized) -> Snapped:
-    """Round steps and offset to their grids, and codes against them; raises `UserError` for what is not finite."""
+    """Round steps and offset to their grids, and weights and embeddings to codes.
+
+    Codes of weights are those of the learned steps, to which fine-tuning fitted the network; the nearest step of the
+    grid, at most 0.8 % off, then scales their tensor. Rounded anew by that step, codes would be others (seen: up to
+    half of a tensor's, and 0.15 dB of 41.4 dB instead of 0.06). Raises `UserError` for what is not finite.
+    """
     if not np.isfinite([*model.steps, model.embedding_step, model.embedding_offset]).all():
         raise UserError(
             "the quantisers cannot be coded: a step or offset is not finite; the training diverged, "
@@ -79,7 +86,10 @@ def snap(model: Quantized) -> Snapped:
         )
     step_index = snap_steps(np.array(model.steps))
     steps = STEP_GRID.decode(step_index)
-    codes = [_codes(tensor, 0.0, step, name) for (name, tensor), step in zip(model.weights.items(), steps, strict=True)]
+    learned = np.where(np.isclose(model.steps, steps, rtol=STEP_GRID.spacing), model.steps, steps)
+    codes = [
+        _codes(tensor, 0.0, step, name) for (name, tensor), step in zip(model.weights.items(), learned, strict=True)
+    ]
     if model.embeddings is None:
         return Snapped(codes, step_index, None)
     embedding_step_index = int(snap_steps(np.array([model.embedding_step]))[0])

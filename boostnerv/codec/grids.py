@@ -26,6 +26,11 @@ class SmallFloat:
     def levels(self) -> int:
         return 1 << (self.exponent_bits + self.mantissa_bits)
 
+    @property
+    def spacing(self) -> float:
+        """The largest distance of neighbours, relative."""
+        return 1 / (1 << self.mantissa_bits)
+
     @cached_property
     def _values(self) -> NDArray[np.float64]:
         return self.decode(np.arange(self.levels))

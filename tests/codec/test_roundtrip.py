@@ -351,3 +351,22 @@ def test_every_registered_model_is_tested_here() -> None:
 
     assert set(NAMES) | set(CLIP_NAMES) == set(model_names())
     assert all(architecture(name).name == name for name in NAMES)
+
+
+def test_codes_are_those_of_the_learned_steps(folder: Path) -> None:
+    """Fine-tuning fitted the network to these codes; a step of the grid scales them, and rounds nothing anew."""
+    model = tiny_model("hnerv-boost")
+    found = quantized(model, bits=10)
+    learned = [step * 1.003 for step in found.steps]  # between two steps of the grid
+    weights = {
+        name: torch.round(tensor / step) * step
+        for (name, tensor), step in zip(found.weights.items(), learned, strict=True)
+    }
+    video = check(model, dataclasses.replace(found, weights=weights, steps=learned), folder)
+    codes = [np.rint(tensor.detach().numpy() / step) for tensor, step in zip(weights.values(), learned, strict=True)]
+    weights_of_file = video.segment(0).weights
+    assert isinstance(weights_of_file, Weights)
+    assert all(
+        np.array_equal(one.ravel(), other.ravel()) for one, other in zip(weights_of_file.codes, codes, strict=True)
+    )
+    assert max(np.abs(one).max() for one in codes) > 200
