@@ -102,7 +102,7 @@ def moving_picture(frames: int, height: int, width: int) -> NDArray[np.uint8]:
         for channel in range(3):
             phase = 0.15 * k + 2 * channel
             made[k, ..., channel] = np.sin(5 * rows + phase) + np.sin(7 * columns - phase) + np.sin(31 * rows * columns)
-        made[k] = 127 + 38 * made[k] + grain[:, 4 * k : 4 * k + width]
+        made[k] = 127 + 38 * made[k] + grain[:, 4 * k % width :][:, :width]
     return made.round().clip(0, 255).astype(np.uint8)
 
 
