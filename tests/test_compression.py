@@ -507,7 +507,7 @@ def test_natural_strides_fit_the_frame(height: int, width: int) -> None:
     if min(height, width) >= 16 and max(height, width) <= 6 * min(height, width):
         rows, columns = -(-height // step), -(-width // step)
         assert 3 <= min(rows, columns) <= 27
-        assert rows * columns * step**2 <= 1.2 * height * width
+        assert rows * columns * step**2 <= 1.24 * height * width  # the worst is 73×73
 
 
 def test_natural_strides_are_the_papers() -> None:
