@@ -86,7 +86,7 @@ def snap(model: Quantized) -> Snapped:
         )
     step_index = snap_steps(np.array(model.steps))
     steps = STEP_GRID.decode(step_index)
-    learned = np.where(np.isclose(model.steps, steps, rtol=STEP_GRID.spacing), model.steps, steps)
+    learned = np.where(np.isclose(model.steps, steps, rtol=STEP_GRID.spacing, atol=0), model.steps, steps)
     codes = [
         _codes(tensor, 0.0, step, name) for (name, tensor), step in zip(model.weights.items(), learned, strict=True)
     ]

@@ -370,3 +370,12 @@ def test_codes_are_those_of_the_learned_steps(folder: Path) -> None:
         np.array_equal(one.ravel(), other.ravel()) for one, other in zip(weights_of_file.codes, codes, strict=True)
     )
     assert max(np.abs(one).max() for one in codes) > 200
+
+
+def test_a_step_finer_than_the_grid_becomes_its_finest(folder: Path) -> None:
+    model = tiny_model("nerv")
+    found = quantized(model)
+    weights = {name: torch.full_like(tensor, 1e-14) for name, tensor in found.weights.items()}
+    tiny = dataclasses.replace(found, weights=weights, steps=[1e-21] * len(found.steps))
+    assert all(codes.tolist() == np.full_like(codes, 3).tolist() for codes in snap(tiny).weight_codes)
+    check(model, tiny, folder)
