@@ -11,20 +11,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bench.baseline import decoded, write_codes
-from bench.timing import OwnProcess, Spread, machine, ratio
+from bench.timing import OwnProcess, Spread, interleaved, machine, ratio, tell
 from bench.train_speed import Case
 from boostnerv.allocator import keep_freed_memory
 from boostnerv.codec.decoder import VideoFile
@@ -56,26 +52,15 @@ def write_files(case: Case, folder: Path) -> None:
     write_codes(model, embeddings, folder / "codes.pt")
 
 
-def decoder(way: str, case: Case, folder: Path, threads: int) -> Callable[[range], float]:
-    """What decodes a range of frames when it is called, anew from the file each time: its seconds."""
+def decoder(way: str, case: Case, folder: Path, threads: int) -> Callable[[range], int]:
+    """What decodes a range of frames when it is called, anew from the file each time, and says how many came."""
     torch.set_num_threads(threads)
-    if way == "ours":
-        # As `boostnerv decode` begins.
-        keep_freed_memory()
-    model = model_of(case)
-
-    def frames_of(frames: range) -> Iterable[NDArray[np.uint8]]:
-        if way == "ours":
-            return VideoFile(folder / "video.bnv").frames(frames)
-        return decoded(model, folder / "codes.pt", frames)
-
-    def decode(frames: range) -> float:
-        begin = time.perf_counter()
-        for _ in frames_of(frames):
-            pass
-        return time.perf_counter() - begin
-
-    return decode
+    if way == "baseline":
+        model = model_of(case)
+        return lambda frames: sum(1 for _ in decoded(model, folder / "codes.pt", frames))
+    # As `boostnerv decode` begins.
+    keep_freed_memory()
+    return lambda frames: sum(1 for _ in VideoFile(folder / "video.bnv").frames(frames))
 
 
 @dataclass(frozen=True)
@@ -92,21 +77,19 @@ class Measured:
 
 def measure(case: Case, frames: int, repeats: int, threads: int) -> Measured:
     """In turns: a round that does not count, then `repeats` that do."""
-    found = Measured(case, frames, [], [], [], [])
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         write_files(case, folder)
         baseline, ours = (
             stack.enter_context(OwnProcess(decoder, way, case, folder, threads)) for way in ("baseline", "ours")
         )
-        for number in range(repeats + 1):
-            seconds = (baseline(range(frames)), ours(range(frames)), ours(range(1)), ours(range(FAR, FAR + 1)))
-            if number:
-                for times, one in zip(
-                    (found.baseline, found.ours, found.first_frame, found.far_frame), seconds, strict=True
-                ):
-                    times.append(one)
-    return found
+        actions = {
+            "baseline": lambda: baseline(range(frames)),
+            "ours": lambda: ours(range(frames)),
+            "first_frame": lambda: ours(range(1)),
+            "far_frame": lambda: ours(range(FAR, FAR + 1)),
+        }
+        return Measured(case, frames, **interleaved(actions, repeats))
 
 
 def table(measured: Sequence[Measured]) -> list[str]:
@@ -136,10 +119,7 @@ def main() -> None:
         if not given.json:
             print(*table(found[-1:]), sep="\n", flush=True)
     facts = machine("torch", "constriction") | {"threads": str(given.threads)}
-    if given.json:
-        print(json.dumps({"machine": facts, "cases": [dataclasses.asdict(each) for each in found]}, indent=2))
-        return
-    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    tell(given.json, facts, {"cases": [dataclasses.asdict(each) for each in found]})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
-from bench.timing import Spread, interleaved, machine
+from bench.timing import Spread, interleaved, machine, tell
 from bench.train_speed import moving_picture
 from bench.trainer import OurTrainer
 from boostnerv.config import ModelSettings, Training
@@ -159,11 +158,7 @@ def main() -> None:
     if given.figure:
         draw(found, given.figure)
     facts = machine("torch") | {"model": given.model, "threads": str(given.threads)}
-    if given.json:
-        print(json.dumps({"machine": facts, "models": [dataclasses.asdict(each) for each in found]}, indent=2))
-        return
-    print(*table(found), sep="\n")
-    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    tell(given.json, facts, {"models": [dataclasses.asdict(each) for each in found]}, table(found))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 import tempfile
 import threading
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.timing import OwnProcess, machine
+from bench.timing import OwnProcess, machine, tell
 from bench.train_speed import moving_picture
 from bench.trainer import OurTrainer
 from boostnerv import steps
@@ -44,11 +43,11 @@ class Measured:
 
     what: str
     frames: int
-    peak_mb: float
+    peak_mib: float
     seconds: float
 
 
-def anonymous_mb() -> float:
+def anonymous_mib() -> float:
     """Memory of this process that no file stands behind."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
@@ -58,11 +57,11 @@ def anonymous_mb() -> float:
 
 def peak_of(action: Callable[[], object]) -> tuple[float, float]:
     """MiB that an action takes at most beyond what there was before, and its seconds."""
-    done, before, peak = threading.Event(), anonymous_mb(), [0.0]
+    done, before, peak = threading.Event(), anonymous_mib(), [0.0]
 
     def watch() -> None:
         while not done.wait(_EVERY_S):
-            peak[0] = max(peak[0], anonymous_mb())
+            peak[0] = max(peak[0], anonymous_mib())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -73,7 +72,7 @@ def peak_of(action: Callable[[], object]) -> tuple[float, float]:
         seconds = time.perf_counter() - begin
         done.set()
         watcher.join()
-    return max(peak[0], anonymous_mb()) - before, seconds
+    return max(peak[0], anonymous_mib()) - before, seconds
 
 
 # --- what is measured --------------------------------------------------------------------------------------
@@ -167,7 +166,7 @@ def measure(word: str) -> Iterator[Measured]:
 def table(measured: list[Measured]) -> list[str]:
     """Lines of text."""
     heads = ("", "frames", "peak, MiB", "seconds")
-    return aligned([heads, *((m.what, str(m.frames), f"{m.peak_mb:.0f}", f"{m.seconds:.0f}") for m in measured)], {0})
+    return aligned([heads, *((m.what, str(m.frames), f"{m.peak_mib:.0f}", f"{m.seconds:.0f}") for m in measured)], {0})
 
 
 def main() -> None:
@@ -179,13 +178,9 @@ def main() -> None:
     found = []
     for each in measure(given.only):
         found.append(each)
-        print(f"{each.what}, {each.frames} frames: {each.peak_mb:.0f} MiB", file=sys.stderr, flush=True)
+        print(f"{each.what}, {each.frames} frames: {each.peak_mib:.0f} MiB", file=sys.stderr, flush=True)
     facts = machine("torch")
-    if given.json:
-        print(json.dumps({"machine": facts, "rows": [dataclasses.asdict(each) for each in found]}, indent=2))
-        return
-    print(*table(found), sep="\n")
-    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    tell(given.json, facts, {"rows": [dataclasses.asdict(each) for each in found]}, table(found))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.timing import machine
+from bench.timing import machine, tell
 from boostnerv.config import config_hash, load_experiment
 from boostnerv.evaluation.text import aligned
 
@@ -167,11 +167,7 @@ def main() -> None:
     given = parser.parse_args()
     rows = [*measure_demo(), *(row for videos in given.videos for row in measure(videos))]
     facts = machine("snakemake", "pydantic")
-    if given.json:
-        print(json.dumps({"machine": facts, "plans": [dataclasses.asdict(row) for row in rows]}, indent=2))
-        return
-    print(*table(rows), sep="\n")
-    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    tell(given.json, facts, {"plans": [dataclasses.asdict(row) for row in rows]}, table(rows))
 
 
 if __name__ == "__main__":

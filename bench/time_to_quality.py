@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import yaml
 
-from bench.timing import machine
+from bench.timing import machine, tell
 from boostnerv import steps
 from boostnerv.config import ExtractJob, ModelSettings, Preparation, Training, TrainJob, load_dataset
 from boostnerv.evaluation.text import aligned
@@ -131,13 +131,10 @@ def main() -> None:
         folder = Path(name)
         found = {video: compared(pool, frames_of(video, folder), model, recipes, folder) for video in given.video}
     facts = machine("torch", "pytorch_optimizer")
-    if given.json:
-        curves = {video: [dataclasses.asdict(curve) for curve in pair] for video, pair in found.items()}
-        print(json.dumps({"machine": facts, "videos": curves}, indent=2))
-        return
+    told = {video: [dataclasses.asdict(curve) for curve in pair] for video, pair in found.items()}
     heads = ("", "published", "fast", "reaches it after", "of the time")
-    print(*aligned([heads, *(row(video, curves) for video, curves in found.items())], {0}), sep="\n")
-    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    lines = aligned([heads, *(row(video, curves) for video, curves in found.items())], {0})
+    tell(given.json, facts, {"videos": told}, lines)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import multiprocessing
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -103,3 +104,13 @@ def machine(*packages: str) -> dict[str, str]:
         "boostnerv": provenance.commit(),
         **{name: importlib.metadata.version(name) for name in packages},
     }
+
+
+def tell(as_json: bool, facts: Mapping[str, str], contents: Mapping[str, object], lines: Iterable[str] = ()) -> None:
+    """Print what was measured: `contents` as JSON, or `lines`; and the `facts` of `machine`."""
+    if as_json:
+        print(json.dumps({"machine": facts, **contents}, indent=2))
+        return
+    for line in lines:
+        print(line)
+    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))

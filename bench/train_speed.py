@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import tempfile
 import time
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from bench.baseline import Trainer, published_parts, write_pngs
 from bench.original import original_parts
-from bench.timing import OwnProcess, Spread, machine, ratio
+from bench.timing import OwnProcess, Spread, machine, ratio, tell
 from bench.trainer import OurTrainer
 from boostnerv.config import Computing, ModelSettings, Training
 from boostnerv.evaluation.text import aligned
@@ -219,10 +218,7 @@ def main() -> None:
     facts = machine("torch", "pytorch_optimizer", "pytorch_msssim") | {"threads": str(given.threads)}
     if given.device == "cuda":
         facts["device"] = torch.cuda.get_device_name()
-    if given.json:
-        print(json.dumps({"machine": facts, "ways": [dataclasses.asdict(each) for each in found]}, indent=2))
-        return
-    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    tell(given.json, facts, {"ways": [dataclasses.asdict(each) for each in found]})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.timing import OwnProcess, Spread, interleaved, machine, ratio
+from bench.timing import OwnProcess, Spread, interleaved, machine, ratio, tell
 from bench.train_speed import Case, Job, trainer
 from boostnerv.evaluation.text import aligned
 
@@ -137,7 +137,6 @@ def measure_trainings(case: Case, steps: int, repeats: int) -> SideBySide:
     """Both ways in turns: a round that does not count, then `repeats` that do."""
     total = (repeats + 1) * steps
     order = tuple(step % 16 for step in range(total))
-    found = SideBySide(case.label, steps, [], [])
 
     def job(threads: int) -> Job:
         return Job("ours", case, order, (1e-4,) * total, threads, "cpu", Path(), {})
@@ -145,22 +144,19 @@ def measure_trainings(case: Case, steps: int, repeats: int) -> SideBySide:
     with ExitStack() as stack:
         wide = [stack.enter_context(OwnProcess(trainer, job(2))) for _ in range(2)]
         narrow = [stack.enter_context(OwnProcess(trainer, job(1))) for _ in range(2)]
-        for number in range(repeats + 1):
-            in_turn = sum(_wall_s([train], steps) for train in wide)
-            together = _wall_s(narrow, steps)
-            if number:
-                found.in_turn_s.append(in_turn)
-                found.side_by_side_s.append(together)
-    return found
 
+        def in_turn() -> None:
+            for train in wide:
+                train(steps)
 
-def _wall_s(trainings: Sequence[OwnProcess], steps: int) -> float:
-    begin = time.perf_counter()
-    for each in trainings:
-        each.begin(steps)
-    for each in trainings:
-        each.end()
-    return time.perf_counter() - begin
+        def side_by_side() -> None:
+            for train in narrow:
+                train.begin(steps)
+            for train in narrow:
+                train.end()
+
+        seconds = interleaved({"in_turn_s": in_turn, "side_by_side_s": side_by_side}, repeats)
+    return SideBySide(case.label, steps, **seconds)
 
 
 # --- what is printed ---------------------------------------------------------------------------------------
@@ -207,11 +203,8 @@ def main() -> None:
         lines += ["", *job_table(jobs), ""]
     trainings = [measure_trainings(Case.of(case), given.steps, given.repeats) for case in given.case]
     facts = machine("torch", "snakemake")
-    if given.json:
-        print(json.dumps({"machine": facts, **said, "trainings": [asdict(each) for each in trainings]}, indent=2))
-        return
-    print(*lines, *training_table(trainings), sep="\n")
-    print("\n" + ", ".join(f"{name} {value}" for name, value in facts.items()))
+    said["trainings"] = [asdict(each) for each in trainings]
+    tell(given.json, facts, said, [*lines, *training_table(trainings)])
 
 
 if __name__ == "__main__":
