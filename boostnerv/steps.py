@@ -549,8 +549,8 @@ def evaluate(
 
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.measure import bits_per_pixel, measure
-    from boostnerv.models.budget import kmac_per_pixel
     from boostnerv.models.clips import ClipSpec
+    from boostnerv.models.work import kmac_per_pixel
     from boostnerv.training.run import last_record
     from boostnerv.video.collections import open_videos
     from boostnerv.video.preview import previewed
@@ -733,7 +733,8 @@ def evaluate_model(
     model has no `log`, and nothing is said of its training.
     """
     from boostnerv.evaluation.measure import measure, split_summary
-    from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
+    from boostnerv.models.budget import decoder_parameters
+    from boostnerv.models.work import kmac_per_pixel
     from boostnerv.training import checkpoint
     from boostnerv.training.run import (
         ClipReconstruction,
@@ -1139,7 +1140,8 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
 
 def _planned(video: str, run: Run, spec: Spec) -> dict[str, Any]:
     from boostnerv.models.architecture import architecture
-    from boostnerv.models.budget import decoder_parameters, kmac_per_pixel
+    from boostnerv.models.budget import decoder_parameters
+    from boostnerv.models.work import kmac_per_pixel
 
     entry = architecture(run.train.model.name)
     decoder = decoder_parameters(entry, spec)

@@ -39,9 +39,9 @@ from boostnerv.models.architecture import (
     tensor_shapes,
     to_device,
 )
-from boostnerv.models.budget import decoding_work
 from boostnerv.models.clips import Clip, ClipSpec, clip_keyframes
 from boostnerv.models.convolution import fuse
+from boostnerv.models.work import decoding_work
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from boostnerv.errors import BitstreamError
 from boostnerv.models.architecture import Architecture, Spec
-from boostnerv.models.budget import decoding_work
+from boostnerv.models.work import decoding_work
 
 # What any file may take, and how much more for every byte of it: memory of the largest operation, of all frames that
 # are computed together; bytes that a frame's operations move; and its multiply–accumulates (a byte and pixel).

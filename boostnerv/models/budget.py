@@ -5,20 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from boostnerv.config import ModelSettings
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Architecture, Spec, StackBudget, architecture, tensor_shapes
-from boostnerv.models.clips import calls_per_frame, decoder_inputs, made_bytes
 
 _WIDEST = 1 << 14
 _FIRST_ROWS = 9
@@ -154,47 +149,3 @@ def _make_spec(entry: Architecture, settings: ModelSettings, shape: Mapping[str,
             raise UserError(f"model {settings.name}: option {key} = {value!r} is not of type {fields[key].type}")
         options[key] = wanted(value)
     return entry.spec(**fixed, **options)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What decoding takes: bytes that the largest operation reads and writes, bytes that all of them do for one frame,
-    and multiply–accumulates of one frame. A frame's share where several are made together."""
-
-    largest_step_bytes: int
-    moved_bytes: int
-    macs: int
-
-
-class _Watch(TorchDispatchMode):
-    """Watches what each operation reads and writes; tensors may be on the meta device."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.largest_step_bytes = self.moved_bytes = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        values = tree_leaves((args, kwargs, result))
-        taken = sum(value.numel() * value.element_size() for value in values if isinstance(value, torch.Tensor))
-        self.largest_step_bytes = max(self.largest_step_bytes, taken)
-        self.moved_bytes += taken
-        return result
-
-
-@cache
-def decoding_work(entry: Architecture, spec: Spec) -> Work:
-    """Work of decoding one frame; nothing is allocated."""
-    with torch.device("meta"):
-        decoder = entry.decoder(spec)
-        with FlopCounterMode(display=False) as counter, _Watch() as watched, torch.inference_mode():
-            decoder(*decoder_inputs(spec))
-    calls = calls_per_frame(spec)
-    macs = counter.get_total_flops() // 2
-    largest_step_bytes = max(watched.largest_step_bytes, made_bytes(spec))
-    return Work(largest_step_bytes, math.ceil(calls * watched.moved_bytes), math.ceil(calls * macs))
-
-
-def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:
-    """Thousand multiply–accumulates of decoding one frame, per pixel of the video; counted, not estimated."""
-    return decoding_work(entry, spec).macs / (spec.height * spec.width) / 1000

@@ -95,7 +95,12 @@ class ExpandingUpsample(nn.Module):
 
 
 def _encoded_positions(grid: tuple[int, int], encoding: PositionalEncoding) -> Tensor:
-    """Encodings of row ``r/h`` and column ``q/w`` of every position, ``[h·w, 4L]``."""
+    """Encodings of row ``r/h`` and column ``q/w`` of every position, ``[h·w, 4L]``.
+
+    Without values on the meta device, where arithmetic costs a second of imports.
+    """
+    if encoding.frequencies.is_meta:
+        return torch.empty(grid[0] * grid[1], 4 * len(encoding.frequencies))
     rows, columns = (torch.arange(count, dtype=torch.float32) / count for count in grid)
     shape = (*grid, -1)
     encoded = encoding(rows)[:, None].expand(shape), encoding(columns)[None].expand(shape)

@@ -240,7 +240,7 @@ import torch
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.errors import BitstreamError
 from boostnerv.models.architecture import architectures_by_wire_id
-from boostnerv.models.budget import decoding_work
+from boostnerv.models.work import decoding_work
 
 architectures_by_wire_id()
 torch.set_num_threads(2)

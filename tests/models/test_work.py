@@ -1,0 +1,96 @@
+"""Work of decoding is counted as PyTorch counts it, without loading its compiler."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from boostnerv.models import work
+from boostnerv.models.architecture import Spec, architecture
+from boostnerv.models.clips import calls_per_frame, decoder_inputs
+from boostnerv.models.work import decoding_work, kmac_per_pixel
+from tests.models.tiny import CLIP_NAMES, NAMES, tiny_clip_spec, tiny_spec
+
+
+def test_a_hand_count_of_multiplications() -> None:
+    # Grid 2×2, one stage: stride 2, width 3, one block; L = 2, stem 3, condition 2.
+    spec = tiny_spec("nerv-boost", height=4, width=4, strides=(2,), fc_dim=3)
+    stem = 4 * 3 + 3 * (2 * 2 * 3)
+    condition = 4 * 4 + 4 * 2
+    upsample = 2 * 2 * 9 * 3 * (3 * 4)
+    affine = 2 * 2 * (2 * 2 + 2 * 3)  # two transforms, each scale and shift
+    residual = 2 * (4 * 4 * 9 * 3 * 3)
+    head = 4 * 4 * 3 * 3
+    expected = stem + condition + upsample + affine + residual + head
+    assert kmac_per_pixel(architecture("nerv-boost"), spec) == pytest.approx(expected / (4 * 4) / 1000, rel=1e-12)
+
+
+def test_multiplications_are_per_pixel_of_the_video_not_of_the_padded_frame() -> None:
+    whole, cut = (tiny_spec("hnerv-boost", height=height, width=8) for height in (8, 5))
+    entry = architecture("hnerv-boost")
+    assert kmac_per_pixel(entry, cut) == pytest.approx(kmac_per_pixel(entry, whole) * 8 / 5)
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (3, 1, 2)])
+@pytest.mark.parametrize("name", NAMES)
+def test_work_of_a_frame(name: str, strides: tuple[int, ...]) -> None:
+    entry, spec = architecture(name), tiny_spec(name, height=13, width=9, strides=strides)
+    work = decoding_work(entry, spec)
+    assert work.macs == round(kmac_per_pixel(entry, spec) * 1000 * 13 * 9)
+    rows, columns = spec.padded
+    assert work.largest_step_bytes >= 2 * 4 * 3 * rows * columns  # the last operation reads and writes an image
+    assert work.moved_bytes > 2 * work.largest_step_bytes
+
+
+def every_spec() -> list[tuple[str, Spec]]:
+    frames = [(name, tiny_spec(name, height=13, width=9, strides=(3, 1, 2))) for name in NAMES]
+    clips = [(name, tiny_clip_spec(name, height=16, width=36, patch_rows=2, patch_columns=3)) for name in CLIP_NAMES]
+    return frames + clips
+
+
+@pytest.mark.parametrize(("name", "spec"), every_spec())
+def test_multiplications_are_those_that_pytorch_counts(name: str, spec: Spec) -> None:
+    entry = architecture(name)
+    with torch.device("meta"):
+        decoder = entry.decoder(spec)
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            decoder(*decoder_inputs(spec))
+    calls = calls_per_frame(spec)
+    assert decoding_work(entry, spec).macs == pytest.approx(calls * counter.get_total_flops() / 2, abs=1)
+
+
+@pytest.mark.parametrize(("name", "spec"), every_spec())
+def test_results_have_the_shapes_and_types_of_pytorch(name: str, spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def beside(func: Any, ours: Any) -> Any:
+        def make(*args: Any, **kwargs: Any) -> Any:
+            (made, _), theirs = ours(*args, **kwargs), func(*args, **kwargs)
+            assert isinstance(made, Tensor)
+            assert (made.shape, made.dtype) == (theirs.shape, theirs.dtype), func
+            compared.append(func)
+            return made, 0
+
+        return make
+
+    monkeypatch.setattr(work, "_USUAL", {func: beside(func, ours) for func, ours in work._USUAL.items()})
+    decoding_work.__wrapped__(architecture(name), spec)
+    assert len(compared) > 10
+
+
+@pytest.mark.parametrize("name", ["hnerv-boost", "e-nerv-boost", "nerv-boost", "hnerv", "nerv"])
+def test_counting_does_not_load_the_compiler(name: str) -> None:
+    code = (
+        "import sys; from boostnerv.models.architecture import architecture\n"
+        "from boostnerv.models.work import decoding_work; from tests.models.tiny import tiny_spec\n"
+        f"assert decoding_work(architecture({name!r}), tiny_spec({name!r})).macs\n"
+        "print({'torch._dynamo', 'sympy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
