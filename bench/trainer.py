@@ -8,7 +8,7 @@ import torch
 
 from boostnerv.allocator import keep_freed_memory
 from boostnerv.config import Training
-from boostnerv.models.architecture import VideoModel
+from boostnerv.models.architecture import VideoModel, to_device
 from boostnerv.training.computing import prepare
 from boostnerv.training.loop import make_optimizer, train_step
 from boostnerv.training.tasks import Regression, ResidentVideo
@@ -31,6 +31,7 @@ class OurTrainer:
         device = video.device
         if device.type == "cpu":
             keep_freed_memory()
+        model = to_device(model, device, model.architecture.name)
         objective = Regression(model, video, recipe.loss).to(device)
         self._way = prepare(objective, recipe, device)
         self._objective = objective
