@@ -31,7 +31,7 @@ class Convolution(nn.Conv2d):
 
     def of_affine(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """The convolution of ``x·scale + shift`` ``[1, C, H, W]``, scale and shift ``[1, C]``, for 3×3 kernels with
-        padding 1 and a bias; the affine map itself is never computed."""
+        padding 1 and a bias, where H and W are 2 or more; the affine map itself is never computed."""
         result: Tensor = _ConvolveAffine.apply(  # type: ignore[no-untyped-call]
             x, scale[0], shift[0], self.weight, self.bias
         )
@@ -85,12 +85,10 @@ class _ConvolveAffine(torch.autograd.Function):
         scaled = weight * scale[:, None, None]
         taps = torch.einsum("oikl,i->okl", weight, shift)
         made = F.conv2d(x, scaled, taps.sum((1, 2)) + bias, padding=1)
-        image = made[0]
-        for tap, at in ((0, 0), (2, -1)):
-            image[:, at] -= taps[:, tap].sum(1)[:, None]
-            image[:, :, at] -= taps[:, :, tap].sum(1)[:, None]
-            for other, there in ((0, 0), (2, -1)):
-                image[:, at, there] += taps[:, tap, other]
+        rows, columns, corners = _borders(made)
+        rows -= taps[:, ::2].sum(2)[:, :, None]
+        columns -= taps[:, :, ::2].sum(1)[:, None]
+        corners += taps[:, ::2, ::2]
         ctx.save_for_backward(x, scale, shift, weight, scaled)
         return made
 
@@ -99,17 +97,22 @@ class _ConvolveAffine(torch.autograd.Function):
         (gradient,), (x, scale, shift, weight, scaled) = gradients, ctx.saved_tensors
         of_x = _input_gradient(gradient, x, scaled, (1, 1), (1, 1), 1) if ctx.needs_input_grad[0] else None
         of_scaled, of_bias = _weight_gradients(gradient, x, scaled, (1, 1), (1, 1), 1)
-        image = gradient[0]
+        rows, columns, corners = _borders(gradient)
         inside = of_bias[:, None, None].repeat(1, 3, 3)  # what reaches each tap
-        for tap, at in ((0, 0), (2, -1)):
-            inside[:, tap] -= image[:, at].sum(1)[:, None]
-            inside[:, :, tap] -= image[:, :, at].sum(1)[:, None]
-            for other, there in ((0, 0), (2, -1)):
-                inside[:, tap, other] += image[:, at, there]
+        inside[:, ::2] -= rows.sum(2)[:, :, None]
+        inside[:, :, ::2] -= columns.sum(1)[:, None]
+        inside[:, ::2, ::2] += corners
         of_scale = (weight * of_scaled).sum((0, 2, 3))
         of_shift = torch.einsum("oikl,okl->i", weight, inside)
         of_weight = of_scaled * scale[:, None, None] + inside[:, None] * shift[:, None, None]
         return of_x, of_scale, of_shift, of_weight, of_bias
+
+
+def _borders(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """First and last rows ``[C, 2, W]`` and columns ``[C, H, 2]``, and the corners ``[C, 2, 2]``, of ``[1, C, H, W]``."""
+    image = x[0]
+    down, right = image.shape[1] - 1, image.shape[2] - 1
+    return image[:, ::down], image[:, :, ::right], image[:, ::down, ::right]
 
 
 def _input_gradient(
