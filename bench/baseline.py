@@ -295,7 +295,8 @@ class ENeRVBoost(nn.Module):
         c, at = self.t_branch(time_map), self.stem_t(time_map)
         tokens = self.trans1(self.stem_xy(self.positions).flatten(2).transpose(1, 2))
         tokens = self.trans2(tokens * at.flatten(2).transpose(1, 2))
-        x = self.toconv(tokens.transpose(1, 2).reshape(len(t), -1, *self.grid))
+        # So laid out as theirs, in memory too: all convolutions then have channels last.
+        x = self.toconv(tokens.reshape(len(t), *self.grid, -1).permute(0, 3, 1, 2))
         for block in self.layers:
             x = block(x, c)
         return torch.tanh(self.head_layer(x)) * 0.5 + 0.5

@@ -455,6 +455,10 @@ class Finetuning(_Optimisation):
     embedding_quantizer: Literal["scalebeta", "lsqv2"] = Field(
         default="scalebeta", description="How frame embeddings become codes; lsqv2 clamps them to embedding_bits."
     )
+    quantizer_steps: Literal["grid", "free"] = Field(
+        default="grid",
+        description="Fine-tune with steps and offsets as a file says them; or with any, as published, which it rounds.",
+    )
 
     @model_validator(mode="after")
     def _batches_stay_whole(self) -> Finetuning:

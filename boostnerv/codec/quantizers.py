@@ -10,6 +10,10 @@ Zhang et al., CVPR 2024, section 3.4. A tensor x is coded as integers ``round(q)
 δ and β are trained; rounding passes gradients straight through. The first two, which the papers' codec uses, do not
 clamp. The others do, and scale the gradients of δ and β by ``1/√(entries · largest code)``.
 
+A file says δ and β on grids (`boostnerv.codec.grids`). `on_grid`, quantisers compute with the numbers it would say, and
+gradients pass straight through: the network is trained with what will be decoded. The published training is not; its δ
+and β are rounded afterwards.
+
 A trained δ may change its sign, which changes the signs of the codes and no value. It may also pass so close to zero
 that codes grow without bound; `keep_away_from_zero` takes that band out, the one deviation from the published training.
 
@@ -25,6 +29,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from boostnerv.codec.grids import OFFSET_UNITS_PER_STEP, STEP_GRID
+
 # A tensor whose entries are all equal has no range; its step may be anything above zero.
 _SMALLEST_STEP = 1e-8
 _LARGEST_INITIAL_CODE = 1 << 18
@@ -35,6 +41,23 @@ _FINEST_SHARE = 1 / 16
 def round_straight_through(x: Tensor) -> Tensor:
     """Round to the nearest integer (half to even); the gradient is that of the identity."""
     return x + (torch.round(x) - x).detach()
+
+
+def step_on_grid(step: Tensor) -> Tensor:
+    """The nearest steps δ that a file can say, signs kept, shape unchanged; the gradient is that of the identity."""
+    mantissa, exponent = torch.frexp(step.detach())
+    parts = 2 << STEP_GRID.mantissa_bits  # mantissas lie in [½, 1)
+    return _straight_to(torch.ldexp(torch.round(mantissa * parts) / parts, exponent), step)
+
+
+def offset_on_grid(offset: Tensor, step: Tensor) -> Tensor:
+    """The nearest offset β that a file can say beside the step δ, which is on its grid; the gradient is as above."""
+    unit = step.detach() / OFFSET_UNITS_PER_STEP
+    return _straight_to(torch.round(offset.detach() / unit) * unit, offset)
+
+
+def _straight_to(value: Tensor, x: Tensor) -> Tensor:
+    return x + (value - x).detach()
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -63,8 +86,15 @@ class WeightQuantizers(nn.Module):
     _finest: Tensor
     _factor: Tensor
 
-    def __init__(self, named: Iterable[tuple[str, Tensor]], bits: int, kind: Literal["scale", "lsq"] = "scale") -> None:
+    def __init__(
+        self,
+        named: Iterable[tuple[str, Tensor]],
+        bits: int,
+        kind: Literal["scale", "lsq"] = "scale",
+        on_grid: bool = False,
+    ) -> None:
         super().__init__()
+        self._on_grid = on_grid
         self._range = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind == "lsq" else None
         tensors = list(named)
         self.names = tuple(name for name, _ in tensors)
@@ -90,12 +120,12 @@ class WeightQuantizers(nn.Module):
 
     def codes(self, flat: Tensor) -> Tensor:
         """Unrounded codes q ``[P]`` of flat weights ``[P]``."""
-        codes = flat / self._used_steps()[self.segment]
+        codes = flat / self.used_steps()[self.segment]
         return codes if self._range is None else codes.clamp(*self._range)
 
     def dequantize(self, codes: Tensor) -> dict[str, Tensor]:
         """Tensors by name from rounded codes ``[P]``."""
-        flat = codes * self._used_steps()[self.segment]
+        flat = codes * self.used_steps()[self.segment]
         parts = torch.split(flat, self.counts.tolist())
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 
@@ -104,8 +134,10 @@ class WeightQuantizers(nn.Module):
         tensors = dict(named)
         return tensors if self._range is None else self.dequantize(self.codes(self.flatten(tensors.values())))
 
-    def _used_steps(self) -> Tensor:
-        return self.steps if self._range is None else _scaled_gradient(self.steps, self._factor)
+    def used_steps(self) -> Tensor:
+        """Steps ``[S]`` that it computes with."""
+        steps = self.steps if self._range is None else _scaled_gradient(self.steps, self._factor)
+        return step_on_grid(steps) if self._on_grid else steps
 
 
 class EmbeddingQuantizer(nn.Module):
@@ -114,8 +146,15 @@ class EmbeddingQuantizer(nn.Module):
     _finest: Tensor
     _factor: Tensor
 
-    def __init__(self, embeddings: Tensor, bits: int, kind: Literal["scalebeta", "lsqv2"] = "scalebeta") -> None:
+    def __init__(
+        self,
+        embeddings: Tensor,
+        bits: int,
+        kind: Literal["scalebeta", "lsqv2"] = "scalebeta",
+        on_grid: bool = False,
+    ) -> None:
         super().__init__()
+        self._on_grid = on_grid
         self._range = (0, 2**bits - 1) if kind == "lsqv2" else None
         self.step = nn.Parameter(initial_step(embeddings, bits))
         self.offset = nn.Parameter(embeddings.detach().min().clone())
@@ -132,23 +171,29 @@ class EmbeddingQuantizer(nn.Module):
 
     def codes(self, embeddings: Tensor) -> Tensor:
         """Unrounded codes, shape unchanged."""
-        step, offset = self._used()
+        step, offset = self.used()
         codes = (embeddings - offset) / step
         return codes if self._range is None else codes.clamp(*self._range)
 
     def dequantize(self, codes: Tensor) -> Tensor:
         """Values of rounded codes, shape unchanged."""
-        step, offset = self._used()
+        step, offset = self.used()
         return codes * step + offset
 
     def representable(self, embeddings: Tensor) -> Tensor:
         """The embeddings with what a clamping quantiser cannot code cut off; not rounded."""
         return embeddings if self._range is None else self.dequantize(self.codes(embeddings))
 
-    def _used(self) -> tuple[Tensor, Tensor]:
-        if self._range is None:
-            return self.step, self.offset
-        return _scaled_gradient(self.step, self._factor), _scaled_gradient(self.offset, self._factor)
+    def used(self) -> tuple[Tensor, Tensor]:
+        """Step δ and offset β that it computes with."""
+        step: Tensor = self.step
+        offset: Tensor = self.offset
+        if self._range is not None:
+            step, offset = _scaled_gradient(step, self._factor), _scaled_gradient(offset, self._factor)
+        if self._on_grid:
+            step = step_on_grid(step)
+            offset = offset_on_grid(offset, step)
+        return step, offset
 
 
 def _scaled_gradient(x: Tensor, factor: Tensor) -> Tensor:

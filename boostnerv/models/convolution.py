@@ -109,7 +109,7 @@ class _ConvolveAffine(torch.autograd.Function):
 
 
 def _borders(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """First and last rows ``[C, 2, W]`` and columns ``[C, H, 2]``, and the corners ``[C, 2, 2]``, of ``[1, C, H, W]``."""
+    """Outermost rows ``[C, 2, W]``, columns ``[C, H, 2]`` and corners ``[C, 2, 2]`` of ``[1, C, H, W]``."""
     image = x[0]
     down, right = image.shape[1] - 1, image.shape[2] - 1
     return image[:, ::down], image[:, :, ::right], image[:, ::down, ::right]

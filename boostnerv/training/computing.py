@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from boostnerv.config import Computing, Finetuning, Memory, Training
 from boostnerv.errors import UserError
 from boostnerv.models.convolution import fuse
-from boostnerv.training.losses import frame_losses
+from boostnerv.training.losses import frame_losses, fused_frame_losses
 from boostnerv.training.tasks import Objective
 
 
@@ -75,6 +75,7 @@ def prepare(objective: Objective, recipe: Training | Finetuning, device: torch.d
         _set_flags(way)
     if way.kernels == "fused":
         fuse(model)
+        objective.frame_losses = fused_frame_losses
     if way.checkpointing:
         recompute(model.decoder)
     if way.precision == "bf16":

@@ -259,8 +259,9 @@ class EntropyMinimisation(Objective):
         super().__init__(model)
         # In a tuple, as its model is a part of this module already.
         self._tasks = (task,)
+        on_grid = settings.quantizer_steps == "grid"
         self.weight_quantizers = WeightQuantizers(
-            model.decoder.named_parameters(), settings.weight_bits, settings.weight_quantizer
+            model.decoder.named_parameters(), settings.weight_bits, settings.weight_quantizer, on_grid
         )
         self._settings = settings
         embeddings = self.embeddings()
@@ -268,7 +269,7 @@ class EntropyMinimisation(Objective):
         self.embedding_quantizer = (
             None
             if embeddings is None
-            else EmbeddingQuantizer(embeddings, settings.embedding_bits, settings.embedding_quantizer)
+            else EmbeddingQuantizer(embeddings, settings.embedding_bits, settings.embedding_quantizer, on_grid)
         )
         if self.embedding_quantizer is not None and settings.embedding_rate == "temporal":
             self.process = TemporalProcess(self._all_embedding_codes())
@@ -388,12 +389,13 @@ class EntropyMinimisation(Objective):
         quantizer, embeddings = self.embedding_quantizer, self.embeddings()
         if quantizer is not None and embeddings is not None:
             embeddings = quantizer.representable(embeddings)
+        step, offset = (1.0, 0.0) if quantizer is None else (float(each) for each in quantizer.used())
         return Quantized(
             weights=self.weight_quantizers.representable(self.model.decoder.named_parameters()),
-            steps=self.weight_quantizers.steps.abs().tolist(),
+            steps=self.weight_quantizers.used_steps().abs().tolist(),
             embeddings=embeddings,
-            embedding_step=float(quantizer.step.abs()) if quantizer is not None else 1.0,
-            embedding_offset=float(quantizer.offset) if quantizer is not None else 0.0,
+            embedding_step=abs(step),
+            embedding_offset=offset,
         )
 
     def _weight_codes(self) -> Tensor:

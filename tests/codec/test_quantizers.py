@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
 import pytest
 import torch
 
+from boostnerv.codec.grids import STEP_GRID, offset_value, snap_offset, snap_steps, step_values
 from boostnerv.codec.quantizers import (
     EmbeddingQuantizer,
     WeightQuantizers,
@@ -165,3 +169,33 @@ def test_only_steps_and_offsets_are_stored() -> None:
     named = list(tiny_model("nerv-boost").decoder.named_parameters())
     assert set(WeightQuantizers(named, 8).state_dict()) == {"steps"}
     assert set(EmbeddingQuantizer(torch.rand(3), 8).state_dict()) == {"step", "offset"}
+
+
+@pytest.mark.parametrize("kind", ["scale", "lsq"])
+def test_on_their_grid_steps_are_those_that_a_file_says(kind: Literal["scale", "lsq"]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    named = [(str(n), torch.rand(7, generator=generator) * 10.0 ** (n - 4) - 0.3) for n in range(9)]
+    quantizers = WeightQuantizers(named, bits=6, kind=kind, on_grid=True)
+    with torch.no_grad():
+        quantizers.steps[::2] *= -1
+    used = quantizers.used_steps().detach()
+    said = STEP_GRID.decode(snap_steps(quantizers.steps.detach().abs().numpy()))
+    assert used.abs().tolist() == said.tolist()
+    assert torch.equal(used.sign(), quantizers.steps.sign())
+    assert not torch.equal(used, quantizers.steps)
+    assert torch.equal(quantizers.dequantize(torch.ones(63))["0"], used[0].expand(7))
+
+
+def test_on_its_grid_an_offset_is_what_a_file_says() -> None:
+    quantizer = EmbeddingQuantizer(torch.linspace(-3.3, 7.1, 50), bits=6, on_grid=True)
+    step, offset = (float(each) for each in quantizer.used())
+    index = snap_offset(float(quantizer.offset.detach()), step)
+    assert offset == float(offset_value(index, np.float32(step))) != float(quantizer.offset.detach())
+    assert step == float(step_values(snap_steps(np.array([float(quantizer.step.detach())])))[0])
+
+
+def test_gradients_pass_the_grid_straight() -> None:
+    x = torch.rand(20, generator=torch.Generator().manual_seed(1))
+    quantizer = EmbeddingQuantizer(x, bits=5, on_grid=True)
+    quantizer.dequantize(torch.full((4,), 3.0)).sum().backward()
+    assert (float(quantizer.step.grad), float(quantizer.offset.grad)) == (12.0, 4.0)  # type: ignore[arg-type]

@@ -25,10 +25,11 @@ from boostnerv.models.temporal import (
 from tests.conftest import Golden
 
 
-def test_positional_encoding_is_that_of_the_original_to_the_last_bit(golden: Golden) -> None:
+def test_positional_encoding_is_that_of_the_original(golden: Golden) -> None:
     recorded = golden.tensors("dnerv")
     found = InterleavedEncoding(1.25, 240)(recorded["frame_index"])
-    assert torch.equal(found, recorded["embedding"].transpose(1, 2))
+    # Sines of some processors differ in their last bit.
+    assert (found - recorded["embedding"].transpose(1, 2)).abs().max() <= 2**-24
 
 
 def test_positional_encoding_has_sine_and_cosine_in_turn() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -12,9 +12,10 @@ from torch import Tensor
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.codec.encoder import encode
 from boostnerv.codec.entropy import coded_bits, frame_moments, gaussian_bits, segment_moments
-from boostnerv.config import Finetuning, LearningRate, Training
+from boostnerv.config import Computing, Finetuning, LearningRate, Training
 from boostnerv.interop.boosting_nerv import from_original, our_name
 from boostnerv.training import tasks
+from boostnerv.training.computing import prepare
 from boostnerv.training.loop import make_optimizer, psnr_db, train_step
 from boostnerv.training.losses import frame_losses
 from boostnerv.training.tasks import EntropyMinimisation, FrameObjective, Regression, ResidentVideo, add_noise
@@ -33,17 +34,18 @@ CEM_FILES = {"cem_nerv_boost": "nerv-boost", "cem_hnerv_boost": "hnerv-boost"}
 class EveryEleventh(Regression):
     """Regression of frames whose times are those of every eleventh frame of a video of 132."""
 
-    def loss(self, indices: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        frames = self.video.batch(indices)
-        prediction = self.model((11 * indices.float() + 1) / 132, frames)
-        return frame_losses(self._terms, prediction, frames).mean(), prediction
+    def time(self, indices: Tensor) -> Tensor:
+        return (11 * indices.float() + 1) / 132
 
 
-def test_twelve_steps_end_where_the_original_ends(golden: Golden) -> None:
+@pytest.mark.parametrize("kernels", ["plain", "fused"])
+def test_twelve_steps_end_where_the_original_ends(golden: Golden, kernels: Literal["plain", "fused"]) -> None:
     tensors, recorded = golden.tensors("trajectory"), golden.manifest["trajectory"]
     model = recorded_model("hnerv-boost", recorded["reference_args"], tensors, frames=4)
-    recipe = Training(epochs=3, lr=LearningRate(peak=recorded["lr"], shape="constant", warmup=0))
+    rate = LearningRate(peak=recorded["lr"], shape="constant", warmup=0)
+    recipe = Training(epochs=3, lr=rate, computing=Computing(kernels=kernels))
     objective = EveryEleventh(model, ResidentVideo(tensors["frames"].numpy(), CPU), recipe.loss)
+    assert prepare(objective, recipe, CPU).kernels == kernels
     optimizer = make_optimizer(recipe, list(objective.parameters()))
     losses = [
         train_step(objective, optimizer, torch.tensor([k]), recorded["lr"], None, NO_NOISE)[0].item()
@@ -138,7 +140,7 @@ class CemStep:
         self.tensors, self.recorded = golden.tensors(file), golden.manifest[file]
         self.name = CEM_FILES[file]
         model = recorded_model(self.name, self.recorded["reference_args"], self.tensors, frames=self.recorded["T"])
-        settings = Finetuning(lambda_rate=self.recorded["lambda_rate"])
+        settings = Finetuning(lambda_rate=self.recorded["lambda_rate"], quantizer_steps="free")
         self.video = ResidentVideo(self.tensors["frames"].numpy(), CPU)
         self.objective = EntropyMinimisation(FrameObjective(model, self.video), settings)
         self.original_steps = {
@@ -281,16 +283,19 @@ def test_noise_is_uniform_around_zero_and_repeatable() -> None:
     assert abs(noise.mean()) < 0.01
 
 
+@pytest.mark.parametrize(("quantizer_steps", "difference"), [("grid", 0.51 / 255), ("free", 0.02)])
 @pytest.mark.parametrize("name", NAMES)
-def test_what_fine_tuning_shows_is_what_the_file_decodes_to(name: str, tmp_path: Any) -> None:
-    objective = small_cem(name)
+def test_what_fine_tuning_shows_is_what_the_file_decodes_to(
+    name: str, quantizer_steps: Literal["grid", "free"], difference: float, tmp_path: Any
+) -> None:
+    objective = small_cem(name, quantizer_steps=quantizer_steps)
     model = objective.model
     data = encode(model.architecture, model.spec, objective.quantized(), fps=25.0, colour="ffmpeg-default")
     (tmp_path / "x.bnv").write_bytes(data)
     decoded = torch.from_numpy(np.stack(list(VideoFile(tmp_path / "x.bnv").frames()))) / 255
     shown = objective.reconstruct(torch.arange(3)).permute(0, 2, 3, 1)
-    # Steps are snapped to a grid of 1/128 when they are stored, so the two are near, not equal.
-    assert (shown - decoded).abs().max() <= 0.02
+    # Free steps are rounded to a grid of 1/128 when they are stored; then the two are near, not equal.
+    assert (shown - decoded).abs().max() <= difference
 
 
 def test_negative_steps_code_the_same_values() -> None:
