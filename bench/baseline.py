@@ -279,7 +279,7 @@ class ENeRVBoost(nn.Module):
             encoded(torch.arange(count, dtype=torch.float32) / count, spec.base, spec.levels) for count in spec.grid
         )
         places = [torch.cat([row, column]) for row in rows for column in columns]
-        self.register_buffer("positions", torch.stack(places, 1).view(1, -1, *spec.grid), persistent=False)
+        self.register_buffer("positions", torch.stack(places)[:, :, None, None], persistent=False)
         self.stem_t = mlp(2 * spec.levels, 2 * width, width)
         self.stem_xy = mlp(4 * spec.levels, width)
         self.trans1, self.trans2 = Transformer(width, 1), Transformer(width, 8)
@@ -293,9 +293,9 @@ class ENeRVBoost(nn.Module):
     def forward(self, frames: Tensor | None, t: Tensor, embedding: Tensor | None = None) -> Tensor:
         time_map = encoded(t, self.base, self.levels)[:, :, None, None]
         c, at = self.t_branch(time_map), self.stem_t(time_map)
-        tokens = self.trans1(self.stem_xy(self.positions).flatten(2).transpose(1, 2))
+        tokens = self.trans1(self.stem_xy(self.positions).flatten(1)[None])
         tokens = self.trans2(tokens * at.flatten(2).transpose(1, 2))
-        # So laid out as theirs, in memory too: all convolutions then have channels last.
+        # In memory as theirs: all convolutions then have channels last.
         x = self.toconv(tokens.reshape(len(t), *self.grid, -1).permute(0, 3, 1, 2))
         for block in self.layers:
             x = block(x, c)
