@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,27 @@ Activated = Callable[[], nn.Module]
 class Sine(nn.Module):
     """``sin(x)``: the activation of every boosted block."""
 
+    fused = False
+
     def forward(self, x: Tensor) -> Tensor:
+        if self.fused and torch.is_grad_enabled():
+            result: Tensor = _Sine.apply(x)  # type: ignore[no-untyped-call]
+            return result
         return torch.sin(x)
+
+
+class _Sine(torch.autograd.Function):
+    """``sin``, whose gradient takes the memory of the cosines that it is made of."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.sin(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.cos(x).mul_(gradients[0])
 
 
 class GELU(nn.GELU):

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from boostnerv.models import convolution
 from boostnerv.models.conditional import TATResidualBlock
 from boostnerv.models.convolution import Convolution, fuse
 from boostnerv.models.layers import GELU
+from tests.models.tiny import tiny_model
 
 
 def gradients(block: torch.nn.Module, inputs: list[Tensor]) -> list[Tensor]:
@@ -80,3 +82,37 @@ def test_gelu(channels_last: bool) -> None:
     fuse(layer)
     assert (layer(x) - plain).abs().max() < 1e-12
     assert layer(x).stride() == x.stride()
+
+
+@pytest.mark.parametrize(("count", "samples"), [(1, 1), (2, 2), (3, 3), (4, 1)])
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (3, 0), (1, 0), (5, 2)])
+def test_weight_gradients_in_strips_are_those_of_the_whole(kernel: int, padding: int, count: int, samples: int) -> None:
+    x = noise(1, 3, 6 + kernel - 1 - 2 * padding, 7).detach()
+    weight = noise(4, 3, kernel, kernel).detach()
+    gradient = noise(1, 4, 6, 7 + 2 * padding - kernel + 1).detach()
+    rest = (weight, (1, 1))
+    strips, parts, left = convolution._in_strips(gradient, x, (padding, padding), count)
+    assert len(strips) == len(parts) == samples  # six rows; four do not divide them
+    whole = convolution._gradients(gradient, x, *rest, (padding, padding), 1, (False, True, True))
+    found = convolution._gradients(strips, parts, *rest, left, 1, (False, True, True))
+    for one, other in zip(found[1:], whole[1:], strict=True):
+        assert (one - other).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["e-nerv-boost", "hnerv-boost"])
+def test_a_fused_model_has_the_gradients_of_a_plain_one(name: str, threads: int) -> None:
+    model = tiny_model(name, height=10, width=12).double().to(memory_format=torch.channels_last)
+    frames = torch.rand(1, 3, 10, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = []
+        for make in (lambda: None, lambda: fuse(model)):
+            make()
+            loss = (model(torch.tensor([0.4], dtype=torch.float64), frames) - frames).square().sum()
+            found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() <= 1e-9 * max(1.0, float(one.detach().abs().max()))
