@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from boostnerv.video.frames import Frames
     from boostnerv.video.writing import OutputVideo
 
-_SMALL_FRAME_PIXELS = 250_000
+SMALL_FRAME_PIXELS = 250_000
+"""Frames of fewer pixels are trained on by one thread, whatever a job may have."""
 
 
 def fetch_source(dataset: DatasetSpec, video: VideoSpec, output: Path) -> None:
@@ -1235,7 +1236,7 @@ def _write_decoded(
 def _prepare_training_cpu(threads: int | None, video: Any) -> None:
     """Threads of a training that may have `threads`: two small trainings side by side finish as soon as one after
     the other on two threads, and threads that wait for each other suffer on a busy machine."""
-    small = video.manifest.height * video.manifest.width < _SMALL_FRAME_PIXELS
+    small = video.manifest.height * video.manifest.width < SMALL_FRAME_PIXELS
     prepare_cpu(1 if small and threads is not None else threads)
 
 

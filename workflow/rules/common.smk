@@ -14,7 +14,7 @@ from boostnerv.errors import UserError, enumeration, nearest
 from boostnerv.evaluation.anchors import anchor_name
 from boostnerv.files import canonical_json, sha256_of_value, write_text
 from boostnerv.report.names import FILE_PARTS, RUN_PARTS, TRAINING_FILES, figure_files, run_figure_files
-from boostnerv.steps import planned_shape
+from boostnerv.steps import SMALL_FRAME_PIXELS, planned_shape
 from boostnerv.training.finished import forget_finished
 from boostnerv.versions import STEP_VERSIONS
 from boostnerv.video.datasets import Listing, check_sources, source_files, source_path

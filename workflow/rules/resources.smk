@@ -179,7 +179,7 @@ def training_threads(wildcards):
     """Small frames gain nothing from a second thread (seen: two single-thread trainings side by side finish
     as soon as one after the other on two threads, and bear a busy machine better)."""
     height, width = picture(wildcards)
-    return (1 if height * width < 250_000 else 4) * gpus_of_training(wildcards)
+    return (1 if height * width < SMALL_FRAME_PIXELS else 4) * gpus_of_training(wildcards)
 
 
 def training_seconds(step):
