@@ -21,7 +21,10 @@ Activated = Callable[[], nn.Module]
 
 
 class Sine(nn.Module):
-    """``sin(x)``: the activation of every boosted block."""
+    """``sin(x)``: the activation of every boosted block.
+
+    Fused activations compute in place while a file is decoded: nothing else reads what the layer before made.
+    """
 
     fused = False
 
@@ -29,7 +32,7 @@ class Sine(nn.Module):
         if self.fused and torch.is_grad_enabled():
             result: Tensor = _Sine.apply(x)  # type: ignore[no-untyped-call]
             return result
-        return torch.sin(x)
+        return x.sin_() if self.fused and torch.is_inference_mode_enabled() else torch.sin(x)
 
 
 class _Sine(torch.autograd.Function):
@@ -54,6 +57,8 @@ class GELU(nn.GELU):
     def forward(self, x: Tensor) -> Tensor:
         if self.fused and x.dim() == 4 and not x.is_contiguous():
             # As they lie in memory: oneDNN, which is faster, takes no other tensors.
+            if torch.is_inference_mode_enabled():
+                return torch.ops.aten.gelu_(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return super().forward(x)
 

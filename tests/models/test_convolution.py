@@ -10,7 +10,7 @@ from boostnerv.models import convolution
 from boostnerv.models.conditional import TATResidualBlock
 from boostnerv.models.convolution import Convolution, fuse
 from boostnerv.models.layers import GELU
-from tests.models.tiny import tiny_model
+from tests.models.tiny import NAMES, tiny_model
 
 
 def gradients(block: torch.nn.Module, inputs: list[Tensor]) -> list[Tensor]:
@@ -116,3 +116,15 @@ def test_a_fused_model_has_the_gradients_of_a_plain_one(name: str, threads: int)
         torch.set_num_threads(before)
     for one, other in zip(*found, strict=True):
         assert (one - other).abs().max() <= 1e-9 * max(1.0, float(one.detach().abs().max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fused_decoder_makes_the_frames_of_a_plain_one(name: str) -> None:
+    model = tiny_model(name, height=10, width=12).to(memory_format=torch.channels_last)
+    frames = torch.rand(3, 3, 10, 12, generator=torch.Generator().manual_seed(2))
+    t = torch.tensor([0.2, 0.4, 0.6])
+    with torch.inference_mode():
+        plain = model(t, frames)
+        fuse(model)
+        assert all((model(t, frames) - plain).abs().max() <= 2e-6 for _ in range(2))
+        assert (model(t[1:2], frames[1:2]) - plain[1:2]).abs().max() <= 2e-6
