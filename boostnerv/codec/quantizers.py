@@ -45,9 +45,11 @@ def round_straight_through(x: Tensor) -> Tensor:
 
 def step_on_grid(step: Tensor) -> Tensor:
     """The nearest steps δ that a file can say, signs kept, shape unchanged; the gradient is that of the identity."""
-    mantissa, exponent = torch.frexp(step.detach())
-    parts = 2 << STEP_GRID.mantissa_bits  # mantissas lie in [½, 1)
-    return _straight_to(torch.ldexp(torch.round(mantissa * parts) / parts, exponent), step)
+    # Bits of a float32: carried over into the exponent, the same on every device, which powers of two are not.
+    dropped = 23 - STEP_GRID.mantissa_bits
+    bits = step.detach().float().view(torch.int32)
+    nearest = ((bits + (1 << (dropped - 1))) & -(1 << dropped)).view(torch.float32)
+    return _straight_to(nearest.to(step.dtype), step)
 
 
 def offset_on_grid(offset: Tensor, step: Tensor) -> Tensor:
