@@ -114,12 +114,15 @@ def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
     weights = {key: values(value.shape) for key, value in model.decoder.named_parameters()}
     step = draw.draw(st.sampled_from([1.0, 2.0**-20, 1.5, 2.0**10]))
     shape = model.spec.embedding_shape
+    codes = values(torch.Size((model.spec.frames, *shape))) if shape else None
+    offset = draw.draw(st.sampled_from([0.0, 0.3, -1000.0])) * step
     return Quantized(
         weights={key: value * step for key, value in weights.items()},
         steps=[step] * len(weights),
-        embeddings=values(torch.Size((model.spec.frames, *shape))) * step if shape else None,
+        # Less than the limit, as the sum is rounded.
+        embeddings=None if codes is None else codes.clamp(1 - LARGEST, LARGEST - 1) * step + offset,
         embedding_step=step,
-        embedding_offset=draw.draw(st.sampled_from([0.0, 0.3, -1000.0])) * step,
+        embedding_offset=offset,
     )
 
 
