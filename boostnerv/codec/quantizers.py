@@ -40,7 +40,7 @@ _FINEST_SHARE = 1 / 16
 
 def round_straight_through(x: Tensor) -> Tensor:
     """Round to the nearest integer (half to even); the gradient is that of the identity."""
-    return x + (torch.round(x) - x).detach()
+    return _straight_to(torch.round(x), x)
 
 
 def step_on_grid(step: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class _Count(TorchDispatchMode):
         return False  # to be skipped by the compiler would load it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result, macs = _USUAL.get(func, _any_other(func))(*args, **(kwargs or {}))
+        result, macs = _USUAL.get(func, partial(_any_other, func))(*args, **(kwargs or {}))
         values = tree_leaves((args, kwargs, result))
         taken = sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
         self.largest_step_bytes = max(self.largest_step_bytes, taken)
@@ -75,15 +75,12 @@ Made = tuple[Any, int]
 """The result of an operation, and its multiply–accumulates."""
 
 
-def _any_other(func: Any) -> Callable[..., Made]:
-    def make(*args: Any, **kwargs: Any) -> Made:
-        if func.is_view or func == torch.ops.aten.empty.memory_format:
-            return func(*args, **kwargs), 0
-        with FlopCounterMode(display=False) as counter:
-            result = func(*args, **kwargs)
-        return result, counter.get_total_flops() // 2
-
-    return make
+def _any_other(func: Any, *args: Any, **kwargs: Any) -> Made:
+    if func.is_view or func == torch.ops.aten.empty.memory_format:
+        return func(*args, **kwargs), 0
+    with FlopCounterMode(display=False) as counter:
+        result = func(*args, **kwargs)
+    return result, counter.get_total_flops() // 2
 
 
 def _function_of_one(x: Tensor, **_: object) -> Made:

@@ -27,7 +27,6 @@ _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     """MS-SSIM of each frame ``[N]``; H and W over 160. Its gradient is that to x; none is passed to y."""
-    x, y = x.contiguous(), y.contiguous()
     product = torch.ones(x.shape[:2], device=x.device, dtype=x.dtype)
     for scale, weight in enumerate(_SCALE_WEIGHTS, 1):
         last = scale == len(_SCALE_WEIGHTS)
