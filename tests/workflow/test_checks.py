@@ -72,7 +72,7 @@ def test_a_machine_without_slurm_plans_but_does_not_run(folder: Path) -> None:
 
 
 def test_a_lock_is_told_whose_it_is_and_how_to_clear_it(folder: Path) -> None:
-    experiment(folder, anchors=[], training={"epochs": 500, "loss": {"l1": 1.0}})
+    experiment(folder, anchors=[], training={"epochs": 50_000, "loss": {"l1": 1.0}})
     target = str(RUN / "train.jsonl")
     first = subprocess.Popen(command(folder, target, *QUIET), stderr=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -80,6 +80,8 @@ def test_a_lock_is_told_whose_it_is_and_how_to_clear_it(folder: Path) -> None:
         holder = json.loads((folder / ".snakemake/boostnerv-run-tiny.json").read_text())
         assert holder["pid"] == first.pid
         assert "still runs; wait until it has ended" in ended(snakemake(folder, target, *QUIET))
+        # Frames that are being written are incomplete for Snakemake; a training has no file yet.
+        _wait_for(folder / RUN / "state", "train-*/log.jsonl")
         assert snakemake(folder, target, "--dry-run", *QUIET).returncode == 0
     finally:
         os.killpg(first.pid, signal.SIGKILL)
