@@ -123,6 +123,12 @@ def decoder_parameters(entry: Architecture, spec: Spec) -> int:
     return sum(shape.numel() for shape in tensor_shapes(entry, spec).values())
 
 
+def stored_embeddings(task: str, spec: Spec) -> int:
+    """Numbers in the embeddings that a model keeps: interpolation keeps those of every second frame."""
+    kept: int = spec.embedding_parameters
+    return kept * ((spec.frames + 1) // 2) // spec.frames if task == "interpolation" else kept
+
+
 def encoder_parameters(entry: Architecture, spec: Spec) -> int:
     """Parameters of the encoder, which trains with the decoder and is not stored."""
     if entry.encoder is None:

@@ -13,7 +13,7 @@ from boostnerv import steps
 from boostnerv.config import ModelSettings, Training
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
-from boostnerv.models.budget import decoder_parameters
+from boostnerv.models.budget import decoder_parameters, stored_embeddings
 from boostnerv.training.losses import psnr_db
 from boostnerv.training.run import Reconstruction, planned_spec
 from boostnerv.training.tasks import Inpainting, Interpolation, ResidentVideo, training_objective
@@ -137,12 +137,12 @@ def test_the_size_counts_the_embeddings_that_are_kept() -> None:
     )
     spec = planned_spec(job, 132, 720, 1280)
     assert spec.frames == 131
-    kept = steps.stored_embeddings("interpolation", spec)
+    kept = stored_embeddings("interpolation", spec)
     assert kept == 66 * 16 * 9 * 16
     from boostnerv.models.architecture import architecture
 
     assert decoder_parameters(architecture("hnerv-boost"), spec) + kept == pytest.approx(3e6, rel=0.01)
-    assert steps.stored_embeddings("regression", spec) == spec.embedding_parameters
+    assert stored_embeddings("regression", spec) == spec.embedding_parameters
 
 
 # --- measured apart -------------------------------------------------------------------------------------------

@@ -1,0 +1,55 @@
+"""The steps of the workflow as functions of files: one rule = one verb = one function here.
+
+Each reads its inputs, calls the package that does the work, and writes its outputs under their final names when they
+are complete. Heavy packages are imported where they are used, so that a verb pays only for its own. Modules have the
+names of the files in ``workflow/rules``: a rule of ``codec.smk`` is a function of `boostnerv.steps.codec`.
+"""
+
+from boostnerv.steps.checks import check, planned_shape
+from boostnerv.steps.codec import decode, encode, encode_after_training
+from boostnerv.steps.common import prepare_cpu
+from boostnerv.steps.comparison import check_published, compare
+from boostnerv.steps.evaluation import collect, encode_anchor, evaluate, evaluate_model
+from boostnerv.steps.interop import export_checkpoint, import_checkpoint
+from boostnerv.steps.models import SMALL_FRAME_PIXELS, finetune, in_processes, train
+from boostnerv.steps.report import page, plot, plot_runs, preview_source, tabulate
+from boostnerv.steps.video import (
+    code_keyframes,
+    extract_frames,
+    extract_planes,
+    fetch_source,
+    gather_videos,
+    split_patches,
+)
+
+__all__ = [
+    "SMALL_FRAME_PIXELS",
+    "check",
+    "check_published",
+    "code_keyframes",
+    "collect",
+    "compare",
+    "decode",
+    "encode",
+    "encode_after_training",
+    "encode_anchor",
+    "evaluate",
+    "evaluate_model",
+    "export_checkpoint",
+    "extract_frames",
+    "extract_planes",
+    "fetch_source",
+    "finetune",
+    "gather_videos",
+    "import_checkpoint",
+    "in_processes",
+    "page",
+    "planned_shape",
+    "plot",
+    "plot_runs",
+    "prepare_cpu",
+    "preview_source",
+    "split_patches",
+    "tabulate",
+    "train",
+]

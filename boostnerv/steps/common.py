@@ -1,0 +1,82 @@
+"""What several steps do in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boostnerv import progress
+from boostnerv.allocator import keep_freed_memory
+from boostnerv.errors import UserError
+
+if TYPE_CHECKING:
+    from boostnerv.evaluation.vmaf import VmafMeter
+    from boostnerv.training.keyframe_files import KeyframeFile
+    from boostnerv.video.collections import OpenCollection
+    from boostnerv.video.frames import Frames
+    from boostnerv.video.writing import OutputVideo
+
+
+def prepare_cpu(threads: int | None) -> None:
+    """Use no more CPU threads than these in this process, and let it keep the memory that it frees."""
+    keep_freed_memory()
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def threads_in_use() -> int:
+    """CPU threads that this process computes on."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+def given_keyframes(keyframes: Path | None, video: Frames | OpenCollection) -> KeyframeFile | None:
+    """The keyframes that are given for these videos; raises `UserError` where there is one only."""
+    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.video.collections import OpenCollection
+
+    if keyframes is not None and not isinstance(video, OpenCollection):
+        raise UserError("a model of one video needs no keyframes; leave them out")
+    return None if keyframes is None else open_keyframes(keyframes)
+
+
+def check_slices(model: str, *, has_embeddings: bool) -> None:
+    """Raise `UserError` where the quantiser slices cannot code a model."""
+    if has_embeddings:
+        raise UserError(
+            f"{model} has embeddings, which the quantiser slices does not know; set post_training.quantizer: min-max"
+        )
+
+
+def check_suffix(output: Path, suffixes: Sequence[str], why: str) -> None:
+    """Raise `UserError` where `output` has none of the suffixes, `why` being what asks for one of them."""
+    if output.suffix not in suffixes:
+        raise UserError(f"{why}: the output must end in {' or '.join(suffixes)}, not '{output.suffix}'")
+
+
+def write_decoded(
+    frames: Iterable[Any], video: OutputVideo, output: Path, *, lossless: bool = False, audio_from: Path | None = None
+) -> str:
+    """Write decoded frames as `write_frames` does, with progress; returns the SHA-256 of the pixels."""
+    from boostnerv.video.writing import write_frames
+
+    with progress.shown("decode", video.count, "frames") as show:
+        return write_frames(frames, output, video, lossless=lossless, audio_from=audio_from, progress=show)
+
+
+def vmaf_meter(
+    wanted: bool, threads: int | None, video: Frames | OpenCollection | None = None
+) -> AbstractContextManager[VmafMeter | None]:
+    """What measures VMAF, of each of the videos in `video` by itself; nothing where it is not wanted."""
+    from boostnerv.evaluation.vmaf import VmafMeter
+    from boostnerv.video.collections import OpenCollection
+
+    if not wanted:
+        return nullcontext()
+    parts = video.ranges.values() if isinstance(video, OpenCollection) else ()
+    return VmafMeter(threads or 1, [frames.start for frames in parts])

@@ -1,0 +1,89 @@
+"""Videos beside each other, and results beside published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from boostnerv import files, progress
+from boostnerv.config import Experiment, name_of_all
+from boostnerv.errors import UserError
+from boostnerv.steps.common import check_suffix, prepare_cpu, vmaf_meter
+
+
+def compare(
+    reference: Path,
+    tests: Sequence[Path],
+    output: Path | None,
+    figure: Path | None,
+    *,
+    device: str,
+    threads: int | None,
+    frames_csv: Path | None = None,
+    vmaf: bool = False,
+    colour: str | None = None,
+) -> list[Any]:
+    """Measure `tests` against `reference` from the files alone; rows go to `output` (CSV or JSON), points to `figure`,
+    the values of all frames to `frames_csv`. With `vmaf`, VMAF is measured too. Videos become RGB by the profile
+    `colour` where no file names one.
+
+    What can be told without decoding all frames is checked before the first is decoded.
+    """
+    from boostnerv.evaluation import compare as comparison
+    from boostnerv.training.run import choose_device
+
+    if output is not None:
+        check_suffix(output, comparison.OUTPUT_SUFFIXES, f"{output} is a table")
+    if frames_csv is not None:
+        check_suffix(frames_csv, (".csv",), f"{frames_csv} is a table of frames")
+    plots = None if figure is None else _plots_for(figure)
+    prepare_cpu(threads)
+    where = str(choose_device(device))
+    names = comparison.short_names(tests)
+    profile = comparison.colour_of([reference, *tests], colour)
+    video = comparison.open_video(reference, where, profile)
+    opened = [comparison.open_video(test, where, profile) for test in tests]
+    for test in opened:
+        comparison.check_fit(video, test)
+    rows = []
+    for name, test in zip(names, opened, strict=True):
+        total = video.expected or test.expected
+        with progress.shown(f"compare {name}", total, "frames") as show, vmaf_meter(vmaf, threads) as meter:
+            rows.append(comparison.compare(video, test, name, device=where, vmaf=meter, progress=show))
+    if output is not None:
+        comparison.write_rows(rows, output)
+    if frames_csv is not None:
+        comparison.write_frame_values(rows, frames_csv)
+    if plots is not None and figure is not None:
+        first = rows[0]
+        plots.plot_comparison(rows, f"{reference.name}: {first.frames} frames of {first.height}×{first.width}", figure)
+    return rows
+
+
+def _plots_for(figure: Path) -> Any:
+    """The module that draws; `UserError` where it cannot be had or cannot write `figure`."""
+    try:
+        from boostnerv.report import plots, style
+    except ImportError as error:
+        raise UserError("figures need matplotlib: run pip install 'boostnerv[report]'") from error
+    check_suffix(figure, style.FIGURE_SUFFIXES, f"{figure} is a figure")
+    return plots
+
+
+def check_published(experiment: Experiment, points: Path, output: Path | None) -> list[Any]:
+    """Set the results of a finished experiment beside published figures; they must be its own."""
+    from boostnerv.evaluation.points import read_points
+    from boostnerv.evaluation.published import compare
+
+    found = read_points(points)
+    for name in {str(point["experiment"]) for point in found} - {experiment.name}:
+        raise UserError(f"{points} has results of experiment '{name}', not of '{experiment.name}'; give its own")
+    runs = {run.name.removesuffix(f"-s{run.train.seed}"): run.of_many for run in experiment.runs()}
+    videos, dataset = [video.name for video in experiment.video_specs()], experiment.dataset_spec().name
+    together = [name_of_all(dataset, videos)]
+    planned = [(video, run) for run, of_many in runs.items() for video in (together if of_many else videos)]
+    rows = compare(found, planned)
+    if output is not None:
+        files.write_json(output, [row.record() for row in rows])
+    return rows

@@ -1,0 +1,361 @@
+"""What is measured at full resolution, of files, of models as they were trained and of classical codecs."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boostnerv import files, progress, provenance
+from boostnerv.config import Anchor, Training, config_hash
+from boostnerv.errors import UserError
+from boostnerv.recipes import MODELS_OF_MANY
+from boostnerv.steps.common import given_keyframes, prepare_cpu, vmaf_meter
+
+if TYPE_CHECKING:
+    from boostnerv.evaluation.measure import Quality
+    from boostnerv.training.run import ClipReconstruction
+    from boostnerv.video.collections import OpenCollection
+    from boostnerv.video.frames import Frames
+
+
+_OF_DECODING = (
+    "decode_s",
+    "decode_fps",
+    "decode_warm_fps",
+    "decode_compute_fps",
+    "decode_device",
+    "decode_threads",
+)
+
+
+def evaluate(
+    frames: Path,
+    bitstream: Path,
+    decoded: Path,
+    reports: Sequence[Path],
+    logs: tuple[Path | None, Path | None],
+    identity: dict[str, Any],
+    output: Path,
+    frames_csv: Path,
+    *,
+    threads: int | None,
+    vmaf: bool = False,
+    planes: Path | None = None,
+    preview: Path | None = None,
+) -> dict[str, Any]:
+    """Measure decoded frames against the source at full resolution; the rate is the size of the file.
+
+    They are written as the small video `preview` too, where one is wanted. `reports` are those of encode and decode,
+    `logs` those of train and of finetune, where there were any. `identity` names the run (experiment, run, codec,
+    size_label, seed). With `vmaf`, VMAF is measured too; with the manifest of the source's `planes`, Y, U and V against
+    these.
+    """
+    import numpy as np
+
+    from boostnerv.codec.decoder import VideoFile
+    from boostnerv.evaluation.measure import bits_per_pixel, measure
+    from boostnerv.models.clips import ClipSpec
+    from boostnerv.models.work import kmac_per_pixel
+    from boostnerv.training.run import last_record
+    from boostnerv.video.collections import open_videos
+    from boostnerv.video.preview import previewed
+
+    prepare_cpu(threads)
+    segment = VideoFile(bitstream).stream.segments[0]
+    video = open_videos(frames, many=isinstance(segment.spec, ClipSpec))
+    manifest = video.manifest
+    encoding, decoding = (files.read_json(path, "report") for path in reports)
+    training, finetuning = (last_record(path) if path else {} for path in logs)
+    test = np.load(decoded, mmap_mode="r")
+    with (
+        progress.shown("evaluate", manifest.frames, "frames") as show,
+        previewed(test, preview, manifest.fps) as shown,
+        vmaf_meter(vmaf, threads, video) as meter,
+    ):
+        quality = measure(video.pixels, shown, vmaf=meter, progress=show)
+    if planes is not None:
+        quality = _with_yuv(quality, planes, video, test)
+    file_bytes = bitstream.stat().st_size
+    if file_bytes != encoding["file_bytes"]:
+        raise UserError(f"{bitstream} has {file_bytes} bytes, its report says {encoding['file_bytes']}; encode again")
+    point = {
+        **identity,
+        **_of_run(manifest, manifest.frames, training, finetuning),
+        **{key: value for key, value in encoding.items() if key != "decoded_sha256"},
+        "bpp": bits_per_pixel(file_bytes, manifest.frames, manifest.height, manifest.width),
+        # Of a model of patches, the log has the PSNR of these.
+        "psnr_float_db": None if _cut(video) else training.get("psnr_db"),
+        "params_total": encoding["params_decoder"] + encoding["params_embedding"],
+        "kmac_per_pixel": kmac_per_pixel(segment.architecture, segment.spec),
+        "finetune_s": finetuning.get("wall_s", 0),
+        **{key: decoding.get(key) for key in _OF_DECODING},
+        "frames_match_encoder": encoding["decoded_sha256"] == decoding["decoded_sha256"],
+    }
+    return _write_quality(quality, video, test, point, output, frames_csv)
+
+
+def evaluate_model(
+    frames: Path,
+    model: Path,
+    log: Path | None,
+    identity: dict[str, Any],
+    output: Path,
+    frames_csv: Path,
+    *,
+    device: str,
+    threads: int | None,
+    keyframes: Path | None = None,
+    vmaf: bool = False,
+    preview: Path | None = None,
+) -> dict[str, Any]:
+    """Measure a model as it was trained, nothing coded: of every frame, and apart of those its task withheld.
+
+    They are written as the small video `preview` too, where one is wanted. Frames are rounded to 8 bits before they are
+    compared, as decoded ones are; `psnr_float_db` is the papers' figure, of frames that are not rounded. An imported
+    model has no `log`, and nothing is said of its training.
+    """
+    from boostnerv.evaluation.measure import measure, split_summary
+    from boostnerv.models.budget import decoder_parameters, stored_embeddings
+    from boostnerv.models.work import kmac_per_pixel
+    from boostnerv.training import checkpoint
+    from boostnerv.training.run import (
+        ClipReconstruction,
+        Reconstruction,
+        check_trained_with,
+        choose_device,
+        last_record,
+        trained_on,
+    )
+    from boostnerv.video.collections import OpenCollection, open_videos
+    from boostnerv.video.masks import hidden_pixels
+    from boostnerv.video.preview import previewed
+
+    prepare_cpu(threads)
+    training = last_record(log) if log else {}
+    found, trained = checkpoint.restore_any(model)
+    video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
+    shown = given_keyframes(keyframes, video)
+    about, manifest = trained_on(found, video, model, shown), video.manifest
+    recipe, spec = about.train.training if about.train else Training(epochs=1), trained.spec
+    check_trained_with(about, shown, model)
+    made: Any = None
+    if isinstance(video, OpenCollection):
+        made = _rendered(ClipReconstruction(trained, video, shown, choose_device(device)), output)
+        unseen: tuple[int, ...] = ()
+    else:
+        made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
+        unseen = made.unseen_frames
+    hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
+    with (
+        progress.shown("evaluate", spec.frames, "frames") as show,
+        previewed(made, preview, manifest.fps) as test,
+        vmaf_meter(vmaf, threads, video) as meter,
+    ):
+        reference = video.pixels if isinstance(video, OpenCollection) else video.pixels[: spec.frames]
+        quality = measure(reference, test, hidden=hidden, vmaf=meter, progress=show)
+    decoder, embeddings = decoder_parameters(trained.architecture, spec), stored_embeddings(recipe.task, spec)
+    point = {
+        **identity,
+        "task": recipe.task_label,
+        **_of_run(manifest, spec.frames, training),
+        "psnr_float_db": None if _cut(video) else training.get("psnr_db"),
+        "params_total": decoder + embeddings,
+        "params_decoder": decoder,
+        "params_embedding": embeddings,
+        "kmac_per_pixel": kmac_per_pixel(trained.architecture, spec),
+        "config_sha256": config_hash(about.train or about),
+        "command": "boostnerv train" if log else "boostnerv import",
+        **split_summary(quality, unseen),
+    }
+    return _write_quality(quality, video, made, point, output, frames_csv)
+
+
+def encode_anchor(
+    frames: Path,
+    anchor: Anchor,
+    quality: int,
+    experiment: str,
+    stream: Path,
+    output: Path,
+    frames_csv: Path | None = None,
+    *,
+    threads: int | None,
+    vmaf: bool = False,
+    planes: Path | None = None,
+    preview: Path | None = None,
+) -> None:
+    """Code the frames with a classical codec, decode the file and measure it, with `vmaf` by VMAF too.
+
+    With the manifest of the source's `planes` Y, U and V are measured too; an anchor of source yuv420 codes these.
+    Values of each frame are written as `frames_csv`, and what is measured as the small video `preview`, where these are
+    wanted.
+    """
+    from boostnerv.evaluation.anchors import encode_anchor as encode_with
+    from boostnerv.evaluation.anchors import write_anchor
+    from boostnerv.evaluation.measure import write_frames
+    from boostnerv.evaluation.round_trip import round_trip
+    from boostnerv.evaluation.yuv import check_planes
+    from boostnerv.video.frames import open_frames
+    from boostnerv.video.planes import open_planes
+
+    prepare_cpu(threads)
+    video = open_frames(frames)
+    manifest = video.manifest
+    source = None if planes is None else open_planes(planes)
+    if source is not None:
+        check_planes(source.manifest, manifest)
+    with progress.shown(f"{anchor.codec} {quality}", manifest.frames, "frames") as show:
+        point = encode_with(
+            video.pixels,
+            manifest.fps,
+            anchor,
+            quality,
+            stream,
+            threads=threads or 1,
+            way=round_trip(manifest),
+            vmaf=vmaf,
+            planes=source,
+            progress=show,
+            preview=preview,
+        )
+    identity = {
+        "experiment": experiment,
+        "dataset": manifest.dataset,
+        "video": manifest.video,
+        "seed": None,
+        "frames_sha256": manifest.pixels_sha256,
+        "config_sha256": config_hash(anchor.model_copy(update={"qualities": (quality,)})),
+        "version": provenance.package_version(),
+        "commit": provenance.commit(),
+        "deterministic": True,
+        "colour": manifest.colour,
+    }
+    if frames_csv is not None:
+        write_frames(point.measured, frames_csv)
+    write_anchor(point, output, identity)
+
+
+def collect(results: Iterable[Path], output: Path) -> None:
+    """Gather the results of an experiment into ``points.csv``."""
+    from boostnerv.evaluation.points import collect as collect_points
+    from boostnerv.evaluation.points import write_points
+
+    write_points(collect_points(results), output)
+
+
+def _of_run(
+    manifest: Any, frames: int, training: dict[str, Any], finetuning: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What every result of a model says: what it is of, and how it was trained, by the last records of its logs."""
+    records = [record for record in (training, finetuning) if record]
+    return {
+        "dataset": manifest.dataset,
+        "video": manifest.video,
+        "kind": "model",
+        "frames": frames,
+        "height": manifest.height,
+        "width": manifest.width,
+        "fps": manifest.fps,
+        "colour": manifest.colour,
+        "frames_sha256": manifest.pixels_sha256,
+        "train_s": training.get("wall_s"),
+        "device": training.get("device"),
+        "threads": training.get("threads"),
+        "computing": _each_once(records, "computing"),
+        "training_memory": _each_once(records, "memory"),
+        "peak_memory_mib": max((record["peak_memory_mib"] for record in records), default=None),
+        "returns": sum(record["returns"] for record in records) if records else None,
+        "deterministic": all(record["deterministic"] for record in records) if records else None,
+        "version": provenance.package_version(),
+        "commit": provenance.commit(),
+    }
+
+
+def _each_once(records: Sequence[dict[str, Any]], key: str) -> str | None:
+    """What the trainings of a run say of themselves, that which is the same once."""
+    return "; ".join(dict.fromkeys(str(record[key]) for record in records if record.get(key))) or None
+
+
+def _with_yuv(quality: Quality, planes: Path, video: Frames | OpenCollection, test: Any) -> Quality:
+    """`quality` with that of Y, U and V of the RGB frames `test`; raises `UserError` where `planes` are of others."""
+    from boostnerv.evaluation.yuv import check_planes, measure_rgb
+    from boostnerv.video.collections import OpenCollection
+    from boostnerv.video.planes import open_planes
+
+    if isinstance(video, OpenCollection):
+        raise UserError("planes are of one video, and this model is of many; leave --planes out")
+    source = open_planes(planes)
+    check_planes(source.manifest, video.manifest)
+    with progress.shown("evaluate planes", source.manifest.frames, "frames") as show:
+        return dataclasses.replace(quality, yuv=measure_rgb(source, test, show))
+
+
+def _write_quality(
+    quality: Quality, video: Frames | OpenCollection, test: Any, point: dict[str, Any], output: Path, frames_csv: Path
+) -> dict[str, Any]:
+    """Write what was measured of `test`, of each video where there are many; returns the whole's."""
+    from boostnerv.evaluation.measure import measure_patches, write_quality
+    from boostnerv.video.collections import OpenCollection
+    from boostnerv.video.patches import split
+
+    if not isinstance(video, OpenCollection):
+        write_quality(quality, output, frames_csv, point)
+        return files.read_json(output)
+    if _cut(video):
+        count = video.manifest.frames * video.rows * video.columns
+        with progress.shown("evaluate patches", count, "patches") as show:
+            cut = partial(split, rows=video.rows, columns=video.columns)
+            patches = measure_patches(video.pixels, test, cut, progress=show)
+        point = {**point, "psnr_patches_db": patches.psnr_db, "ms_ssim_patches": patches.ms_ssim}
+    shared = (
+        "experiment",
+        "run",
+        "codec",
+        "size_label",
+        "seed",
+        "dataset",
+        "height",
+        "width",
+        "config_sha256",
+        "version",
+        "commit",
+        "task",
+    )
+    of_parts = {
+        each.name: {
+            **{key: point.get(key) for key in shared},
+            "kind": "part",
+            "video": each.name,
+            "frames": each.frames,
+            "fps": each.fps,
+            "frames_sha256": each.whole_sha256,
+        }
+        for each in video.manifest.videos
+    }
+    write_quality(quality, output, frames_csv, point, video.ranges, of_parts)
+    return files.read_json(output)[0]
+
+
+def _rendered(made: ClipReconstruction, output: Path) -> Any:
+    """All frames of a model of many, in a file beside `output` that goes with this process: they are read twice."""
+    import numpy as np
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output.parent) as file:  # the map keeps it
+        frames = np.memmap(file, np.uint8, "w+", shape=made.shape)
+    with progress.shown("render", len(made), "frames") as show:
+        for index in range(len(made)):
+            frames[index] = made[index : index + 1][0]
+            show(index + 1)
+    return frames
+
+
+def _cut(video: Frames | OpenCollection) -> bool:
+    """Whether the frames are cut into patches."""
+    from boostnerv.video.collections import OpenCollection
+
+    return isinstance(video, OpenCollection) and video.rows * video.columns > 1
