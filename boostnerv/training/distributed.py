@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
@@ -19,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from boostnerv.errors import UserError
+from boostnerv.errors import InterruptedBySignal, UserError
 
 _LONGEST_WAIT = timedelta(days=7)
 """For the first process, which joins when no other training holds the state; torchrun ends all where one dies."""
@@ -63,11 +64,6 @@ class Group:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
-    def wait(self) -> None:
-        """Return when every process has come here."""
-        if self.size > 1:
-            dist.barrier()
-
 
 def check_shared(batch_size: int) -> None:
     """Raise `UserError` where a batch has fewer frames than torchrun started processes."""
@@ -79,13 +75,28 @@ def check_shared(batch_size: int) -> None:
         )
 
 
-def join(device: torch.device) -> Group:
-    """The group that torchrun started this process in, as soon as all are there, or this process alone."""
+@contextmanager
+def joined(device: torch.device) -> Iterator[Group]:
+    """Inside, the group that torchrun started this process in, as soon as all are there, or this process alone.
+
+    A process that ends in a group may abort as its threads are torn down, so every one leaves it, together; but where
+    one has failed, the others wait for it in an exchange, and nothing more may wait for them: torchrun ends them.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Group()
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
-    return Group(dist.get_rank(), dist.get_world_size())
+        yield Group()
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size())
+    except InterruptedBySignal:  # all of them are
+        _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def is_started_by_torchrun() -> bool:

@@ -29,7 +29,7 @@ from boostnerv.training.checkpoint import About, Imported
 from boostnerv.training.clip_reader import ClipReader
 from boostnerv.training.clip_tasks import ClipRegression
 from boostnerv.training.computing import Way, prepare
-from boostnerv.training.distributed import Group, check_shared, join, leads, local_device, only_alone
+from boostnerv.training.distributed import Group, check_shared, joined, leads, local_device, only_alone
 from boostnerv.training.keyframe_files import KeyframeFile
 from boostnerv.training.loop import ALONE, LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
@@ -113,9 +113,8 @@ def train_video(
         upstream = files.sha256_of_value([about.spec, about.frames_sha256, about.keyframes_sha256])
     check_shared(job.training.batch_size)
     state = StateFolder(state_folder, _identity("train", job, upstream))
-    # The first process may have to wait for another training; the others wait for it in `join`.
-    with state.locked() if leads() else nullcontext():
-        group = join(device)
+    # The first process may have to wait for another training; the others wait for it to join.
+    with state.locked() if leads() else nullcontext(), joined(device) as group:
         if group.largest(int(group.leads and state.take_finished(model_path, log_path)), device):
             return
         model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
@@ -134,7 +133,6 @@ def train_video(
             checkpoint.save(model_path, about, model)
             _write_log(log_path, log, job, device, way, processes=group.size)
             state.finish(model_path, log_path)
-    group.wait()
 
 
 def resident(frames: Frames, device: torch.device, memory: Memory) -> ResidentVideo:

@@ -18,7 +18,7 @@ from boostnerv import steps
 from boostnerv.config import TrainJob, parse
 from boostnerv.errors import UserError
 from boostnerv.files import canonical_json
-from boostnerv.training.distributed import Group, join, only_alone
+from boostnerv.training.distributed import Group, joined, only_alone
 from boostnerv.training.lease import hold
 from tests import many
 from tests.training.conftest import Result, Train, place, train_job
@@ -123,9 +123,9 @@ def test_a_batch_that_cannot_be_shared(clip: Path, tmp_path: Path) -> None:
 
 def test_a_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    group = join(torch.device("cpu"))
-    assert (group, group.leads) == (Group(0, 1), True)
-    assert group.largest(15, torch.device("cpu")) == 15
+    with joined(torch.device("cpu")) as group:
+        assert (group, group.leads) == (Group(0, 1), True)
+        assert group.largest(15, torch.device("cpu")) == 15
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="finetune runs in one process; start it without torchrun"):
         only_alone("finetune")
