@@ -328,7 +328,8 @@ class Computing(Closed):
     kernels: Literal["fused", "plain"] = Field(
         default="fused",
         description="On a CPU: affine transforms folded into the convolutions that follow, gradients in the layout "
-        "that is fastest; or PyTorch's own operations one by one. The same sums in another order.",
+        "that is fastest, MS-SSIM of all maps at once; or PyTorch's own operations one by one. The same sums in "
+        "another order.",
     )
     deterministic: bool = Field(
         default=False,

@@ -15,7 +15,7 @@ gradients pass straight through: the network is trained with what will be decode
 and β are rounded afterwards.
 
 A trained δ may change its sign, which changes the signs of the codes and no value. It may also pass so close to zero
-that codes grow without bound; `keep_away_from_zero` takes that band out, the one deviation from the published training.
+that codes grow without bound; `keep_away_from_zero` takes that band out, another deviation from the published training.
 
 All weights of a decoder are quantised at once on one flat vector: a decoder has some 150 small tensors, and
 a loop over them would cost as much as the network itself.

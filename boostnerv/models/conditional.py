@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.layers import GELU, Sine, UpsampleBlock
+from boostnerv.models.layers import GELU, Sine, UpsampleBlock, in_place
 
 
 class TemporalAffine(nn.Module):
@@ -48,7 +48,7 @@ class TATResidualBlock(nn.Module):
         super().__init__()
         self.affine0 = TemporalAffine(width, condition_width)
         self.conv0 = Convolution(width, width, 3, padding=1)
-        self.activation = GELU()
+        self.activation = in_place(GELU())
         self.affine1 = TemporalAffine(width, condition_width)
         self.conv1 = Convolution(width, width, 3, padding=1)
 

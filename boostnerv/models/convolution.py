@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Below, copying costs more than the faster kernel saves.
-_FEWEST_CHANNELS = 16
+# Below, copying to contiguous tensors costs more than their faster kernel saves.
+_FEWEST_COPIED_CHANNELS = 16
+# Up to so many, threads of a processor with AVX-512 share samples alone.
+_MOST_STRIP_CHANNELS = 16
 _COLOURS = 3
 
 
@@ -23,7 +25,7 @@ class Convolution(nn.Conv2d):
     fused = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.fused and x.device.type == "cpu" and torch.is_grad_enabled()):
+        if not (self.fused and self._is_plain and x.device.type == "cpu" and torch.is_grad_enabled()):
             return super().forward(x)
         if self._makes_colours and x.is_contiguous(memory_format=torch.channels_last):
             return self._as_product(x)
@@ -33,12 +35,17 @@ class Convolution(nn.Conv2d):
         return result
 
     @property
+    def _is_plain(self) -> bool:
+        """Whether it is of the kind that `_Convolve` knows."""
+        return self.dilation == (1, 1) and self.padding_mode == "zeros" and not isinstance(self.padding, str)
+
+    @property
     def _makes_colours(self) -> bool:
         plain = (self.stride, self.padding, self.groups) == ((1, 1), (0, 0), 1)
         return self.out_channels == _COLOURS and self.kernel_size == (1, 1) and plain and self.bias is not None
 
     def _as_product(self, x: Tensor) -> Tensor:
-        """A matrix product with pixels, which costs a quarter of a convolution to so few channels."""
+        """A matrix product with pixels, which costs a third of a convolution to so few channels."""
         assert self.bias is not None
         pixels = x.permute(0, 2, 3, 1)
         made = torch.addmm(self.bias[:, None], self.weight.flatten(1), pixels.flatten(0, 2).t())
@@ -85,6 +92,8 @@ class _Convolve(torch.autograd.Function):
         of_weight = of_bias = None
         if wants_weight or wants_bias:
             of_weight, of_bias = _weight_gradients(gradient, x, weight, *ctx.shape)
+        if not wants_bias:
+            of_bias = None
         return of_x, of_weight, of_bias, None, None, None
 
 
@@ -143,9 +152,9 @@ def _weight_gradients(
     channels-last tensors; with it, threads share samples but not the rows of one where channels are few."""
     channels = (gradient.shape[1], x.shape[1])
     if groups == 1 and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
-        if min(channels) >= _FEWEST_CHANNELS:
+        if min(channels) >= _FEWEST_COPIED_CHANNELS:
             gradient, x, weight = _contiguous(gradient), _contiguous(x), weight.contiguous()
-    elif len(x) == 1 and groups == 1 and set(stride) == {1} and max(channels) <= _FEWEST_CHANNELS:
+    elif len(x) == 1 and groups == 1 and set(stride) == {1} and max(channels) <= _MOST_STRIP_CHANNELS:
         gradient, x, padding = _in_strips(gradient, x, padding, torch.get_num_threads())
     return _gradients(gradient, x, weight, stride, padding, groups, (False, True, True))[1:]
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.layers import MLP, Activated, PositionalEncoding, UpsampleBlock
+from boostnerv.models.layers import MLP, Activated, PositionalEncoding, UpsampleBlock, in_place
 
 _HEAD_WIDTH = 64
 EXPANSION = 3  # the first stage has this many times the channels of the stem
@@ -87,7 +87,7 @@ class ExpandingUpsample(nn.Module):
         middle = max(inputs // 4, 1)
         self.upsample = UpsampleBlock(inputs, middle, kernel, stride, nn.Identity)
         self.widen = Convolution(middle, outputs, 3, padding=1)
-        self.activation = activation()
+        self.activation = in_place(activation())
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.activation(self.widen(self.upsample(x)))

@@ -21,18 +21,15 @@ Activated = Callable[[], nn.Module]
 
 
 class Sine(nn.Module):
-    """``sin(x)``: the activation of every boosted block.
+    """``sin(x)``: the activation of every boosted block."""
 
-    Fused activations compute in place while a file is decoded: nothing else reads what the layer before made.
-    """
-
-    fused = False
+    fused = in_place = False
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused and torch.is_grad_enabled():
             result: Tensor = _Sine.apply(x)  # type: ignore[no-untyped-call]
             return result
-        return x.sin_() if self.fused and torch.is_inference_mode_enabled() else torch.sin(x)
+        return x.sin_() if self.fused and self.in_place and torch.is_inference_mode_enabled() else torch.sin(x)
 
 
 class _Sine(torch.autograd.Function):
@@ -52,15 +49,22 @@ class _Sine(torch.autograd.Function):
 class GELU(nn.GELU):
     """``torch.nn.GELU``, which `boostnerv.models.convolution.fuse` makes faster for channels-last features."""
 
-    fused = False
+    fused = in_place = False
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused and x.dim() == 4 and not x.is_contiguous():
             # As they lie in memory: oneDNN, which is faster, takes no other tensors.
-            if torch.is_inference_mode_enabled():
-                return torch.ops.aten.gelu_(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            if self.in_place and torch.is_inference_mode_enabled():
+                return torch.ops.aten.gelu_(x.permute(0, 2, 3, 1), approximate=self.approximate).permute(0, 3, 1, 2)
             return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return super().forward(x)
+
+
+def in_place(activation: nn.Module) -> nn.Module:
+    """Let a sine or GELU overwrite its input in a decoder; right only where nothing else reads that input."""
+    if isinstance(activation, Sine | GELU):
+        activation.in_place = True
+    return activation
 
 
 class PositionalEncoding(nn.Module):
@@ -118,7 +122,7 @@ class UpsampleBlock(nn.Module):
         super().__init__()
         self.conv = Convolution(inputs, outputs * stride**2, kernel, padding=math.ceil((kernel - 1) / 2))
         self.shuffle = nn.PixelShuffle(stride) if stride > 1 else nn.Identity()
-        self.activation = activation()
+        self.activation = in_place(activation())
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.activation(self.shuffle(self.conv(x)))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,8 @@ def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:
 class _Count(TorchDispatchMode):
     """Adds up what operations on tensors of the meta device would read, write and compute.
 
-    Results of the usual operations are made here. PyTorch can make all of them, but its own way to most loads its
-    compiler, which would be half of what a decoder takes to start.
+    Results of the usual operations in their usual forms are made here. PyTorch can make all of them, but its own way to
+    most loads its compiler, which would be half of what a decoder takes to start.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class _Count(TorchDispatchMode):
         return False  # to be skipped by the compiler would load it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result, macs = _USUAL.get(func, partial(_any_other, func))(*args, **(kwargs or {}))
+        result, macs = _usual(func, args, kwargs or {}) or _any_other(func, *args, **(kwargs or {}))
         values = tree_leaves((args, kwargs, result))
         taken = sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
         self.largest_step_bytes = max(self.largest_step_bytes, taken)
@@ -73,6 +74,21 @@ class _Count(TorchDispatchMode):
 
 Made = tuple[Any, int]
 """The result of an operation, and its multiply–accumulates."""
+
+
+def _usual(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Made | None:
+    """What `_USUAL` makes; None where it knows the operation not, or not in this form."""
+    make = _USUAL.get(func)
+    if make is None:
+        return None
+    try:
+        given = _signature(make).bind(*args, **kwargs)
+    except TypeError:
+        return None
+    return make(*given.args, **given.kwargs)
+
+
+_signature = cache(inspect.signature)
 
 
 def _any_other(func: Any, *args: Any, **kwargs: Any) -> Made:
@@ -87,12 +103,32 @@ def _function_of_one(x: Tensor, **_: object) -> Made:
     return x.new_empty(x.shape), 0
 
 
-def _function_of_two(x: Tensor, y: Tensor | float) -> Made:
+def _function_of_two(x: Tensor, y: Tensor | float) -> Made | None:
+    if not x.is_floating_point():
+        return None
     shape = np.broadcast_shapes(x.shape, y.shape) if isinstance(y, Tensor) else x.shape
     return x.new_empty(shape, dtype=torch.result_type(x, y)), 0
 
 
-def _concatenation(tensors: Sequence[Tensor], dim: int = 0) -> Made:
+def _moments(x: Tensor, dim: Sequence[int], *, correction: int | None = None, keepdim: bool = False) -> Made | None:
+    if not keepdim:
+        return None
+    shape = [1 if axis in dim else length for axis, length in enumerate(x.shape)]
+    return (x.new_empty(shape), x.new_empty(shape)), 0
+
+
+def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Made | None:
+    first = tensors[0]
+    if any((each.shape, each.dtype) != (first.shape, first.dtype) for each in tensors):
+        return None
+    shape = list(first.shape)
+    shape.insert(dim if dim >= 0 else dim + len(shape) + 1, len(tensors))
+    return first.new_empty(shape), 0
+
+
+def _concatenation(tensors: Sequence[Tensor], dim: int = 0) -> Made | None:
+    if any((each.dim(), each.dtype) != (tensors[0].dim(), tensors[0].dtype) for each in tensors):
+        return None
     shape = list(tensors[0].shape)
     shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
     return tensors[0].new_empty(shape), 0
@@ -116,13 +152,17 @@ def _convolution(
     padding: Sequence[int] = (0, 0),
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
-) -> Made:
+) -> Made | None:
+    if x.dim() != weight.dim() or x.shape[1] != weight.shape[1] * groups:
+        return None
     size = [
         (length + 2 * pad - spread * (kernel - 1) - 1) // step + 1
         for length, kernel, step, pad, spread in zip(
             x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True
         )
     ]
+    if min(size) < 1:
+        return None
     made = x.new_empty((x.shape[0], weight.shape[0], *size))
     return made, made.numel() * weight[0].numel()
 
@@ -133,15 +173,22 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Made:
 
 
 _aten = torch.ops.aten
-_USUAL: dict[Any, Callable[..., Made]] = {
-    **dict.fromkeys(
-        (_aten.cos.default, _aten.gelu.default, _aten.relu.default, _aten.sin.default, _aten.tanh.default),
-        _function_of_one,
-    ),
+_FUNCTIONS_OF_ONE = (
+    _aten.cos.default,
+    _aten.gelu.default,
+    _aten.relu.default,
+    _aten.rsqrt.default,
+    _aten.sin.default,
+    _aten.tanh.default,
+)
+_USUAL: dict[Any, Callable[..., Made | None]] = {
+    **dict.fromkeys(_FUNCTIONS_OF_ONE, _function_of_one),
     **dict.fromkeys((_aten.add.Tensor, _aten.div.Tensor, _aten.mul.Tensor, _aten.sub.Tensor), _function_of_two),
     _aten.cat.default: _concatenation,
     _aten.conv2d.default: _convolution,
     _aten.linear.default: _linear,
     _aten.pixel_shuffle.default: _pixel_shuffle,
     _aten.scaled_dot_product_attention.default: _attention,
+    _aten.stack.default: _stack,
+    _aten.var_mean.correction: _moments,
 }

@@ -1,8 +1,8 @@
 """The steps of the workflow as functions of files: one rule = one verb = one function here.
 
 Each reads its inputs, calls the package that does the work, and writes its outputs under their final names when they
-are complete. Heavy packages are imported where they are used, so that a verb pays only for its own. Modules have the
-names of the files in ``workflow/rules``: a rule of ``codec.smk`` is a function of `boostnerv.steps.codec`.
+are complete. Heavy packages are imported where they are used, so that a verb pays only for its own. A rule of
+``workflow/rules/codec.smk`` is a function of `boostnerv.steps.codec`, and so on.
 """
 
 from boostnerv.steps.checks import check, planned_shape

@@ -79,8 +79,8 @@ def check_shared(batch_size: int) -> None:
 def joined(device: torch.device) -> Iterator[Group]:
     """Inside, the group that torchrun started this process in, as soon as all are there, or this process alone.
 
-    A process that ends in a group may abort as its threads are torn down, so every one leaves it, together; but where
-    one has failed, the others wait for it in an exchange, and nothing more may wait for them: torchrun ends them.
+    A process that ends in a group may abort as its threads are torn down, so every one leaves it, together; but not
+    where one has failed: the others wait for it, or fail, in an exchange, and torchrun ends them.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Group()

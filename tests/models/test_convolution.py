@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from boostnerv.models import convolution
 from boostnerv.models.conditional import TATResidualBlock
 from boostnerv.models.convolution import Convolution, fuse
-from boostnerv.models.layers import GELU
+from boostnerv.models.layers import GELU, Activated, Sine, in_place
 from tests.models.tiny import NAMES, tiny_model
 
 
@@ -63,6 +66,20 @@ def test_gradients_of_a_convolution(
     same(layer, [noise(2, inputs, 10, 15, channels_last=channels_last)])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bias": False, "padding": 1},
+        {"dilation": 2, "padding": 2},
+        {"padding": "same"},
+        {"padding": 1, "padding_mode": "replicate"},
+    ],
+)
+def test_gradients_of_convolutions_of_other_kinds(options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    same(Convolution(5, 7, 3, **options).double(), [noise(2, 5, 8, 9)])
+
+
 def test_what_needs_no_gradient_gets_none() -> None:
     layer = Convolution(3, 4, 3, padding=1)
     fuse(layer)
@@ -82,6 +99,20 @@ def test_gelu(channels_last: bool) -> None:
     fuse(layer)
     assert (layer(x) - plain).abs().max() < 1e-12
     assert layer(x).stride() == x.stride()
+
+
+@pytest.mark.parametrize("activation", [Sine, GELU, partial(GELU, approximate="tanh")])
+def test_activations_leave_their_input_unless_a_block_says_that_nothing_reads_it(activation: Activated) -> None:
+    x = noise(2, 5, 3, 4).detach()
+    with torch.inference_mode():
+        plain = activation()(x)
+        layer, owner = activation(), in_place(activation())
+        fuse(nn.ModuleList([layer, owner]))
+        before, given = x.clone(), x.clone()
+        assert (layer(x) - plain).abs().max() < 1e-12
+        assert torch.equal(x, before)
+        assert (owner(given) - plain).abs().max() < 1e-12
+        assert (given - plain).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(("count", "samples"), [(1, 1), (2, 2), (3, 3), (4, 1)])

@@ -1,14 +1,18 @@
-"""Work of decoding is counted as PyTorch counts it, without loading its compiler."""
+"""Work of decoding is counted as PyTorch counts it, without loading its compiler for most models."""
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from boostnerv.models import work
@@ -70,10 +74,14 @@ def test_results_have_the_shapes_and_types_of_pytorch(name: str, spec: Spec, mon
     compared = []
 
     def beside(func: Any, ours: Any) -> Any:
+        @functools.wraps(ours)
         def make(*args: Any, **kwargs: Any) -> Any:
-            (made, _), theirs = ours(*args, **kwargs), func(*args, **kwargs)
-            assert isinstance(made, Tensor)
-            assert (made.shape, made.dtype) == (theirs.shape, theirs.dtype), func
+            mine, theirs = ours(*args, **kwargs), func(*args, **kwargs)
+            if mine is None:
+                return None
+            made, _ = mine
+            for one, other in zip(tree_leaves(made), tree_leaves(theirs), strict=True):
+                assert (one.shape, one.dtype) == (other.shape, other.dtype), func
             compared.append(func)
             return made, 0
 
@@ -84,12 +92,66 @@ def test_results_have_the_shapes_and_types_of_pytorch(name: str, spec: Spec, mon
     assert len(compared) > 10
 
 
-@pytest.mark.parametrize("name", ["hnerv-boost", "e-nerv-boost", "nerv-boost", "hnerv", "nerv"])
+class Calls(nn.Module):
+    """A model that somebody adds, of one call."""
+
+    def __init__(self, spec: Any) -> None:
+        super().__init__()
+        self.call = spec.call
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.call(x)
+        return result
+
+
+@pytest.mark.parametrize(
+    ("call", "macs"),
+    [
+        (lambda x: F.scaled_dot_product_attention(x, x, x, scale=0.1), 2 * 2 * 3 * 4 * 4 * 5),
+        (lambda x: F.scaled_dot_product_attention(x, x, x, is_causal=True), 2 * 2 * 3 * 4 * 4 * 5),
+        (lambda x: torch.add(x, x, alpha=2), 0),
+        (lambda x: torch.sub(x, 1, alpha=2), 0),
+        (lambda x: F.conv2d(x[0], x.new_empty(7, 3, 3, 3), padding=1), 7 * 4 * 5 * 27),
+        (lambda x: x.long() / 2, 0),
+        (lambda x: torch.cat([x, x.double()], dim=-1), 0),
+        (lambda x: torch.stack([x, x], dim=-1), 0),
+        (lambda x: torch.var_mean(x, dim=(1,), correction=0)[0], 0),
+    ],
+)
+def test_calls_of_every_form_are_counted(call: Any, macs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def called(x: Tensor) -> Tensor:
+        made.append(call(x))
+        return made[-1]
+
+    entry: Any = SimpleNamespace(decoder=Calls)
+    monkeypatch.setattr(work, "decoder_inputs", lambda spec: (torch.empty(2, 3, 4, 5, device="meta"),))
+    monkeypatch.setattr(work, "calls_per_frame", lambda spec: 1)
+    monkeypatch.setattr(work, "made_bytes", lambda spec: 0)
+    spec: Any = SimpleNamespace(call=called)
+    found = decoding_work.__wrapped__(entry, spec)
+    expected = call(torch.empty(2, 3, 4, 5))
+    assert found.macs == macs
+    assert (made[0].shape, made[0].dtype) == (expected.shape, expected.dtype)
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 9, 9), (7, 2, 3, 3)])
+def test_impossible_convolutions_are_not_counted(shape: tuple[int, ...]) -> None:
+    with torch.device("meta"), pytest.raises(RuntimeError), work._Count():
+        F.conv2d(torch.empty(2, 3, 4, 5), torch.empty(shape))
+
+
+WITHOUT_COMPILER = [*NAMES, "d-nerv-baseline"]
+
+
+@pytest.mark.parametrize("name", WITHOUT_COMPILER)
 def test_counting_does_not_load_the_compiler(name: str) -> None:
     code = (
         "import sys; from boostnerv.models.architecture import architecture\n"
-        "from boostnerv.models.work import decoding_work; from tests.models.tiny import tiny_spec\n"
-        f"assert decoding_work(architecture({name!r}), tiny_spec({name!r})).macs\n"
+        "from boostnerv.models.work import decoding_work; from tests.models.tiny import tiny_clip_spec, tiny_spec\n"
+        f"make = tiny_clip_spec if {name!r} == 'd-nerv-baseline' else tiny_spec\n"
+        f"assert decoding_work(architecture({name!r}), make({name!r})).macs\n"
         "print({'torch._dynamo', 'sympy'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -298,6 +298,18 @@ def test_what_fine_tuning_shows_is_what_the_file_decodes_to(
     assert (shown - decoded).abs().max() <= difference
 
 
+@pytest.mark.parametrize("quantizer_steps", ["grid", "free"])
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_scaled_steps_make_the_file_that_was_measured(name: str, quantizer_steps: Literal["grid", "free"]) -> None:
+    for share in (0.95, 0.85, 0.75):
+        objective = small_cem(name, quantizer_steps=quantizer_steps)
+        quantized = objective.quantized()
+        bits = objective._file_bits(quantized)
+        objective._scale_steps(quantized, bits, share * bits)
+        assert 0.98 * share * bits <= objective._file_bits(objective.quantized()) <= share * bits
+
+
 def test_negative_steps_code_the_same_values() -> None:
     objective = small_cem("hnerv-boost")
     before = objective.quantized()
