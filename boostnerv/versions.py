@@ -25,7 +25,7 @@ STEP_VERSIONS = MappingProxyType(
         "tabulate": 7,
         "plot": 4,
         "plot_runs": 2,
-        "page": 2,
+        "page": 3,
     }
 )
 """Raise one when the output of a step changes for the same input, and everything that depends on it is made again."""

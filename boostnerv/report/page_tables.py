@@ -138,7 +138,12 @@ def _of_points(
 
 
 def _tells(column: Column, points: Sequence[Point]) -> bool:
-    """Whether a column has a value, and where things were decoded another one than where they were made."""
+    """Whether a column has a value, and one worth its width: the page says at its end what device all points share, and
+    of trainings that never went back there is nothing to tell."""
+    if column.name == "returns":
+        return any(point["returns"] for point in points)
+    if column.name == "device":
+        return len({point["device"] for point in points} - {None}) > 1
     if column.name == "decode_device":
         return any(point["decode_device"] not in (None, point["device"]) for point in points)
     return any(point[column.name] is not None for point in points)

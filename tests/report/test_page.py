@@ -103,6 +103,20 @@ def test_one_file_has_tables_curves_videos_and_runs(tmp_path: Path) -> None:
     ]
 
 
+def test_columns_stand_where_they_tell_points_apart(tmp_path: Path) -> None:
+    points = [*model_points(), *anchor_points()]
+    write_results(points, tmp_path)
+    usual = [point | {"device": "one", "decode_device": "one", "returns": 0} for point in points]
+    for changes, column in (
+        ({"device": "other"}, "device"),
+        ({"decode_device": "other"}, "decoded on"),
+        ({"returns": 2}, "returns"),
+    ):
+        shown = page([usual[0] | changes, *usual[1:]], tmp_path).tables["table-cost"][0]
+        assert column in shown
+        assert column not in page(usual, tmp_path).tables["table-cost"][0]
+
+
 def test_it_loads_nothing_and_its_links_lead_into_it(tmp_path: Path) -> None:
     points = [*model_points(), *anchor_points()]
     write_results(points, tmp_path)
