@@ -21,17 +21,26 @@ def workflow(folder: Path, cluster: dict[str, str], *arguments: str, **settings:
     return Workflow(folder, {**cluster, "OMP_NUM_THREADS": "1"}, ("--verbose", *arguments))
 
 
-def submitted(found: Workflow) -> list[str]:
-    """Options of every sbatch, without the command of the job."""
-    return re.findall(r"sbatch call: (sbatch .*?) --wrap", found.text())
+OF_A_VIDEO = ["extract_frames", "plot_runs", "preview_source"]
+"""Rules whose jobs belong to no run."""
+
+
+def submitted(found: Workflow) -> tuple[dict[str, str], list[str]]:
+    """Options of every sbatch, without the command of the job: of single rules by their names, and of groups."""
+    calls = re.findall(r"sbatch call: (sbatch .*?) --wrap", found.text())
+    rules = {match[1]: call for call in calls if (match := re.search(r"slurm_logs/rule_(\w+)/", call))}
+    groups = [call for call in calls if "slurm_logs/group_" in call]
+    assert len(rules) + len(groups) == len(calls)
+    return rules, groups
 
 
 def test_a_run_is_one_job(tmp_path: Path, cluster: dict[str, str]) -> None:
     found = workflow(tmp_path, cluster)
     found.start()
     found.wait()
-    frames, run = submitted(found)
-    assert "--gpus" not in frames
+    rules, (run,) = submitted(found)
+    assert sorted(rules) == OF_A_VIDEO
+    assert not any("--gpus" in call for call in rules.values())
     for option in ("-p gpu", "--gpus=1", "-t 75", "--signal=USR1@60"):
         assert option in run
     assert re.search(r"--mem \d{4}", run)
@@ -45,8 +54,9 @@ def test_gres_is_one_for_all_that_follows_from_a_training(tmp_path: Path, cluste
     found = workflow(tmp_path, cluster, "--config", "cluster={gpu_style: gres, max_runtime_min: 40}", models=models)
     found.start()
     found.wait()
-    frames, run = submitted(found)
-    assert "--gres" not in frames
+    rules, (run,) = submitted(found)
+    assert sorted(rules) == OF_A_VIDEO
+    assert not any("--gres" in call for call in rules.values())
     assert "--gpus" not in run
     assert "--gres=gpu:1" in run
     (minutes,) = re.findall(r"-t (\d+)", run)
@@ -58,7 +68,7 @@ def test_a_cluster_without_gpus_is_asked_for_none(tmp_path: Path, cluster: dict[
     found = workflow(tmp_path, cluster, "--config", "cluster={gpu_style: none}")
     found.start(RUN / "model.safetensors")
     found.wait()
-    run = submitted(found)[-1]
+    _, (run,) = submitted(found)
     assert "--ntasks=1" in run
     assert not re.search("--gpus|--gres", run)
 
@@ -69,7 +79,8 @@ def test_two_gpus_of_one_training_are_two_processes(tmp_path: Path, cluster: dic
     found = workflow(tmp_path, cluster, training=training, models=models)
     found.start(RUN / "model.safetensors")
     found.wait()
-    assert "--gpus=2" in submitted(found)[-1]
+    _, (run,) = submitted(found)
+    assert "--gpus=2" in run
     summary = json.loads((tmp_path / RUN / "train.jsonl").read_text().splitlines()[-1])
     assert summary["processes"] == 2
 
@@ -79,6 +90,7 @@ def test_small_runs_are_packed(tmp_path: Path, cluster: dict[str, str]) -> None:
     found = workflow(tmp_path, cluster, *packing, models=[{"name": "hnerv-boost", "total_m": [0.06, 0.07]}])
     found.start()
     found.wait()
-    assert len(submitted(found)) == 2
-    assert "--gpus=1" in submitted(found)[-1]
+    rules, (run,) = submitted(found)
+    assert sorted(rules) == OF_A_VIDEO
+    assert "--gpus=1" in run
     assert len(list((tmp_path / "results/tiny/clip").glob("*/quality.json"))) == 2
