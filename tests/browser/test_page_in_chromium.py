@@ -111,11 +111,12 @@ def test_the_slider_moves_the_line_with_keys_and_pointer(page: Page) -> None:
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
     assert "60%" in over.evaluate("(video) => video.style.clipPath")
-    # Not every chromium scrolls to what gets the focus.
-    page.evaluate("document.querySelector('.stage').scrollIntoView({ behavior: 'instant' })")
-    box = page.locator(".stage").bounding_box()
+    # Not every chromium scrolls to what gets the focus, and curves above may still be drawn: `hover` waits for both.
+    stage = page.locator(".stage")
+    page.evaluate("document.querySelector('.stage').scrollIntoView({ behavior: 'instant', block: 'center' })")
+    stage.hover(position={"x": 100, "y": 20})
+    box = stage.bounding_box()
     assert box
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 20, steps=4)
     page.mouse.up()

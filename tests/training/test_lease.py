@@ -28,10 +28,12 @@ BEAT_S = 0.1
 SLOW_S = 0.2  # of a holder that is to be heard on a busy machine
 NEVER_S = 1e5  # a beat that nobody waits six of
 
+# SIGINT is ignored by what a shell without job control starts in the background, tests among it.
 HOLD = """
-import sys
+import signal, sys
 from pathlib import Path
 from boostnerv.training.lease import hold
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with hold(Path(sys.argv[1]), float(sys.argv[2])) as lease:
     print("held", flush=True)
     sys.stdin.readline()
