@@ -139,6 +139,10 @@ class WeightQuantizers(nn.Module):
     def used_steps(self) -> Tensor:
         """Steps ``[S]`` that it computes with."""
         steps = self.steps if self._range is None else _scaled_gradient(self.steps, self._factor)
+        return self.said(steps)
+
+    def said(self, steps: Tensor) -> Tensor:
+        """What it computes with in place of `steps`: the nearest that a file can say, where it is on the grid."""
         return step_on_grid(steps) if self._on_grid else steps
 
 
@@ -192,10 +196,12 @@ class EmbeddingQuantizer(nn.Module):
         offset: Tensor = self.offset
         if self._range is not None:
             step, offset = _scaled_gradient(step, self._factor), _scaled_gradient(offset, self._factor)
-        if self._on_grid:
-            step = step_on_grid(step)
-            offset = offset_on_grid(offset, step)
-        return step, offset
+        step = self.said(step)
+        return step, offset_on_grid(offset, step) if self._on_grid else offset
+
+    def said(self, step: Tensor) -> Tensor:
+        """What it computes with in place of `step`: the nearest that a file can say, where it is on the grid."""
+        return step_on_grid(step) if self._on_grid else step
 
 
 def _scaled_gradient(x: Tensor, factor: Tensor) -> Tensor:

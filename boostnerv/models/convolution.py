@@ -92,9 +92,7 @@ class _Convolve(torch.autograd.Function):
         of_weight = of_bias = None
         if wants_weight or wants_bias:
             of_weight, of_bias = _weight_gradients(gradient, x, weight, *ctx.shape)
-        if not wants_bias:
-            of_bias = None
-        return of_x, of_weight, of_bias, None, None, None
+        return of_x, of_weight, of_bias if wants_bias else None, None, None, None
 
 
 class _ConvolveAffine(torch.autograd.Function):

@@ -82,10 +82,10 @@ def _usual(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Made | N
     if make is None:
         return None
     try:
-        given = _signature(make).bind(*args, **kwargs)
+        _signature(make).bind(*args, **kwargs)
     except TypeError:
         return None
-    return make(*given.args, **given.kwargs)
+    return make(*args, **kwargs)
 
 
 _signature = cache(inspect.signature)

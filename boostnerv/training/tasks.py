@@ -23,7 +23,7 @@ from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.codec.entropy import frame_moments, gaussian_bits, segment_moments
 from boostnerv.codec.entropy_models import temporal_process
 from boostnerv.codec.payloads import DEFAULT_GROUP
-from boostnerv.codec.quantizers import EmbeddingQuantizer, WeightQuantizers, round_straight_through, step_on_grid
+from boostnerv.codec.quantizers import EmbeddingQuantizer, WeightQuantizers, round_straight_through
 from boostnerv.config import Finetuning, Training
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
@@ -343,24 +343,20 @@ class EntropyMinimisation(Objective):
 
     def _scale_steps(self, quantized: Quantized, bits: int, target_bits: float) -> None:
         """Scale all steps of what makes a file of `bits` towards `target_bits`."""
-        codes = self.embedding_quantizer
-
-        def said(steps: Tensor) -> Tensor:
-            """As fine-tuning would compute with them."""
-            return step_on_grid(steps) if self._settings.quantizer_steps == "grid" else steps
+        weights, codes = self.weight_quantizers, self.embedding_quantizer
 
         def file_bits(factor: float) -> float:
             if factor == 1:
                 return bits
-            steps = said(self.weight_quantizers.scaled_steps(factor)).abs().tolist()
-            step = quantized.embedding_step if codes is None else float(said(codes.scaled_step(factor)).abs())
+            steps = weights.said(weights.scaled_steps(factor)).abs().tolist()
+            step = quantized.embedding_step if codes is None else float(codes.said(codes.scaled_step(factor)).abs())
             try:
                 return self._file_bits(dataclasses.replace(quantized, steps=steps, embedding_step=step))
             except UserError:
                 return math.inf  # steps so fine that some code lies beyond the largest
 
         factor = step_scale(file_bits, target_bits, self._coded_numbers)
-        self.weight_quantizers.steps.copy_(self.weight_quantizers.scaled_steps(factor))
+        weights.steps.copy_(weights.scaled_steps(factor))
         if codes is not None:
             codes.step.copy_(codes.scaled_step(factor))
 
