@@ -56,20 +56,13 @@ def encode(
     snapped = snap(model)
     segment = encode_segment(architecture(about.architecture), about.make_spec(), snapped, entropy_model=choice)
     data = _file_of(segment, about, video, (finetuned, frames), shown)
-    encode_s = time.monotonic() - started
-    files.write_bytes(output, data)
-    result = {
-        **_checked_file(output, video),
-        "estimated_bytes": snapped.estimated_bits / 8,
-        "psnr_keyframes_db": shown and shown.manifest.psnr_db,
-        "encode_s": encode_s,
+    told = {
+        "encode_s": time.monotonic() - started,
         "command": "boostnerv encode",
-        # The settings of imported weights are not known; those of their fine-tuning are.
-        "config_sha256": config_hash(about.train or about),
+        "estimated_bytes": snapped.estimated_bits / 8,
         **{_payload_column(name): size for name, size in payload_bytes(snapped).items()},
     }
-    files.write_json(report, result)
-    return result
+    return _write(data, told, about, video, shown, output, report)
 
 
 def encode_after_training(
@@ -101,18 +94,8 @@ def encode_after_training(
     coded = _slices_segment if job.quantizer == "slices" else _min_max_segment
     segment, counted = coded(model, video, job, shown)
     data = _file_of(segment, about, video, (trained, frames), shown)
-    encode_s = time.monotonic() - started
-    files.write_bytes(output, data)
-    result = {
-        **_checked_file(output, video),
-        **counted,
-        "psnr_keyframes_db": shown and shown.manifest.psnr_db,
-        "encode_s": encode_s,
-        "command": "boostnerv encode-after-training",
-        "config_sha256": config_hash(about.train or about),
-    }
-    files.write_json(report, result)
-    return result
+    told = {"encode_s": time.monotonic() - started, "command": "boostnerv encode-after-training", **counted}
+    return _write(data, told, about, video, shown, output, report)
 
 
 def _min_max_segment(
@@ -175,6 +158,28 @@ def _file_of(
     spec, timestamps_s = segment.spec, video.manifest.timestamps_s
     header = Video(spec.frames, spec.height, spec.width, about.fps, about.colour, timestamps_s=timestamps_s)
     return write(Bitstream(header, (segment,)))
+
+
+def _write(
+    data: bytes,
+    told: dict[str, Any],
+    about: About,
+    video: Frames | OpenCollection,
+    keyframes: KeyframeFile | None,
+    output: Path,
+    report: Path,
+) -> dict[str, Any]:
+    """Write the file `output`, decode it, and write its `report`: what an encoder has `told`, and what all say."""
+    files.write_bytes(output, data)
+    result = {
+        **_checked_file(output, video),
+        **told,
+        "psnr_keyframes_db": keyframes and keyframes.manifest.psnr_db,
+        # The settings of imported weights are not known; those of their fine-tuning are.
+        "config_sha256": config_hash(about.train or about),
+    }
+    files.write_json(report, result)
+    return result
 
 
 def _checked_file(output: Path, video: Frames | OpenCollection) -> dict[str, Any]:
