@@ -29,7 +29,8 @@ import torch
 from boostnerv import files
 from boostnerv.codec.bitstream import Bitstream, Segment, Video, head_bytes, write
 from boostnerv.codec.encoder import encode_segment, snap
-from boostnerv.codec.limits import least_file_bytes
+from boostnerv.codec.limits import demand
+from boostnerv.codec.payloads import DEFAULT_GROUP
 from boostnerv.config import (
     ExtractJob,
     FinetuneJob,
@@ -217,8 +218,11 @@ def plan(video: Frames, request: Request, shown: Shown) -> tuple[SegmentPlan, ..
 
 def _check_decodable(bits: float, plans: tuple[SegmentPlan, ...], video: Frames, request: Request) -> None:
     """Raise `UserError` where frames are so large that decoders would take so small a file for a hostile one."""
-    needed = max(least_file_bytes(architecture(request.model), each.spec) for each in plans)
-    fewest = math.ceil(needed / _LEAST_FILLING)
+    entry, frames = architecture(request.model), video.manifest.frames
+    least = (
+        demand(entry, each.spec, group=DEFAULT_GROUP).least_coded_bytes * frames / len(each.frames) for each in plans
+    )
+    fewest = math.ceil(max(least) / _LEAST_FILLING)
     if bits / 8 < fewest:
         raise UserError(
             f"{bits / 8:,.0f} bytes are too few for frames of {video.manifest.height}×{video.manifest.width}, which "

@@ -27,7 +27,8 @@ import dataclasses
 import itertools
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,9 +63,8 @@ LARGEST_BATCH = 255
 LARGEST_WIDTH = 1 << 14
 LARGEST_STRIDES = 8
 LONGEST_NAME = 255
-FPS_LIMIT = 1e6
-# Deflate makes at most a thousand bytes of one.
-_INFLATED_PER_BYTE = 100
+LEAST_FPS, FPS_LIMIT = 1e-6, 1e6
+_INFLATED_AT_ONCE = 1 << 16
 _SECTION_HEAD = struct.Struct("<BII")
 _COUNT = struct.Struct("<I")
 _NOT_STORED = ("frames", "height", "width", "lengths")  # fields of a spec
@@ -143,6 +143,11 @@ class Segment:
     embeddings: bytes = b""
     videos: tuple[OneOfMany, ...] = ()
     keyframes: bytes = b""
+
+    @property
+    def coded_bytes(self) -> int:
+        """Bytes of its payloads."""
+        return len(self.weights) + len(self.embeddings) + len(self.keyframes)
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,11 @@ def _check_fits(stream: Bitstream) -> None:
         )
     if not 1 <= video.batch <= LARGEST_BATCH or sum(each.spec.frames for each in stream.segments) != video.frames:
         raise ValueError(f"batch {video.batch} is none, or the segments do not have the video's {video.frames} frames")
+    if not LEAST_FPS <= video.fps < FPS_LIMIT:
+        raise UserError(
+            f"{video.fps:g} frames per second do not fit the format, which has {LEAST_FPS:g} to {FPS_LIMIT:g}; convert "
+            "the video to another rate"
+        )
     if video.timestamps_s is not None and not _rises(video.timestamps_s, video.frames):
         raise UserError(
             f"the timestamps of the {video.frames} frames do not fit the format: there must be one a frame that is "
@@ -268,8 +278,11 @@ def _write_videos(segment: Segment) -> bytes:
     rows = []
     for video in segment.videos:
         name = video.name.encode()
-        if not 1 <= len(name) <= LONGEST_NAME:
-            raise UserError(f"the video name '{video.name}' has not 1 to {LONGEST_NAME} bytes; choose another")
+        if not (1 <= len(name) <= LONGEST_NAME and is_video_name(video.name)):
+            raise UserError(
+                f"the video name '{video.name}' is no printable one of 1 to {LONGEST_NAME} bytes without '/'; choose "
+                "another"
+            )
         rows.append(_pack(ONE_OF_MANY_FIELDS, {"frames": video.frames, "fps": video.fps, "name": len(name)}) + name)
     return _COUNT.pack(len(rows)) + zlib.compress(b"".join(rows), level=9)
 
@@ -387,7 +400,7 @@ def _read_video(data: bytes) -> tuple[Video, int]:
     values, rest = _unpack(VIDEO_FIELDS, data, "video")
     if rest:
         raise BitstreamError("section video is too long; the file is damaged, get it again")
-    if not 0 < values["fps"] < FPS_LIMIT:
+    if not LEAST_FPS <= values["fps"] < FPS_LIMIT:
         raise BitstreamError(f"{values['fps']} frames per second cannot be; the file is damaged, get it again")
     limits = {
         "frames": LARGEST_FRAME_COUNT,
@@ -464,33 +477,59 @@ def _read_segment(take: Callable[[int], bytes], video: Video) -> Segment:
 
 
 def _read_videos(data: bytes, frames: int) -> tuple[OneOfMany, ...]:
-    """The videos of a segment of so many frames."""
+    """The videos of a segment of so many frames, refused at the first row that cannot be."""
     damaged = BitstreamError("section videos does not describe those of its segment; the file is damaged, get it again")
     if len(data) < _COUNT.size:
         raise damaged
     (count,) = _COUNT.unpack_from(data)
-    head = layout(ONE_OF_MANY_FIELDS)
-    # What is inflated is bounded by the bytes at hand.
-    if not 1 <= count <= min(frames, _INFLATED_PER_BYTE * len(data)):
+    if not 1 <= count <= frames:
         raise damaged
-    inflate = zlib.decompressobj()
+    videos: dict[str, OneOfMany] = {}
+    left = frames
     try:
-        rows = inflate.decompress(data[_COUNT.size :], count * (head.size + LONGEST_NAME))
-        found, position = [], 0
-        for _ in range(count):
-            length, fps, name_bytes = head.unpack_from(rows, position)
-            position += head.size + name_bytes
-            name = rows[position - name_bytes : position].decode()
-            possible = 1 <= length <= frames and 0 < fps < FPS_LIMIT and name and name.isprintable()
-            if position > len(rows) or not possible:
-                raise damaged
-            found.append(OneOfMany(name, length, fps))
+        with closing(_video_rows(data[_COUNT.size :])) as rows:
+            for video in rows:
+                possible = (
+                    1 <= video.frames <= left and LEAST_FPS <= video.fps < FPS_LIMIT and is_video_name(video.name)
+                )
+                if not possible or video.name in videos or len(videos) == count:
+                    raise damaged
+                videos[video.name] = video
+                left -= video.frames
     except (zlib.error, struct.error, UnicodeDecodeError) as error:
         raise damaged from error
-    whole = position == len(rows) and inflate.eof and not inflate.unused_data and not inflate.unconsumed_tail
-    if not whole or len({each.name for each in found}) != count or sum(each.frames for each in found) != frames:
+    if left or len(videos) != count:
         raise damaged
-    return tuple(found)
+    return tuple(videos.values())
+
+
+def is_video_name(name: str) -> bool:
+    """Whether one of many videos may have this name, which may become that of a file."""
+    return bool(name) and name.isprintable() and "/" not in name and name not in (".", "..")
+
+
+def _video_rows(data: bytes) -> Generator[OneOfMany]:
+    """Rows of a deflated section, inflated a little at a time: equal ones take next to no bytes.
+
+    Raises `zlib.error` for data that is no whole stream, `struct.error` where it ends within a row.
+    """
+    head, inflate, rows = layout(ONE_OF_MANY_FIELDS), zlib.decompressobj(), b""
+    while not inflate.eof:
+        more = inflate.decompress(data, _INFLATED_AT_ONCE)
+        data = inflate.unconsumed_tail
+        if not (more or data or inflate.eof):
+            raise zlib.error("the stream is cut off")
+        rows += more
+        position = 0
+        while len(rows) - position >= head.size + LONGEST_NAME or (inflate.eof and position < len(rows)):
+            length, fps, name_bytes = head.unpack_from(rows, position)
+            position += head.size + name_bytes
+            if position > len(rows):
+                raise struct.error("the last row is cut off")
+            yield OneOfMany(rows[position - name_bytes : position].decode(), length, fps)
+        rows = rows[position:]
+    if inflate.unused_data:
+        raise zlib.error("data follows the stream")
 
 
 def _known(names: dict[int, str], number: int, what: str) -> str:

@@ -2,7 +2,8 @@
 
 The exact mode, which is the default and in which the encoder measures, computes frames in the batches that the file
 names, each on one thread, several batches side by side: pixels depend neither on which frames are asked for nor on the
-number of threads.
+number of threads. On CPUs all modes take subnormal numbers for zero, which some processors compute a hundred times as
+slowly as others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from boostnerv.codec import bitstream, version0
 from boostnerv.codec.bitstream import Bitstream, Segment
 from boostnerv.codec.keyframes import Keyframes
-from boostnerv.codec.limits import machine_memory_bytes, most_side_by_side
+from boostnerv.codec.limits import Demand, check_proportion, demand, most_side_by_side
 from boostnerv.codec.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
 from boostnerv.codec.post_training import PostTrainingEmbeddings, PostTrainingWeights, decode_tensors
 from boostnerv.codec.slices import decode_slices
@@ -41,11 +42,12 @@ from boostnerv.models.architecture import (
 )
 from boostnerv.models.clips import Clip, ClipSpec, clip_keyframes
 from boostnerv.models.convolution import fuse
-from boostnerv.models.work import decoding_work
 
 T = TypeVar("T")
 
 FAST_BATCH = 8
+_IMPOSSIBLE = "it describes no possible model; the file is damaged, get it again"
+_NO_MEMORY = "can't allocate memory"  # in what PyTorch says on a CPU
 _TIMED_FRAMES = 16
 _TIMED_PASSES = 3
 _AFTER_TRAINING = {"min-max": decode_tensors, "slices": decode_slices}
@@ -153,8 +155,8 @@ class VideoFile:
     def _computed(self, indices: Sequence[int] | range, compute: Callable[[_Batch], list[T]]) -> Iterator[T]:
         """What `compute` makes of the batches of frames, in order."""
         batches = self._batches(indices)
-        if self.exact and self.device.type == "cpu":
-            yield from _side_by_side(batches, compute)
+        if self.device.type == "cpu":
+            yield from _side_by_side(batches, compute) if self.exact else _one_by_one(batches, compute)
         else:
             for batch in batches:
                 yield from compute(batch)
@@ -164,7 +166,7 @@ class VideoFile:
         opened = self._opened
         if opened is None or opened[0] != number:
             segment, batch = self.stream.segments[number], self._batch_sizes[number]
-            opened = (number, SegmentDecoder(segment, self.device, self.file_bytes, batch, str(self.path)))
+            opened = (number, SegmentDecoder(segment, self.device, batch, str(self.path)))
             self._opened = opened
         return opened[1]
 
@@ -200,10 +202,11 @@ class VideoFile:
         return [self._fast_batch(segment) for segment in self.stream.segments]
 
     def _fast_batch(self, segment: Segment) -> int:
-        """As many frames as memory in proportion to the file allows; one where not even that is sure."""
+        """As many frames as memory in proportion to the codes allows; one where not even that is sure."""
         try:
-            return min(FAST_BATCH, most_side_by_side(segment.architecture, segment.spec, 1, self.file_bytes))
-        except (ArithmeticError, BitstreamError, RuntimeError, TypeError, ValueError):
+            one = demand(segment.architecture, segment.spec)
+            return min(FAST_BATCH, most_side_by_side(one, segment.coded_bytes))
+        except (ArithmeticError, RuntimeError, TypeError, UserError, ValueError):
             return 1  # the decoder of the segment says what is wrong
 
 
@@ -241,7 +244,7 @@ def _side_by_side(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]
 
     waiting: deque[Future[list[T]]] = deque()
     current: SegmentDecoder | None = None
-    pool = ThreadPoolExecutor(threads)
+    pool = ThreadPoolExecutor(threads, initializer=_flush_subnormals)
     try:
         for batch in batches:
             if batch.decoder is not current:
@@ -262,13 +265,27 @@ def _side_by_side(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]
         torch.set_num_threads(threads)
 
 
+def _one_by_one(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]]) -> Iterator[T]:
+    """What `compute` makes of batches, one after the other on all threads."""
+    pool = ThreadPoolExecutor(1, initializer=_flush_subnormals)
+    try:
+        for batch in batches:
+            yield from pool.submit(compute, batch).result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _flush_subnormals() -> None:
+    """Let this thread, and those that it starts, take subnormal numbers for zero."""
+    torch.set_flush_denormal(True)
+
+
 class SegmentDecoder:
     """A segment of a file: codes, network and embeddings, each decoded when it is first needed."""
 
-    def __init__(self, segment: Segment, device: torch.device, file_bytes: int, batch: int, name: str) -> None:
+    def __init__(self, segment: Segment, device: torch.device, batch: int, name: str) -> None:
         self.architecture, self.spec, self.quantizer = segment.architecture, segment.spec, segment.quantizer
         self._segment, self._device, self._name = segment, device, name
-        self._file_bytes = file_bytes
         # Patches of a clip are computed one by one.
         self._batch = 1 if isinstance(segment.spec, ClipSpec) else min(batch, segment.spec.frames)
         self._group: tuple[int, Tensor] | None = None
@@ -283,12 +300,13 @@ class SegmentDecoder:
         try:
             return tensor_shapes(self.architecture, self.spec)
         except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-            raise self._damaged("model", "it describes no possible model; the file is damaged, get it again") from error
+            raise self._damaged("model", _IMPOSSIBLE) from error
 
     @cached_property
     def weights(self) -> CodedWeights:
         """The decoder's tensors."""
         shapes = [tuple(shape) for shape in self.shapes.values()]
+        self._check_proportion()
         try:
             if self._segment.quantizer == "uniform":
                 return read_weights(self._segment.weights, shapes)
@@ -296,6 +314,23 @@ class SegmentDecoder:
             return PostTrainingWeights(decode(self._segment.weights, shapes))
         except BitstreamError as error:
             raise self._damaged("weights", str(error)) from error
+
+    @cached_property
+    def demand(self) -> Demand:
+        """What the first frame takes; raises `BitstreamError` where the model is not possible."""
+        group = 1
+        if self._segment.quantizer == "uniform" and self.embeddings is not None:
+            group = self.embeddings.group
+        try:
+            return demand(self.architecture, self.spec, self._batch, group)
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+            raise self._damaged("model", _IMPOSSIBLE) from error
+
+    def _check_proportion(self) -> None:
+        try:
+            check_proportion(self.demand, self._segment.coded_bytes)
+        except BitstreamError as error:
+            raise self._damaged("model", str(error)) from error
 
     @cached_property
     def embeddings(self) -> CodedEmbeddings | None:
@@ -325,25 +360,45 @@ class SegmentDecoder:
     @cached_property
     def network(self) -> nn.Module:
         """The network with its decoded weights."""
-        weights = self.weights
         _ = self.most_side_by_side
-        return build_decoder(self.architecture, self.spec, weights.values(), self._device)
+        with self._enough_memory():
+            return build_decoder(self.architecture, self.spec, self.weights.values(), self._device)
 
     @torch.inference_mode()
     def render(self, batch: range) -> NDArray[np.uint8]:
         """Frames of the segment, computed together: uint8 ``[N, H, W, 3]``."""
-        if isinstance(self.spec, ClipSpec):
-            clip = self.spec.clip_of(batch.start)
-            return render_clip(self.network, self.spec, clip, self._keyframes(self.spec, clip))
-        return render(self.network, self.spec, batch, self._embedding(batch))
+        try:
+            with self._enough_memory():
+                if isinstance(self.spec, ClipSpec):
+                    clip = self.spec.clip_of(batch.start)
+                    return render_clip(self.network, self.spec, clip, self._keyframes(self.spec, clip))
+                return render(self.network, self.spec, batch, self._embedding(batch))
+        except NotANumberError as error:
+            reason = f"frame {batch.start} becomes no numbers; the file is damaged, get it again"
+            raise self._damaged("model", reason) from error
 
     @torch.inference_mode()
     def compute(self, batch: range) -> list[Tensor]:
         """What the network makes of a batch, on its device: ``[N, 3, h, w]`` in [0, 1], of clips a patch each."""
-        if isinstance(self.spec, ClipSpec):
-            clip = self.spec.clip_of(batch.start)
-            return [made for *_, made in clip_patches(self.network, self.spec, clip, self._keyframes(self.spec, clip))]
-        return [images(self.network, self.spec, batch, self._embedding(batch))]
+        with self._enough_memory():
+            if isinstance(self.spec, ClipSpec):
+                clip = self.spec.clip_of(batch.start)
+                patches = clip_patches(self.network, self.spec, clip, self._keyframes(self.spec, clip))
+                return [image for *_, image in patches]
+            return [images(self.network, self.spec, batch, self._embedding(batch))]
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        """Inside, memory that cannot be had is a `UserError`."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and _NO_MEMORY not in str(error):
+                raise
+            raise UserError(
+                f"there is not enough memory to decode {self._name} ({self.demand.memory_bytes / 1e9:.1f} GB at once): "
+                "end other programs, or decode it with --threads 1 or on a larger machine"
+            ) from error
 
     def _keyframes(self, spec: ClipSpec, clip: Clip) -> list[NDArray[np.uint8]] | None:
         """The two whole images ``[H, W, 3]`` between which a clip lies."""
@@ -377,18 +432,17 @@ class SegmentDecoder:
 
     @cached_property
     def most_side_by_side(self) -> int:
-        """Batches that may be computed at once; raises `BitstreamError` where one is out of all proportion to the file.
+        """Batches that may be computed at once.
 
-        Whatever the file, the largest operations of all take no more than half of this machine's memory.
+        Raises `BitstreamError` where one is out of all proportion to the codes, `UserError` where it needs more memory
+        than this machine has.
         """
         try:
-            most = most_side_by_side(self.architecture, self.spec, self._batch, self._file_bytes)
-            step_bytes = self._batch * decoding_work(self.architecture, self.spec).largest_step_bytes
-        except (ArithmeticError, RuntimeError) as error:
-            raise self._damaged("model", "it describes no possible model; the file is damaged, get it again") from error
+            return most_side_by_side(self.demand, self._segment.coded_bytes)
         except BitstreamError as error:
             raise self._damaged("model", str(error)) from error
-        return max(1, min(most, machine_memory_bytes() // 2 // max(step_bytes, 1)))
+        except UserError as error:
+            raise UserError(f"{self._name}: {error}") from error
 
     def _damaged(self, section: str, reason: str) -> BitstreamError:
         return BitstreamError(f"{self._name}: section {section}: {reason}")
@@ -459,7 +513,17 @@ def _repeatable(device: torch.device) -> AbstractContextManager[None]:
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
+class NotANumberError(ValueError):
+    """Some values of an image are no numbers."""
+
+
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """RGB ``[N, 3, H, W]`` in [0, 1] → uint8 ``[N, H, W, 3]``, rounded to the nearest level."""
-    levels = (images * 255).round().clamp(0, 255).to(torch.uint8)
+    """RGB ``[N, 3, H, W]`` in [0, 1] → uint8 ``[N, H, W, 3]``, rounded to the nearest level.
+
+    Raises `NotANumberError` for values that have none.
+    """
+    scaled = images * 255
+    if torch.isnan(scaled.sum()):
+        raise NotANumberError("an image with values that are no numbers")
+    levels = scaled.round_().clamp_(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()

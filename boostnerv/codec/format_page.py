@@ -18,6 +18,7 @@ from boostnerv.codec import (
     huffman,
     image_codecs,
     keyframes,
+    limits,
     payloads,
     post_training,
     sides,
@@ -36,6 +37,7 @@ from boostnerv.codec.grids import (
 )
 from boostnerv.codec.symbols import CONSTRICTION, PRECISION
 from boostnerv.files import write_text
+from boostnerv.models import work
 from boostnerv.models.architecture import Architecture, architectures_by_wire_id
 from boostnerv.models.clips import ClipSpec
 from boostnerv.recipes import MODELS_OF_MANY
@@ -401,6 +403,9 @@ each batch on one thread: on one machine with one version of PyTorch its pixels 
 wanted nor on the number of threads. Other processors, GPUs, other versions, and batches of another size may give pixels
 that differ by a level. That is what trained networks do; the format cannot promise it of any weights, as a network may
 multiply a difference in the last bits by any factor.
+
+Subnormal numbers, below 2^−126 in size, count as zero wherever a decoder on a CPU reads or makes them: some processors
+compute with them a hundred times as slowly as with others.
 """
 
 
@@ -431,14 +436,14 @@ def _limits() -> str:
         ("frames", f"1 to {_power(bitstream.LARGEST_FRAME_COUNT)}; the segments' add up to the video's"),
         ("height, width", f"1 to {_power(side)}; rounded up to the strides, up to {_power(2 * side)}"),
         ("segments", "1 to frames, as many as there are"),
-        ("fps", "above 0, under 10^6"),
+        ("fps", "10^-6 or more, under 10^6"),
         ("batch, group", "1 to 255"),
         (
             "a number of a spec",
             f"above 0, up to {_power(bitstream.LARGEST_WIDTH)}; odd where its name begins `kernel_`",
         ),
         ("a list of a spec", f"1 to {bitstream.LARGEST_STRIDES} numbers; three where its name ends in `_e4`"),
-        ("names of videos", "printable; frames per second as in section video"),
+        ("names of videos", "printable, without `/`, neither `.` nor `..`; frames per second as in section video"),
         ("clip_frames", "1 to 255"),
         ("patch_rows, patch_columns", "divisors of height and width, 4096 patches at most"),
         (
@@ -457,8 +462,21 @@ def _limits() -> str:
 
 A reader refuses anything else, and wrong CRCs, sections in another order or of unknown numbers, unknown numbers of
 architectures, quantisers, colour profiles and entropy models, and payloads that are longer or shorter than what they
-say. Lengths are compared with the bytes at hand before memory is taken. Ours also refuses files whose frames would take
-memory or time out of all proportion to their size.
+say; minima and scales that are not finite, and scales below 0; and frames that become no numbers (NaN). Lengths are
+compared with the bytes at hand before memory is taken.
+
+Equal codes cost next to nothing, so that few bytes may describe a large network. Ours refuses a segment whose first
+frame would take more than {limits.ANY_SEGMENT_S:g} s of CPU time or {limits.ANY_SEGMENT_BYTES / 1e6:g} MB of memory,
+and {limits.S_PER_BYTE * 1e3:g} ms and {limits.MEMORY_PER_BYTE / 1e3:g} kB more for each byte of its own `weights`,
+`embeddings` and `keyframes`: a network of 3 million parameters at one bit each may take
+{limits.ANY_SEGMENT_S + 375_000 * limits.S_PER_BYTE:.0f} s and
+{(limits.ANY_SEGMENT_BYTES + 375_000 * limits.MEMORY_PER_BYTE) / 1e9:.1f} GB. The first frame is all that is computed
+together with it: the codes of its group, the frames of its batch or clip. Both amounts are estimates from shapes, the
+same on every machine: {work.MACS_PER_S / 1e9:g}·10^9 multiply–accumulates a second, with output channels rounded up to
+{work.OUTPUTS_AT_ONCE} (kernels above {work.SLOWER_BY_KERNEL[0][0]} take {work.SLOWER_BY_KERNEL[1][1]} times as long,
+above {work.SLOWER_BY_KERNEL[1][0]} {work.SLOWER_BY_KERNEL[2][1]} times), {work.BYTES_PER_S / 1e9:g} GB a second
+read and written, {limits.S_PER_CODE * 1e6:g} µs a code. Measured times are shorter, by a factor of three on average
+(`bench/crafted_files.py`).
 """
 
 

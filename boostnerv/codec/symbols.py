@@ -17,6 +17,7 @@ from boostnerv.errors import BitstreamError
 
 _Piece = tuple[NDArray[np.int32], Any, tuple[NDArray[np.float64], ...]]
 CONSTRICTION = "0.5.0"  # its models are a part of the format
+_SYMBOLS_AT_ONCE = 1 << 14
 PRECISION = 24  # bits: the probabilities of a model are whole numbers that add up to 2^PRECISION
 
 
@@ -93,7 +94,16 @@ class SymbolReader:
         """`count` symbols int32; of a family the parameters are ``[count]``."""
         if count == 0:
             return np.zeros(0, dtype=np.int32)
-        symbols: NDArray[np.int32] = self._coder.decode(model, *(parameters or (count,)))
+        symbols = np.empty(count, dtype=np.int32)
+        for first in range(0, count, _SYMBOLS_AT_ONCE):
+            if self._coder.is_empty():
+                # Nothing is left but least symbols. In the tail of a distribution they are slow to find one by one.
+                one = tuple(values[first : first + 1] for values in parameters)
+                symbols[first:] = self._coder.decode(model, *(one or (1,)))
+                break
+            part = slice(first, min(first + _SYMBOLS_AT_ONCE, count))
+            some = tuple(values[part] for values in parameters)
+            symbols[part] = self._coder.decode(model, *(some or (part.stop - part.start,)))
         return symbols
 
     def bits_left(self) -> int:

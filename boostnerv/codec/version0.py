@@ -14,6 +14,7 @@ What is read becomes a `Bitstream` of version 1 with the same codes and quantise
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 import zlib
@@ -22,7 +23,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from boostnerv.codec import bitstream, payloads
+from boostnerv.codec import bitstream, limits, payloads
 from boostnerv.codec.entropy_models import Codes, support
 from boostnerv.codec.grids import SIGMA_GRID, STEP_GRID
 from boostnerv.codec.symbols import SymbolReader
@@ -37,6 +38,7 @@ _SECTION_HEAD = struct.Struct("<BII")
 _ENTROPY_GAUSSIAN = 1
 _MEAN_BITS = 12
 _UNITS_PER_SIGMA = 16
+_CODINGS = 3  # of embeddings: decoded, measured and coded again
 
 
 def read(data: bytes) -> bitstream.Bitstream:
@@ -101,6 +103,7 @@ def _recoded(segment: bitstream.Segment, sections: dict[int, bytes], reaches: li
     mean -= (mean >> (_MEAN_BITS - 1)) << _MEAN_BITS
     sigma = SIGMA_GRID.decode((words >> 12) & (SIGMA_GRID.levels - 1))
     payloads.check_shapes(shapes, len(sections[3]))
+    _check_recoding(segment, sections)
     counts = [math.prod(shape) for shape in shapes]
     flat = _decode(sections[3], counts, mean * sigma / _UNITS_PER_SIGMA, sigma, reaches[0])
     codes = [part.reshape(shape) for part, shape in zip(flat, shapes, strict=True)]
@@ -111,6 +114,14 @@ def _recoded(segment: bitstream.Segment, sections: dict[int, bytes], reaches: li
             side[4 * tensors :], sections[4], (spec.frames, *spec.embedding_shape), reaches[1]
         )
     return bitstream.Segment(segment.architecture, spec, segment.quantizer, weights, embeddings)
+
+
+def _check_recoding(segment: bitstream.Segment, sections: dict[int, bytes]) -> None:
+    """Raise `BitstreamError` where the codes of all frames take more time than their bytes are worth."""
+    wanted = limits.demand(segment.architecture, segment.spec)
+    codes_s = _CODINGS * limits.S_PER_CODE * segment.spec.embedding_parameters
+    wanted = dataclasses.replace(wanted, nominal_s=wanted.nominal_s + codes_s)
+    limits.check_proportion(wanted, len(sections[3]) + len(sections.get(4, b"")))
 
 
 def _recoded_embeddings(side: bytes, data: bytes, shape: tuple[int, ...], reach: int) -> bytes:

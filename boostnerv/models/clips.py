@@ -191,11 +191,6 @@ def decoder_inputs(spec: Spec) -> tuple[Tensor | None, ...]:
     return torch.empty(1), torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
 
 
-def made_bytes(spec: Spec) -> int:
-    """Bytes of the frames that are put together before the first of them is shown: those of a clip, or none."""
-    return 3 * spec.clip_frames * spec.height * spec.width if isinstance(spec, ClipSpec) else 0
-
-
 def calls_per_frame(spec: Spec) -> Fraction:
     """Calls of a decoder for each frame of a video: a call makes one frame, or a patch of all frames of a clip."""
     return Fraction(spec.patches, spec.clip_frames) if isinstance(spec, ClipSpec) else Fraction(1)

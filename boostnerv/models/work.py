@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -12,22 +12,39 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from boostnerv.models.architecture import Architecture, Spec
-from boostnerv.models.clips import calls_per_frame, decoder_inputs, made_bytes
+from boostnerv.models.clips import calls_per_frame, decoder_inputs
+
+# Rates of one slow thread, a part of the format's limits. A convolution computes 16 output channels at once, whether or
+# not there are as many, and large kernels miss the fast code of oneDNN.
+MACS_PER_S = 8e9
+OUTPUTS_AT_ONCE = 16
+SLOWER_BY_KERNEL = ((7, 1), (11, 4), (math.inf, 64))
+BYTES_PER_S = 1e9
+_S_PER_OPERATION = 5e-5
+_S_BEFORE_CONVOLUTION = 5e-3  # its code is generated once
 
 
 @dataclass(frozen=True)
 class Work:
-    """What decoding takes: bytes that the largest operation reads and writes, bytes that all of them do for one frame,
-    and multiply–accumulates of one frame. A frame's share where several are made together."""
+    """What decoding takes.
 
-    largest_step_bytes: int
+    `peak_bytes` are those of all tensors that live at once while a call of the decoder runs, without its weights.
+    `moved_bytes` are read and written by all operations for one frame, `macs` its multiply–accumulates. `nominal_s` are
+    the seconds of one slow thread for a frame, and `start_s` those before the first one: estimates from shapes alone,
+    the same on every machine. A frame's share where several are made together.
+    """
+
+    peak_bytes: int
     moved_bytes: int
     macs: int
+    nominal_s: float
+    start_s: float
 
 
 @cache
@@ -38,8 +55,13 @@ def decoding_work(entry: Architecture, spec: Spec) -> Work:
         with _Count() as counted, torch.inference_mode():
             decoder(*decoder_inputs(spec))
     calls = calls_per_frame(spec)
-    largest_step_bytes = max(counted.largest_step_bytes, made_bytes(spec))
-    return Work(largest_step_bytes, math.ceil(calls * counted.moved_bytes), math.ceil(calls * counted.macs))
+    return Work(
+        peak_bytes=counted.peak_bytes,
+        moved_bytes=math.ceil(calls * counted.moved_bytes),
+        macs=math.ceil(calls * counted.macs),
+        nominal_s=float(calls) * counted.nominal_s,
+        start_s=_S_BEFORE_CONVOLUTION * counted.convolutions,
+    )
 
 
 def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:
@@ -56,7 +78,10 @@ class _Count(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.largest_step_bytes = self.moved_bytes = self.macs = 0
+        self.peak_bytes = self.moved_bytes = self.macs = 0
+        self.convolutions = 0
+        self.nominal_s = 0.0
+        self._live: dict[StorageWeakRef, int] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -64,12 +89,40 @@ class _Count(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result, macs = _usual(func, args, kwargs or {}) or _any_other(func, *args, **(kwargs or {}))
-        values = tree_leaves((args, kwargs, result))
-        taken = sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
-        self.largest_step_bytes = max(self.largest_step_bytes, taken)
-        self.moved_bytes += taken
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+        moved_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        self.moved_bytes += moved_bytes
         self.macs += macs
+        self.convolutions += func in _CONVOLUTIONS
+        self.nominal_s += _nominal_s(func, args, kwargs or {}, macs, moved_bytes)
+        self._hold(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
         return result
+
+    def _hold(self, results: Iterable[Tensor]) -> None:
+        """Count the memory of results, for as long as anything refers to it."""
+        self._live = {storage: size for storage, size in self._live.items() if not storage.expired()}
+        for tensor in results:
+            storage = tensor.untyped_storage()
+            self._live[StorageWeakRef(storage)] = storage.nbytes()
+        self.peak_bytes = max(self.peak_bytes, sum(self._live.values()))
+
+
+def _nominal_s(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], macs: int, moved_bytes: int) -> float:
+    """Seconds of an operation on one slow thread."""
+    memory_s = _S_PER_OPERATION + moved_bytes / BYTES_PER_S
+    if func not in _CONVOLUTIONS:
+        return memory_s + macs / MACS_PER_S
+    weight = args[1]
+    outputs = weight.shape[0] // _groups(args, kwargs)
+    lanes = -(-outputs // OUTPUTS_AT_ONCE) * OUTPUTS_AT_ONCE
+    slower = next(factor for largest, factor in SLOWER_BY_KERNEL if max(weight.shape[2:]) <= largest)
+    return memory_s + slower * (lanes / outputs) * macs / MACS_PER_S
+
+
+def _groups(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Groups of a convolution, its last argument."""
+    named = kwargs.get("groups", 1)
+    return int(args[6]) if len(args) == 7 else int(named)
 
 
 Made = tuple[Any, int]
@@ -99,12 +152,12 @@ def _any_other(func: Any, *args: Any, **kwargs: Any) -> Made:
     return result, counter.get_total_flops() // 2
 
 
-def _function_of_one(x: Tensor, **_: object) -> Made:
-    return x.new_empty(x.shape), 0
+def _function_of_one(x: Tensor, *_: float, **__: object) -> Made | None:
+    return (x.new_empty(x.shape), 0) if x.is_floating_point() else None
 
 
 def _function_of_two(x: Tensor, y: Tensor | float) -> Made | None:
-    if not x.is_floating_point():
+    if not (x.is_floating_point() or isinstance(y, float)):
         return None
     shape = np.broadcast_shapes(x.shape, y.shape) if isinstance(y, Tensor) else x.shape
     return x.new_empty(shape, dtype=torch.result_type(x, y)), 0
@@ -172,21 +225,61 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Made:
     return made, (query.numel() + made.numel()) * key.shape[-2]
 
 
+def _range(*ends: Any, dtype: Any = None, device: Any = None, **_: object) -> Made | None:
+    if not all(isinstance(end, int) for end in ends):
+        return None
+    return torch.empty(len(range(*ends)), dtype=dtype or torch.int64, device=device), 0
+
+
+def _identity(size: int, *, dtype: Any = None, device: Any = None, **_: object) -> Made:
+    return torch.empty(size, size, dtype=dtype or torch.float32, device=device), 0
+
+
+def _matrix_product(added: Tensor, x: Tensor, y: Tensor, **_: object) -> Made:
+    """Of batches of matrices, added to something."""
+    made = x.new_empty((*x.shape[:-1], y.shape[-1]))
+    return made, made.numel() * x.shape[-1]
+
+
+def _grid_sample(x: Tensor, grid: Tensor, *_: object) -> Made:
+    return x.new_empty((*x.shape[:2], *grid.shape[1:-1])), 0
+
+
+def _mesh(axes: Sequence[Tensor], *, indexing: str) -> Made | None:
+    if indexing != "ij":
+        return None
+    shape = [len(axis) for axis in axes]
+    return [x.view([-1 if i == axis else 1 for i in range(len(axes))]).expand(shape) for axis, x in enumerate(axes)], 0
+
+
+def _lerp(start: Tensor, end: Tensor, weight: Tensor) -> Made:
+    return start.new_empty(np.broadcast_shapes(start.shape, end.shape, weight.shape)), 0
+
+
 _aten = torch.ops.aten
+_CONVOLUTIONS = (_aten.conv1d.default, _aten.conv2d.default, _aten.conv3d.default, _aten.convolution.default)
 _FUNCTIONS_OF_ONE = (
+    _aten.clamp.default,
     _aten.cos.default,
     _aten.gelu.default,
     _aten.relu.default,
     _aten.rsqrt.default,
+    _aten.rsub.Scalar,
     _aten.sin.default,
     _aten.tanh.default,
 )
 _USUAL: dict[Any, Callable[..., Made | None]] = {
     **dict.fromkeys(_FUNCTIONS_OF_ONE, _function_of_one),
     **dict.fromkeys((_aten.add.Tensor, _aten.div.Tensor, _aten.mul.Tensor, _aten.sub.Tensor), _function_of_two),
+    **dict.fromkeys((_aten.arange.default, _aten.arange.start, _aten.arange.start_step), _range),
+    _aten.baddbmm.default: _matrix_product,
     _aten.cat.default: _concatenation,
     _aten.conv2d.default: _convolution,
+    _aten.eye.default: _identity,
+    _aten.grid_sampler.default: _grid_sample,
+    _aten.lerp.Tensor: _lerp,
     _aten.linear.default: _linear,
+    _aten.meshgrid.indexing: _mesh,
     _aten.pixel_shuffle.default: _pixel_shuffle,
     _aten.scaled_dot_product_attention.default: _attention,
     _aten.stack.default: _stack,

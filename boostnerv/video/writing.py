@@ -9,6 +9,7 @@ refuse lossless RGB as well. A ``.y4m`` says nothing of its matrix; it holds 4:4
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ Pixels = npt.NDArray[np.uint8]
 _CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}  # suffix -> ffmpeg's name of the format
 _FILE_KINDS = (".npy", *_CONTAINERS, ".y4m")
 
+_MOST_COMPRESSION = 1000  # of PNG and video, by which frames of one colour shrink
 _TICKS_PER_S = 90_000
 _TRIED_PACKETS = 16
 # As a filter: newer versions of ffmpeg take what frames say for what an output's options say.
@@ -80,6 +82,7 @@ def write_frames(
     _check_choices(output, kind, lossless, audio_from)
     if video.timestamps_s is not None and len(video.timestamps_s) != video.count:
         raise ValueError(f"{len(video.timestamps_s)} timestamps of {video.count} frames")
+    _check_room(output, kind, video)
     digest = hashlib.sha256()
     checked = _checked(frames, video, digest, progress)
     if kind == ".npy":
@@ -121,6 +124,21 @@ def _check_choices(output: Path, kind: str, lossless: bool, audio_from: Path | N
                 f"this ffmpeg ({ffmpeg.ffmpeg_version()}) has no encoder {encoder}, which {output} needs: set "
                 "FFMPEG_BINARY to one that has it, or choose .y4m, .npy or a folder"
             )
+
+
+def _check_room(output: Path, kind: str, video: OutputVideo) -> None:
+    """Raise `UserError` where the disk has less room than the output takes at least."""
+    raw_bytes = video.count * video.height * video.width * 3
+    needed_bytes = raw_bytes if kind in (".npy", ".y4m") else raw_bytes // _MOST_COMPRESSION
+    folder = next(parent for parent in output.absolute().parents if parent.exists())
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
+        least = "" if kind in (".npy", ".y4m") else "at least "
+        raise UserError(
+            f"{output} takes {least}{needed_bytes / 1e9:.1f} GB for {video.count} frames of {video.height}×"
+            f"{video.width}, and {folder} has {free_bytes / 1e9:.1f} GB left: free space there, choose another folder, "
+            "or decode fewer frames (--frames)"
+        )
 
 
 def _checked(
