@@ -154,6 +154,7 @@ def search(seconds: float, seed: int, folder: Path) -> list[tuple[Taken, Demand,
 
 
 def main() -> None:
+    """Measure the files that are named, then search."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="measure these, too")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to search")

@@ -327,8 +327,9 @@ class SegmentDecoder:
             raise self._damaged("model", _IMPOSSIBLE) from error
 
     def _check_proportion(self) -> None:
+        wanted = self.demand
         try:
-            check_proportion(self.demand, self._segment.coded_bytes)
+            check_proportion(wanted, self._segment.coded_bytes)
         except BitstreamError as error:
             raise self._damaged("model", str(error)) from error
 
@@ -437,8 +438,9 @@ class SegmentDecoder:
         Raises `BitstreamError` where one is out of all proportion to the codes, `UserError` where it needs more memory
         than this machine has.
         """
+        wanted = self.demand
         try:
-            return most_side_by_side(self.demand, self._segment.coded_bytes)
+            return most_side_by_side(wanted, self._segment.coded_bytes)
         except BitstreamError as error:
             raise self._damaged("model", str(error)) from error
         except UserError as error:

@@ -16,17 +16,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import boostnerv
-from boostnerv.codec import bitstream
+from boostnerv.codec import bitstream, limits
 from boostnerv.codec.bitstream import Bitstream
 from boostnerv.codec.decoder import FAST_BATCH, VideoFile, images, render, to_uint8
+from boostnerv.codec.limits import ANY_SEGMENT_BYTES, Demand, check_proportion, demand, most_side_by_side
+from boostnerv.codec.payloads import DEFAULT_GROUP, read_weights
 from boostnerv.config import ModelSettings
 from boostnerv.errors import BitstreamError, UserError
-from boostnerv.models.architecture import build_model
+from boostnerv.models.architecture import architecture, build_model
 from boostnerv.models.budget import resolve
 from tests.codec.container import EMBEDDINGS, WEIGHTS, join, split
 from tests.codec.tiny import encoded, file_of, older_segment, opened, quantized, segment_of, small_file
 from tests.golden.streams import FILES
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import NAMES, tiny_model, tiny_spec
 
 
 @pytest.fixture(scope="module")
@@ -298,31 +300,50 @@ HUGE = {"height": 30000, "width": 30000}
 
 
 def test_no_memory_is_taken_for_codes_that_cannot_be_there(tmp_path: Path) -> None:
-    with pytest.raises(BitstreamError, match=r"section weights: it claims \d+ codes in \d+ channels in \d+ bytes"):
-        _ = opened(respecified(small_file("nerv-boost"), **HUGE, fc_dim=10000), tmp_path).segment(0).weights
+    shapes = [(1 << 21, 1, 1, 2)]
+    with pytest.raises(BitstreamError, match=r"it claims 4194304 codes in 2097152 channels in 8 bytes"):
+        read_weights(bytes(8), shapes)
     with pytest.raises(BitstreamError, match="section embeddings: it claims 337500000 codes in 1 channels"):
         _ = opened(respecified(small_file("hnerv-boost"), **HUGE), tmp_path).segment(0).embeddings
 
 
-WIDE = {"height": 500, "width": 500, "strides": (2, 1), "lower_width": 40, "fc_dim": 40}
+WIDE = {"height": 500, "width": 500, "strides": (2, 1), "lower_width": 100, "fc_dim": 100}
 
 
 @pytest.mark.parametrize(
     ("name", "batch", "changes", "sentence"),
     [
-        ("hnerv", 1, HUGE, "MiB at once, and a file of 359 bytes may use 405; the file is damaged"),
-        ("hnerv", 255, {"height": 500, "width": 500, "frames": 300}, "MiB at once"),
-        ("hnerv-boost", 1, {"height": 2000, "width": 2000, "strides": (2, 2, *6 * (1,))}, "MiB a frame"),
-        ("hnerv", 1, WIDE, "million multiplications a frame"),
-        ("e-nerv", 1, {"height": 1 << 15, "width": 1 << 15, "strides": (1, 1)}, "MiB|describes no possible model"),
+        ("nerv", 1, {**HUGE, "fc_dim": 1}, r"[\d.,]+ seconds, and \d+ coded bytes may use 2\.\d; the file is damaged"),
+        ("nerv", 255, {"height": 180, "width": 200, "frames": 300}, "seconds"),
+        ("nerv", 1, {"height": 1 << 14, "width": 800, "strides": (16, 16), "fc_dim": 1, "lower_width": 3}, "seconds"),
+        ("hnerv-boost", 1, {"height": 2000, "width": 2000, "strides": (2, 2, *6 * (1,))}, "seconds"),
+        ("nerv-boost", 1, {"height": 10000, "width": 10000, "fc_dim": 10000}, "seconds"),
+        ("hnerv", 1, WIDE, "seconds"),
+        ("e-nerv", 1, {"height": 1 << 15, "width": 1 << 15, "strides": (1, 1)}, "seconds|describes no possible model"),
     ],
 )
 def test_work_out_of_proportion_is_refused(
     tmp_path: Path, name: str, batch: int, changes: dict[str, object], sentence: str
 ) -> None:
     data = respecified(small_file(name), batch, **changes)
-    with pytest.raises(BitstreamError, match=rf"video\.bnv: section model: it .*{sentence}"):
-        _ = opened(data, tmp_path).segment(0).most_side_by_side
+    for use in ("most_side_by_side", "weights", "network"):
+        with pytest.raises(BitstreamError, match=rf"video\.bnv: section model: it.*{sentence}"):
+            getattr(opened(data, tmp_path).segment(0), use)
+
+
+def test_memory_out_of_proportion_is_refused() -> None:
+    wanted = Demand(nominal_s=0.5, memory_bytes=ANY_SEGMENT_BYTES + 1, batch_bytes=1)
+    with pytest.raises(BitstreamError, match=r"first frame needs 400\.0 megabytes, and 0 coded bytes may use 400\.0"):
+        check_proportion(wanted, 0)
+    check_proportion(wanted, wanted.least_coded_bytes)
+    assert wanted.least_coded_bytes == 1
+
+
+def test_a_segment_is_credited_with_its_own_codes_only(tmp_path: Path) -> None:
+    wide = respecified(small_file("hnerv"), **WIDE)
+    filled = join([*split(wide), (200, bytes(1 << 20))])
+    with pytest.raises(BitstreamError, match="and 253 coded bytes may use"):
+        _ = opened(filled, tmp_path)[0]
 
 
 @pytest.mark.parametrize("reduce", [5e-324, 1e-300, 1e-17])
@@ -334,26 +355,102 @@ def test_widths_that_grow_without_bound(tmp_path: Path, name: str, reduce: float
 
 
 @pytest.mark.parametrize(
-    ("size", "total_m", "file_bytes"),
-    [((1080, 1920), 0.4, 50_000), ((1080, 1920), 3.0, 700_000), ((2160, 3840), 1.5, 250_000)],
+    ("size", "total_m", "coded_bytes"),
+    [
+        ((1080, 1920), 0.4, 50_000),
+        ((1080, 1920), 3.0, 375_000),
+        ((1080, 1920), 15.0, 1_875_000),
+        ((2160, 3840), 1.5, 250_000),
+    ],
 )
 @pytest.mark.parametrize("name", ["hnerv-boost", "hnerv", "nerv-boost"])
-def test_real_models_are_within_proportion(
-    tmp_path: Path, name: str, size: tuple[int, int], total_m: float, file_bytes: int
-) -> None:
+def test_real_models_are_within_proportion(name: str, size: tuple[int, int], total_m: float, coded_bytes: int) -> None:
     """At one or two bits a parameter, less than anything that has been coded."""
-    video = opened(small_file(name), tmp_path)
-    segment = video.segment(0)
-    segment.spec = resolve(ModelSettings(name=name, strides=(5, 3, 2, 2, 2), total_m=total_m), 100, *size)
-    segment._file_bytes = file_bytes
-    assert segment.most_side_by_side >= 1
+    spec = resolve(ModelSettings(name=name, strides=(5, 3, 2, 2, 2), total_m=total_m), 100, *size)
+    assert demand(architecture(name), spec, group=DEFAULT_GROUP).least_coded_bytes <= coded_bytes
 
 
-def test_batches_side_by_side_share_the_memory(tmp_path: Path) -> None:
-    small, large = (respecified(small_file("hnerv"), height=side, width=side) for side in (20, 2000))
-    counts = [opened(data, tmp_path).segment(0).most_side_by_side for data in (small, large)]
-    assert counts[0] > 1000
-    assert 1 <= counts[1] <= 4
+def test_batches_side_by_side_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Demand(nominal_s=1.0, memory_bytes=150_000_000, batch_bytes=100_000_000)
+    monkeypatch.setattr(limits, "machine_memory_bytes", lambda: 8_000_000_000)
+    assert most_side_by_side(wanted, 0) == 4
+    assert most_side_by_side(wanted, 10_000) == 7
+    monkeypatch.setattr(limits, "machine_memory_bytes", lambda: 500_000_000)
+    assert most_side_by_side(wanted, 10_000) == 2  # half of the machine
+    monkeypatch.setattr(limits, "machine_memory_bytes", lambda: 160_000_000)
+    assert most_side_by_side(wanted, 10_000) == 1
+
+
+def test_a_batch_that_this_machine_has_no_memory_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = opened(small_file("hnerv"), tmp_path)
+    monkeypatch.setattr(limits, "machine_memory_bytes", lambda: 1000)
+    sentence = (
+        r"video\.bnv: a frame of it takes 0\.0 GB of memory to decode, and this machine has 0\.0 GB; decode it on"
+    )
+    with pytest.raises(UserError, match=sentence):
+        _ = video[0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ({"": "max", "job": "3000000000", "job/step": "max"}, [3_000_000_000]),
+        ({"job": "2000", "job/step": "1000"}, [1000, 2000]),
+        ({}, []),
+    ],
+)
+def test_limits_of_control_groups(tmp_path: Path, groups: dict[str, str], expected: list[int]) -> None:
+    own = tmp_path / "own"
+    own.write_text("1:cpu:/elsewhere\n0::/job/step\n")
+    for name, limit in groups.items():
+        (tmp_path / "root" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name / "memory.max").write_text(f"{limit}\n")
+    assert limits._group_limits_bytes(tmp_path / "root", own) == expected
+    assert limits._group_limits_bytes(tmp_path / "root", tmp_path / "none") == []
+
+
+def test_memory_that_cannot_be_had_is_a_sentence(tmp_path: Path) -> None:
+    segment = opened(small_file("hnerv"), tmp_path).segment(0)
+
+    class Greedy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, t: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+            return torch.empty(1 << 60)
+
+    segment.network = Greedy()
+    with pytest.raises(UserError, match=r"there is not enough memory to decode .*video\.bnv \(0\.\d GB at once\)"):
+        segment.render(range(1))
+
+
+# --- numbers that are none, or nearly ------------------------------------------------------------------------------
+
+
+def test_frames_that_become_no_numbers_are_refused(tmp_path: Path) -> None:
+    spec = dataclasses.replace(tiny_spec("nerv"), base=16384.0, levels=80)
+    data = encoded(build_model("nerv", spec, seed=1))
+    with pytest.raises(BitstreamError, match=r"video\.bnv: section model: frame 0 becomes no numbers; the file is"):
+        _ = opened(data, tmp_path)[0]
+
+
+def test_subnormal_numbers_count_as_zero(tmp_path: Path) -> None:
+    """2^−140 is one: times 2^139 it would be a half."""
+    model = tiny_model("hnerv", frames=1)
+    for exact in (True, False):
+        video = opened(encoded(model), tmp_path)
+        video.exact = exact
+        segment = video.segment(0)
+        segment.prepare()
+
+        def forward(t: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+            small = torch.full((1, 3, *model.spec.padded), 2.0**-70)
+            return small * 2.0**-70 * 2.0**100 * 2.0**39 + 0.25
+
+        segment.network.forward = forward  # type: ignore[method-assign]
+        assert set(video[0].ravel().tolist()) == {64}
+    assert torch.full((1,), 2.0**-70) * 2.0**-70 != 0  # in the threads of the caller nothing has changed
 
 
 def test_versions_that_are_newer_are_refused(tmp_path: Path) -> None:

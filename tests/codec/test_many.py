@@ -7,6 +7,7 @@ import re
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,10 @@ DAMAGED = {
     "no text": described((5, 25.0, b"\xff"), (3, 25.0, b"b")),
     "no name": described((5, 25.0, b""), (3, 25.0, b"b")),
     "a bell": described((5, 25.0, b"\x07"), (3, 25.0, b"b")),
+    "a path": described((5, 25.0, b"../a"), (3, 25.0, b"b")),
+    "the folder": described((5, 25.0, b"."), (3, 25.0, b"b")),
+    "too slow": described((5, 1e-9, b"a"), (3, 25.0, b"b")),
+    "cut off in a row": struct.pack("<I", 2) + zlib.compress(ROW.pack(5, 25.0, 1) + b"a" + ROW.pack(3, 25.0, 2) + b"b"),
     "a bomb": struct.pack("<I", 2) + zlib.compress(bytes(1 << 22)),
 }
 
@@ -232,6 +237,25 @@ def test_videos_that_cannot_be(case: str) -> None:
     sections = split(file_of(segment_of(clip_model("d-nerv"))))
     changed = [(number, DAMAGED[case] if number == VIDEOS else payload) for number, payload in sections]
     refused(join(changed), "section videos does not describe those of its segment; the file is damaged, get it again")
+
+
+def test_equal_videos_are_refused_at_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six million rows in 185 kB: nothing but the first bytes of them is inflated."""
+    rows = 200_000
+    row = ROW.pack(1, 25.0, 1) + b"a"
+    data = struct.pack("<I", rows) + zlib.compress(row * rows, 9)
+    inflated = []
+    whole = bitstream._video_rows
+
+    def counted(data: bytes) -> Iterator[OneOfMany]:
+        for video in whole(data):
+            inflated.append(video)
+            yield video
+
+    monkeypatch.setattr(bitstream, "_video_rows", counted)
+    with pytest.raises(BitstreamError, match="section videos does not describe those of its segment"):
+        bitstream._read_videos(data, rows)
+    assert len(inflated) == 2
 
 
 def test_frames_that_are_claimed_take_no_memory(tmp_path: Path) -> None:
