@@ -7,6 +7,7 @@ else that is raised is a defect of this package.
 from __future__ import annotations
 
 import difflib
+import itertools
 import signal
 from collections.abc import Iterable, Sequence
 
@@ -35,6 +36,15 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return "valid: " + enumeration(names) if names else "nothing is valid here"
+
+
+def one_letter_apart(one: str, other: str) -> bool:
+    """Whether two names differ in one letter: another one, one more or one less."""
+    shared = sum(
+        1 for _ in itertools.takewhile(lambda letters: letters[0] == letters[1], zip(one, other, strict=False))
+    )
+    one, other = one[shared:], other[shared:]
+    return one != other and (one[1:] == other[1:] or one[1:] == other or one == other[1:])
 
 
 def enumeration(names: Sequence[str], at_most: int = 20) -> str:

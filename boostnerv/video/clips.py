@@ -25,8 +25,21 @@ import numpy.typing as npt
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError, nearest
 from boostnerv.video import colour, ffmpeg
-from boostnerv.video.info import Geometry, SourceInfo, Timing, check_allowed, geometry, is_420, timing
+from boostnerv.video.colour import check_matrix
+from boostnerv.video.info import (
+    Geometry,
+    SourceInfo,
+    Timing,
+    check_allowed,
+    geometry,
+    is_420,
+    notes_of_times,
+    timing,
+)
+from boostnerv.video.kinds import check_not_still, check_source, unreadable
 from boostnerv.video.selection import WHOLE, Part, Selection, no_frames, select, select_at_rate
+from boostnerv.video.streams import has_alpha, is_beside, shown_stream, specifier, turning
+from boostnerv.video.y4m import is_cut_y4m
 
 _PROBED_FRAMES = 16
 
@@ -35,6 +48,7 @@ _AUDIO = re.compile(r"^ +Stream #\d+:\d+.*?: Audio: ")
 _USED = re.compile(r"^ +Stream #(?P<stream>\d+:\d+) .*-> showinfo")
 _DURATION = re.compile(r"^ +Duration: (?:(\d+):(\d+):(\d+\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?")
 _ROTATION = re.compile(r"^ +Display Matrix: rotation of (-?\d+(?:\.\d+)?) degrees")
+_ALPHA = re.compile(r"^ +alpha_mode +: 1$", re.IGNORECASE)
 _CLOCK = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
 _FRAME = re.compile(
     r"n: *\d+ pts: *(?P<pts>NOPTS|-?\d+) .*fmt:(?P<format>\S+)(?: cl:(?P<chroma>\S+))? .*"
@@ -46,6 +60,8 @@ _COLOUR = re.compile(
 )
 _FIELD_ORDERS = {"T": "tff", "B": "bff"}
 
+# ffmpeg reads such a file as if all were of its first recording.
+_SECOND_HEADER = "Found duplicated MOOV Atom"
 # Log lines after which some pixels are not the author's: ffmpeg conceals such damage and goes on.
 _DAMAGE = re.compile(
     r"corrupt decoded frame|corrupt input packet|error while decoding|error submitting packet|"
@@ -78,7 +94,10 @@ class _Reading:
     first_change: tuple[int, _Shape] | None = None  # index of the first frame of another shape
     streams: dict[str, tuple[str, str]] = field(default_factory=dict)  # number -> (codec, rest of the line)
     rotations: dict[str, float] = field(default_factory=dict)
+    with_alpha: set[str] = field(default_factory=set)  # numbers of streams with alpha that is not decoded
     used: str = ""
+    failure: str = ""
+    second_header: bool = False
     has_audio: bool = False
     duration_s: float | None = None
     start_s: float = 0.0
@@ -97,6 +116,8 @@ class _Reading:
             return
         if not self.damage and (found := _DAMAGE.search(text)):
             self.damage = text[found.start() :].strip()
+        if _SECOND_HEADER in text:
+            self.second_header = True
         if match := _FRAME.search(text):
             self._add_frame(match)
         elif not self.colours and (match := _COLOUR.search(text)):
@@ -128,20 +149,32 @@ class _Reading:
             self.has_audio = True
         elif match := _ROTATION.match(text):
             self.rotations[next(reversed(self.streams), "")] = float(match[1])
+        elif _ALPHA.match(text):
+            self.with_alpha.add(next(reversed(self.streams), ""))
         elif match := _DURATION.match(text):
             if match[1]:
                 self.duration_s = int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3])
             self.start_s = float(match[4] or 0)
 
+    @property
+    def codec(self) -> str:
+        """The decoder of the used stream."""
+        return self.streams.get(self.used, ("unknown", ""))[0]
+
+    @property
+    def videos(self) -> dict[str, str]:
+        """The streams that may be the video: number -> what ffmpeg says of it."""
+        return {number: rest for number, (_, rest) in self.streams.items() if not is_beside(rest)}
+
     def info(self) -> SourceInfo:
         """All properties; at least one frame must have been read."""
         assert self.shape is not None
-        codec, rest = self.streams.get(self.used, ("unknown", ""))
+        _, rest = self.streams.get(self.used, ("", ""))
         rotation = self.rotations.get(self.used, 0.0)
         turned = round(rotation) % 180 == 90
         width, height = self.shape.width, self.shape.height
         return SourceInfo(
-            codec=codec,
+            codec=self.codec,
             pixel_format=self.pixel_format,
             bit_depth=ffmpeg.pixel_formats().get(self.pixel_format, 8),
             width=height if turned else width,
@@ -190,6 +223,7 @@ class ClipDecoder:
     total: int | None
     selection: Selection
     notes: list[str]
+    stream: str  # how ffmpeg is told which one is the video
     _reading: _Reading
 
     @property
@@ -257,14 +291,14 @@ class ClipDecoder:
         """When the frames are shown, from the timestamps in the file."""
         if self.preparation.fps is not None:
             return Timing(self.preparation.fps, None)
-        used = slice(self.selection.first, self.selection.end)
-        result, notes = timing(self._reading.ticks[used], self._reading.time_base, self._reading.rate)
+        first, reading = self.selection.first, self._reading
+        result, notes = timing(reading.ticks[first : self.selection.end], reading.time_base, reading.rate, first)
         self.notes += [note for note in notes if note not in self.notes]
         return result
 
     def _progressive(self) -> ffmpeg.Graph:
         """The decoded frames, deinterlaced where that is asked for."""
-        stream = _input(self.path, self.raw)["V:0"].filter("showinfo", checksum=0)
+        stream = _input(self.path, self.raw)[self.stream].filter("showinfo", checksum=0)
         if self.preparation.interlaced == "deinterlace" and self.info.interlaced:
             stream = stream.filter("bwdif", mode="send_frame", parity=self.info.field_order, deint="all")
         return stream
@@ -345,22 +379,27 @@ def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None,
     """
     check_raw(path, raw)
     start = _read_start(path, raw)
-    info = start.info()
+    info, stream = start.info(), specifier(start.used)
     check_allowed(info, preparation, path)
-    if path.suffix.lower() == ".y4m":
-        _check_y4m(path, info)
+    check_matrix(info, path)
+    notes = [*_notes(info, preparation, start), *_notes_of_file(path, info, start)]
     if preparation.fps is None:
         total = None if raw is None else path.stat().st_size // _raw_frame_bytes(path, raw)
         selection = select(path, preparation, part, total)
     else:
-        whole = _read_log(path, raw, part.end)
+        whole = _read_log(_input(path, raw)[stream], part.end)
+        if whole.failure:
+            raise unreadable(path, whole.failure)
         if whole.damage:
             raise damaged(path, whole.damage)
         # Filters may see a frame more than is written.
         ticks = whole.ticks[: part.end]
         total = len(ticks)
         clock, _ = timing(ticks[part.first :] or [0], start.time_base, start.rate)
+        notes += notes_of_times(ticks[part.first :], part.first)
         selection = select_at_rate(path, preparation, part, total, clock)
+    if raw is None and preparation.frame_count is None and part.end is None and _is_cut(path, info):
+        notes.append("the last frame is cut off and left out")
     return ClipDecoder(
         path=path,
         preparation=preparation,
@@ -370,7 +409,8 @@ def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None,
         geometry=geometry(info, preparation, path),
         total=total,
         selection=selection,
-        notes=_notes(info, preparation, start),
+        notes=notes,
+        stream=stream,
         _reading=_Reading(),
     )
 
@@ -384,12 +424,12 @@ def check_raw(path: Path, raw: RawVideo | None) -> None:
         )
     if raw is None:
         return
-    if path.suffix.lower() != ".yuv":
-        raise UserError(f"{path} carries its own layout: remove raw, which is for headerless .yuv files")
     if raw.pixel_format not in (formats := ffmpeg.pixel_formats()):
         raise UserError(f"unknown pixel_format '{raw.pixel_format}' of {path}: {_hint(raw, formats)}")
     size, each = path.stat().st_size, _raw_frame_bytes(path, raw)
     if size % each:
+        if not _read_log(_input(path, None)["V:0"], 1).failure:
+            raise UserError(f"{path} carries its own layout: remove raw, which is for headerless files")
         raise UserError(
             f"{path} has {size} bytes, which is no whole number of frames of {each} bytes "
             f"({raw.width}x{raw.height} {raw.pixel_format}): correct raw, or the file is cut off"
@@ -419,7 +459,7 @@ def damaged(path: str | Path, what: str) -> UserError:
 
 def _input(path: Path, raw: RawVideo | None) -> ffmpeg.Graph:
     if raw is None:
-        return ffmpeg.local_input(path)
+        return ffmpeg.video_input(path)
     size = (raw.width, raw.height)
     return ffmpeg.local_input(
         path, format="rawvideo", pixel_format=raw.pixel_format, video_size=size, framerate=raw.fps
@@ -432,28 +472,36 @@ def _output(stream: ffmpeg.Graph, **options: str | int) -> ffmpeg.Graph:
 
 
 def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
-    """Decode the first frames and collect what the log says of them."""
-    if not path.is_file():
-        raise UserError(f"there is no video file {path}; check the path")
-    reading = _read_log(path, raw, _PROBED_FRAMES)
+    """Decode the first frames of the video of a file and collect what the log says of them and of the file."""
+    check_source(path)
+    source = _input(path, raw)
+    reading = _read_log(source[specifier("")], _PROBED_FRAMES, own_clock=True)
+    if len(reading.videos) > 1:
+        shown = shown_stream(path, reading.videos)
+        if shown != reading.used or reading.failure:
+            reading = _read_log(source[specifier(shown)], _PROBED_FRAMES, own_clock=True)
+    if reading.failure:
+        raise unreadable(path, reading.failure)
     if reading.shape is None:
         raise no_frames(path)
+    if raw is None and (len(reading.ticks) == 1 or reading.codec == "mjpeg"):
+        check_not_still(path, len(reading.ticks))
     return reading
 
 
-def _read_log(path: Path, raw: RawVideo | None, frames: int | None) -> _Reading:
-    """Decode `frames` frames, or all, and collect what the log says of them."""
-    stream = _input(path, raw)["V:0"].filter("showinfo", checksum=0)
-    # The clock of the file: ffmpeg's own begins with the streams that are used.
+def _read_log(stream: ffmpeg.Graph, frames: int | None, *, own_clock: bool = False) -> _Reading:
+    """Decode `frames` frames, or all, and collect what the log says of them, or why it cannot be.
+
+    Times are those of the file with its `own_clock`, and else those of its frames when they are read to be used.
+    """
     limit = {"vframes": frames} if frames else {}
-    graph = _output(stream, format="null", **limit).global_args("-copyts")
+    graph = _output(stream.filter("showinfo", checksum=0), format="null", **limit)
     reading = _Reading()
     try:
-        with ffmpeg.running(graph, reading.add) as process:
+        with ffmpeg.running(graph.global_args("-copyts") if own_clock else graph, reading.add) as process:
             process.finish()
     except ffmpeg.FfmpegError as error:
-        why = "it has no video stream" if "matches no streams" in str(error) else str(error)
-        raise UserError(f"{path} cannot be read as video ({why}); check the file") from error
+        reading.failure = str(error)
     return reading
 
 
@@ -477,15 +525,9 @@ def _raw_frame_bytes(path: Path, raw: RawVideo) -> int:
         ) from error
 
 
-def _check_y4m(path: Path, info: SourceInfo) -> None:
-    """Raise `UserError` where a ``.y4m`` file is cut off, which ffmpeg takes for its end."""
-    mark = b"FRAME\n"
-    with open(path, "rb") as file:
-        header = file.readline(4096)
-        simple = file.read(len(mark)) == mark  # a frame's line may carry parameters, but hardly ever does
-    each = len(mark) + ffmpeg.frame_bytes(info.pixel_format, info.height, info.width)
-    if simple and (path.stat().st_size - len(header)) % each:
-        raise damaged(path, f"its length is no whole number of frames of {each} bytes")
+def _is_cut(path: Path, info: SourceInfo) -> bool:
+    """Whether ffmpeg leaves out a frame at the end of a file without a word."""
+    return is_cut_y4m(path, ffmpeg.frame_bytes(info.pixel_format, info.height, info.width))
 
 
 def _hint(raw: RawVideo, formats: dict[str, int]) -> str:
@@ -499,8 +541,6 @@ def _notes(info: SourceInfo, preparation: Preparation, start: _Reading) -> list[
     if info.bit_depth > 8:
         how = "ffmpeg rounded them" if preparation.colour == "ffmpeg-default" else "they were rounded"
         notes.append(f"the source has {info.bit_depth} bits per sample; {how} to 8-bit RGB")
-    if info.rotation_degrees:
-        notes.append(f"rotated by {info.rotation_degrees:g} degrees counter-clockwise, as the file asks for")
     if info.interlaced:
         treated = preparation.interlaced == "deinterlace"
         notes.append("deinterlaced by bwdif, one frame for each frame" if treated else "interlaced, kept as is")
@@ -509,9 +549,21 @@ def _notes(info: SourceInfo, preparation: Preparation, start: _Reading) -> list[
         notes.append("scaled to square pixels" if treated else f"pixel aspect {info.sample_aspect} kept as is")
     if info.is_hdr:
         notes.append(f"HDR values (transfer {info.transfer}) kept as they are")
-    videos = [rest for _, rest in start.streams.values() if "(attached pic)" not in rest]
-    if len(videos) > 1:
-        notes.append(f"the first of {len(videos)} video streams is used")
+    return notes
+
+
+def _notes_of_file(path: Path, info: SourceInfo, start: _Reading) -> list[str]:
+    """What becomes of properties that no preparation changes."""
+    notes = []
+    turned = start.used in start.rotations
+    if turned and (note := turning(path, start.used, info.rotation_degrees, (info.height, info.width))):
+        notes.append(note)
+    if start.used in start.with_alpha or has_alpha(path, start.used, info.codec, info.pixel_format):
+        notes.append("alpha is dropped")
+    if len(start.videos) > 1:
+        notes.append(f"video stream {start.used} of {len(start.videos)} is used")
+    if start.second_header:
+        notes.append("a second recording is joined to the file, of whose frames ffmpeg may leave out some")
     return notes
 
 

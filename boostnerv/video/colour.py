@@ -7,6 +7,7 @@ around 128, all times 2^(bits - 8); full range (``pc``) uses all codes. RGB is u
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from boostnerv.config import Closed
+from boostnerv.errors import UserError
 from boostnerv.video import ffmpeg
 from boostnerv.video.info import SourceInfo
 
@@ -31,7 +33,9 @@ MATRICES: Mapping[str, tuple[float, float]] = {
 
 _PROFILES = {"bt709-float": "bt709", "bt601-float": "bt601"}
 # ffmpeg's tags of the matrices that swscale knows; it takes BT.601 for all others.
-_TAGGED = {"bt709": "bt709", "bt2020nc": "bt2020", "bt2020c": "bt2020", "smpte240m": "smpte240m", "fcc": "fcc"}
+_TAGGED = {"bt709": "bt709", "bt2020nc": "bt2020", "smpte240m": "smpte240m", "fcc": "fcc"}
+# Tags of what is BT.601, or taken for it. Of any other one swscale refuses to scale or convert the pictures.
+_TAGGED_BT601 = ("unknown", "reserved", "gbr", "bt470bg", "smpte170m")
 # ffmpeg's tags of matrices that it calls otherwise there.
 _TAGS = {"bt601": "smpte170m", "bt2020": "bt2020nc"}
 _YUV_FORMATS = ("yuv", "yuyv", "yvyu", "uyvy", "uyyvyy", "nv", "p0", "p2", "p4", "y2", "xv", "vuy", "vyu", "ayuv")
@@ -57,6 +61,16 @@ def is_yuv(info: SourceInfo) -> bool:
 def is_float(profile: str) -> bool:
     """Whether a colour profile converts by the functions of this module."""
     return profile in _PROFILES
+
+
+def check_matrix(info: SourceInfo, where: str | Path) -> None:
+    """Raise `UserError` for a source whose matrix ffmpeg does not convert, e.g. YCgCo, whatever the profile."""
+    if is_yuv(info) and info.matrix not in (*_TAGGED, *_TAGGED_BT601):
+        raise UserError(
+            f"{where} has the colour matrix {info.matrix}, which ffmpeg does not convert to RGB here: convert it "
+            f"to BT.709 before, e.g. with `ffmpeg -i {Path(where).name} -vf zscale=matrix=709 -c:v ffv1 new.mkv`, "
+            "or correct its tag where that is wrong"
+        )
 
 
 def conversion(info: SourceInfo, profile: str) -> Conversion | None:

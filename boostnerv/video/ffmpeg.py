@@ -38,6 +38,13 @@ _QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info")
 _KEPT_LINES = 200
 _PREFIX = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] ")
 _PROBLEM_LEVELS = ("panic", "fatal", "error")
+# Formats that open other files or addresses, run scripts, or make pictures of text or of bytes without a header.
+_NO_VIDEO_FORMATS = (
+    *("avisynth", "concat", "dash", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp", "vapoursynth", "vobsub"),
+    *("webm_dash_manifest", "adf", "bin", "idf", "tty", "xbin", "bitpacked", "rawvideo", "v210", "v210x"),
+)
+NOT_ALLOWED = "not on whitelist"
+"""What ffmpeg says of a file of a format that `video_input` does not allow."""
 # Lines that only repeat that something went wrong.
 _EMPTY_PHRASES = (
     "Conversion failed",
@@ -101,6 +108,12 @@ def pixel_formats() -> dict[str, int]:
     """Name -> bits per sample of all pixel formats that the binary can convert from."""
     rows = re.findall(r"^I[.A-Z]{4} (\S+) +\d+ +\d+ +(\d+(?:-\d+)*)", _table(binary(), "-pix_fmts"), re.MULTILINE)
     return {name: max(map(int, depths.split("-"))) for name, depths in rows}
+
+
+def has_alpha(pixel_format: str) -> bool:
+    """Whether a pixel format has alpha: beside grey or beside three colours."""
+    pattern = rf"^[.A-Z]{{5}} {re.escape(pixel_format)} +([24]) "
+    return re.search(pattern, _table(binary(), "-pix_fmts"), re.MULTILINE) is not None
 
 
 def frame_bytes(pixel_format: str, height: int, width: int) -> int:
@@ -245,6 +258,21 @@ def split_line(line: str) -> tuple[str, str]:
 def local_input(path: str | os.PathLike[str], **options: Any) -> Graph:
     """An input that is a file here, even where its name looks like a URL or an option."""
     return ffmpeg.input(f"file:{os.fspath(path)}", **options)
+
+
+def video_input(path: str | os.PathLike[str], **options: Any) -> Graph:
+    """As `local_input`, for a file that someone else made: it is read by none of the formats that open other files."""
+    return local_input(path, protocol_whitelist="file", format_whitelist=",".join(_formats()), **options)
+
+
+def outputs(*arguments: Graph | str, **options: Any) -> Graph:
+    """Several streams into one file, whose name is the last of the `arguments`."""
+    return ffmpeg.output(*arguments, **options)
+
+
+def _formats() -> list[str]:
+    listed = re.findall(r"^ D[ .]{2} (\S+)", _table(binary(), "-demuxers"), re.MULTILINE)
+    return [name for names in listed for name in names.split(",") if name not in _NO_VIDEO_FORMATS]
 
 
 def input_from_pipe(**options: Any) -> Graph:

@@ -5,6 +5,7 @@ Two words on sizes: *coded* is as stored in the file, *display* is after the rot
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from boostnerv.config import Closed, Preparation
-from boostnerv.errors import UserError
+from boostnerv.errors import UserError, enumeration
 
+_NAMED_JOINTS = 5  # in a note; of more it says how many
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 
@@ -196,24 +198,62 @@ def _largest(size: tuple[int, int], to: tuple[int, int], pixel: Fraction) -> Win
     return Window((size[0] - height) // 2, (size[1] - width) // 2, height, width)
 
 
-def timing(ticks: Sequence[int | None], time_base: Fraction, rate: Fraction | None) -> tuple[Timing, list[str]]:
+def timing(
+    ticks: Sequence[int | None], time_base: Fraction, rate: Fraction | None, first: int = 0
+) -> tuple[Timing, list[str]]:
     """Constant or variable rate, from the frames' timestamps in units of `time_base` seconds; and notes.
 
-    `rate` is the nominal one. A time base that is too coarse for the rate (1 ms in Matroska) rounds every
-    timestamp by up to half a tick, which does not make the rate variable.
+    `rate` is the nominal one, `first` the index of the first frame in its source. A time base that is too coarse for
+    the rate (1 ms in Matroska) rounds every timestamp by up to half a tick, which does not make the rate variable.
+    Where times go back, what follows is moved to one frame's distance after the frame before.
     """
     known = [tick for tick in ticks if tick is not None]
     if len(known) < len(ticks):
         note = "some frames carry no timestamp; a constant frame rate is assumed"
         return Timing(float(rate or 25), None), [note]
-    times = [(tick - known[0]) * time_base for tick in known]
-    mean = (len(times) - 1) / times[-1] if len(times) > 1 and times[-1] > 0 else None
+    starts = _starts(known)
+    notes = _notes_of_joints([first + start for start in starts[1:]])
+    parts = [
+        [(tick - known[start]) * time_base for tick in known[start:end]]
+        for start, end in zip(starts, [*starts[1:], len(known)], strict=True)
+    ]
+    duration = sum((part[-1] for part in parts), Fraction(0))
+    mean = (len(known) - len(parts)) / duration if duration > 0 else None
     for candidate in (rate, mean):
-        if candidate and _is_constant(times, time_base, candidate):
-            return Timing(float(candidate), None), []
+        if candidate and all(_is_constant(part, time_base, candidate) for part in parts):
+            return Timing(float(candidate), None), notes
     if mean is None:
-        return Timing(25.0, None), ["the frame rate is not known; 25 frames per second are assumed"]
-    return Timing(float(mean), tuple(map(float, times))), ["the frame rate is variable; timestamps are kept"]
+        return Timing(25.0, None), [*notes, "the frame rate is not known; 25 frames per second are assumed"]
+    times = _joined(parts, 1 / (rate or mean))
+    fps = (len(times) - 1) / times[-1]
+    return Timing(float(fps), tuple(map(float, times))), [*notes, "the frame rate is variable; timestamps are kept"]
+
+
+def notes_of_times(ticks: Sequence[int | None], first: int = 0) -> list[str]:
+    """What a user should know of timestamps whose frames get a rate of their own; `first` as for `timing`."""
+    known = [tick for tick in ticks if tick is not None]
+    return _notes_of_joints([first + start for start in _starts(known)[1:]]) if len(known) == len(ticks) else []
+
+
+def _starts(ticks: Sequence[int]) -> list[int]:
+    """Indices of the first tick and of all that are earlier than the one before, as where recordings were joined."""
+    return [0, *(index for index, (before, tick) in enumerate(itertools.pairwise(ticks), 1) if tick < before)]
+
+
+def _notes_of_joints(frames: Sequence[int]) -> list[str]:
+    if not frames:
+        return []
+    where = f"frame{'s' if len(frames) > 1 else ''} {enumeration([str(frame) for frame in frames], _NAMED_JOINTS)}"
+    return [f"times go back at {where}, as in joined recordings; what follows is shown one frame after what was before"]
+
+
+def _joined(parts: Sequence[Sequence[Fraction]], distance: Fraction) -> list[Fraction]:
+    """The times of all parts, each of which begins at 0, one `distance` after the other."""
+    times: list[Fraction] = []
+    for part in parts:
+        start = times[-1] + distance if times else Fraction(0)
+        times += [start + time for time in part]
+    return times
 
 
 def _is_constant(times: Sequence[Fraction], time_base: Fraction, rate: Fraction) -> bool:

@@ -1,4 +1,4 @@
-"""Any source: video files of every common container, headerless ``.yuv``, folders of images.
+"""Any source: whatever ffmpeg reads as video, headerless files with their layout, folders of images.
 
 `probe` tells what a source is, `open_source` checks it against a preparation and hands out its frames.
 """
@@ -13,18 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from boostnerv.config import Preparation, RawVideo
-from boostnerv.errors import UserError, nearest
+from boostnerv.errors import UserError
 from boostnerv.files import sha256_of_file
 from boostnerv.video.clips import has_audio, open_clip, probe_clip
-from boostnerv.video.images import IMAGE_SUFFIXES, folder_sha256, image_files, open_folder, probe_folder
+from boostnerv.video.images import folder_sha256, image_files, open_folder, probe_folder
 from boostnerv.video.info import Geometry, SourceInfo, Timing
+from boostnerv.video.kinds import check_source
 from boostnerv.video.selection import WHOLE, Part
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm", ".y4m", ".yuv")
-
 __all__ = [
-    "IMAGE_SUFFIXES",
-    "VIDEO_SUFFIXES",
     "Decoder",
     "Part",
     "SourceInfo",
@@ -64,30 +61,10 @@ class Decoder(Protocol):
         ...
 
 
-def check_source(path: str | Path) -> Path:
-    """Return `path` when it is a folder or a file of a known extension; else raise `UserError`."""
-    path = Path(path)
-    if path.is_dir():
-        return path
-    suffix = path.suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
-        raise UserError(f"{path} is a single image; give the folder that holds the frames")
-    if suffix not in VIDEO_SUFFIXES:
-        valid = " ".join(name.removeprefix(".") for name in VIDEO_SUFFIXES)
-        hint = nearest(suffix, VIDEO_SUFFIXES) if suffix else ""
-        meant = f" {hint[0].upper()}{hint[1:]}" if hint.startswith("did") else ""
-        raise UserError(
-            f"{path} has no extension of a video: give a file of one of {valid}, or a folder of images.{meant}"
-        )
-    if not path.is_file():
-        raise UserError(f"there is no video file {path}; check the path")
-    return path
-
-
 def probe(path: str | Path, raw: RawVideo | None = None) -> SourceInfo:
     """What a source is, from its first frames; raises `UserError` where it cannot be read.
 
-    `raw` is the layout of a headerless ``.yuv`` file and belongs to no other.
+    `raw` is the layout of a headerless file and belongs to no other.
     """
     path = check_source(path)
     _no_raw_for_folder(path, raw)
@@ -129,4 +106,4 @@ def has_sound(path: Path) -> bool:
 
 def _no_raw_for_folder(path: Path, raw: RawVideo | None) -> None:
     if raw is not None and path.is_dir():
-        raise UserError(f"{path} is a folder of images: remove raw, which is for headerless .yuv files")
+        raise UserError(f"{path} is a folder of images: remove raw, which is for headerless files")
