@@ -39,7 +39,7 @@ from boostnerv.video.info import (
 from boostnerv.video.kinds import check_not_still, check_source, unreadable
 from boostnerv.video.selection import WHOLE, Part, Selection, no_frames, select, select_at_rate
 from boostnerv.video.streams import has_alpha, is_beside, shown_stream, specifier, turning
-from boostnerv.video.y4m import is_cut_y4m
+from boostnerv.video.unread import has_unread_recording, is_cut_y4m
 
 _PROBED_FRAMES = 16
 
@@ -60,8 +60,6 @@ _COLOUR = re.compile(
 )
 _FIELD_ORDERS = {"T": "tff", "B": "bff"}
 
-# ffmpeg reads such a file as if all were of its first recording.
-_SECOND_HEADER = "Found duplicated MOOV Atom"
 # Log lines after which some pixels are not the author's: ffmpeg conceals such damage and goes on.
 _DAMAGE = re.compile(
     r"corrupt decoded frame|corrupt input packet|error while decoding|error submitting packet|"
@@ -97,7 +95,6 @@ class _Reading:
     with_alpha: set[str] = field(default_factory=set)  # numbers of streams with alpha that is not decoded
     used: str = ""
     failure: str = ""
-    second_header: bool = False
     has_audio: bool = False
     duration_s: float | None = None
     start_s: float = 0.0
@@ -116,8 +113,6 @@ class _Reading:
             return
         if not self.damage and (found := _DAMAGE.search(text)):
             self.damage = text[found.start() :].strip()
-        if _SECOND_HEADER in text:
-            self.second_header = True
         if match := _FRAME.search(text):
             self._add_frame(match)
         elif not self.colours and (match := _COLOUR.search(text)):
@@ -398,8 +393,8 @@ def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None,
         clock, _ = timing(ticks[part.first :] or [0], start.time_base, start.rate)
         notes += notes_of_times(ticks[part.first :], part.first)
         selection = select_at_rate(path, preparation, part, total, clock)
-    if raw is None and preparation.frame_count is None and part.end is None and _is_cut(path, info):
-        notes.append("the last frame is cut off and left out")
+    if raw is None and preparation.frame_count is None and part.end is None:
+        notes += _notes_of_end(path, info)
     return ClipDecoder(
         path=path,
         preparation=preparation,
@@ -525,11 +520,6 @@ def _raw_frame_bytes(path: Path, raw: RawVideo) -> int:
         ) from error
 
 
-def _is_cut(path: Path, info: SourceInfo) -> bool:
-    """Whether ffmpeg leaves out a frame at the end of a file without a word."""
-    return is_cut_y4m(path, ffmpeg.frame_bytes(info.pixel_format, info.height, info.width))
-
-
 def _hint(raw: RawVideo, formats: dict[str, int]) -> str:
     # The list of all has hundreds of names.
     hint = nearest(raw.pixel_format, formats)
@@ -562,8 +552,16 @@ def _notes_of_file(path: Path, info: SourceInfo, start: _Reading) -> list[str]:
         notes.append("alpha is dropped")
     if len(start.videos) > 1:
         notes.append(f"video stream {start.used} of {len(start.videos)} is used")
-    if start.second_header:
-        notes.append("a second recording is joined to the file, of whose frames ffmpeg may leave out some")
+    return notes
+
+
+def _notes_of_end(path: Path, info: SourceInfo) -> list[str]:
+    """What is missing at the end of a video that is used to its last frame."""
+    notes = []
+    if is_cut_y4m(path, ffmpeg.frame_bytes(info.pixel_format, info.height, info.width)):
+        notes.append("the last frame is cut off and left out")
+    if has_unread_recording(path):
+        notes.append("another recording is joined to the file, whose frames ffmpeg leaves out, all or some; split it")
     return notes
 
 

@@ -50,17 +50,19 @@ def specifier(number: str) -> str:
 
 
 def _single_frames(path: Path, videos: Mapping[str, str]) -> set[str]:
-    """Those of several streams that end after one frame; none of them where ffmpeg cannot tell."""
+    """Those of several streams that have one frame where others have many; none of them where ffmpeg cannot tell."""
     numbers = list(videos)
     streams = [ffmpeg.video_input(path)[specifier(number)] for number in numbers]
-    # It ends with the first stream that has as many, and reads no further.
-    options = {"c": "copy", "frames:v": _COUNTED_PACKETS, "shortest": None, "format": "framecrc"}
-    try:
-        listed = ffmpeg.run(ffmpeg.outputs(*streams, "pipe:1", **options)).stdout.decode("ascii", "replace")
-    except ffmpeg.FfmpegError:
-        return set()
-    counts = Counter(int(row.partition(",")[0]) for row in listed.splitlines() if row and not row.startswith("#"))
-    return {number for index, number in enumerate(numbers) if counts[index] < 2}
+    # A line a packet, which begins with the number of its stream.
+    graph = ffmpeg.outputs(*streams, "pipe:1", c="copy", format="framecrc", flush_packets=1)
+    counts: Counter[int] = Counter()
+    with ffmpeg.running(graph) as process:
+        for row in process.stdout:
+            if not row.startswith(b"#"):
+                counts[int(row.partition(b",")[0])] += 1
+            if max(counts.values(), default=0) == _COUNTED_PACKETS:
+                break
+    return {number for index, number in enumerate(numbers) if counts[index] == 1}
 
 
 def _pixels(description: str) -> int:

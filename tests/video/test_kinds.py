@@ -49,7 +49,9 @@ def test_a_name_is_guessed_at_one_letters_distance(present: str, asked: str, mea
     refused(tmp_path / asked, rf"did you mean '{present}'\?$" if meant else "check the path$")
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.bmp", "a.webp", "a.gif", "a.avif", "a.ppm", "a.mkv", "a"])
+@pytest.mark.parametrize(
+    "name", ["a.png", "a.jpg", "a.tif", "a.bmp", "a.webp", "a.gif", "a.avif", "a.ppm", "a.mkv", "a"]
+)
 def test_a_still_image_is_no_video(name: str, tmp_path: Path) -> None:
     kind = {".mkv": "PNG", "": "JPEG"}.get(Path(name).suffix)
     Image.fromarray(noise(1, 16, 24)[0]).save(tmp_path / name, format=kind)

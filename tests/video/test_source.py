@@ -334,7 +334,7 @@ def test_alpha_that_is_dropped_is_noted(name: str, tmp_path: Path, extract: Extr
 @pytest.mark.parametrize("name", ["a.gif", "a.webp"])
 def test_transparent_images_that_move(name: str, tmp_path: Path, extract: Extract) -> None:
     pictures = [Image.new("RGBA", (24, 16), (40 * index, 0, 0, 255)) for index in range(4)]
-    pictures[2].paste((0, 0, 0, 0), (0, 0, 8, 8))
+    pictures[0].paste((0, 0, 0, 0), (0, 0, 8, 8))
     path = tmp_path / name
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100, disposal=2, lossless=True)
     manifest = extract(path).manifest
@@ -366,7 +366,9 @@ def with_matrix(path: Path, matrix: str) -> Path:
 @pytest.mark.parametrize("matrix", UNCONVERTED)
 def test_matrices_that_are_not_converted_are_named(matrix: str, colour: str, tmp_path: Path, extract: Extract) -> None:
     path = with_matrix(tmp_path / "a.mkv", matrix)
-    with pytest.raises(UserError, match=rf"a\.mkv has the colour matrix {matrix}, which .*convert it to BT\.709 before"):
+    with pytest.raises(
+        UserError, match=rf"a\.mkv has the colour matrix {matrix}, which .*convert it to BT\.709 before"
+    ):
         extract(path, colour=colour)
 
 
