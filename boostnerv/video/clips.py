@@ -39,7 +39,7 @@ from boostnerv.video.info import (
 from boostnerv.video.kinds import check_not_still, check_source, unreadable
 from boostnerv.video.selection import WHOLE, Part, Selection, no_frames, select, select_at_rate
 from boostnerv.video.streams import has_alpha, is_beside, shown_stream, specifier, turning
-from boostnerv.video.unread import has_unread_recording, is_cut_y4m
+from boostnerv.video.unread import has_unread_recording, is_cut_y4m, is_y4m
 
 _PROBED_FRAMES = 16
 
@@ -159,7 +159,9 @@ class _Reading:
     @property
     def videos(self) -> dict[str, str]:
         """The streams that may be the video: number -> what ffmpeg says of it."""
-        return {number: rest for number, (_, rest) in self.streams.items() if not is_beside(rest)}
+        return {
+            number: rest for number, (codec, rest) in self.streams.items() if codec != "none" and not is_beside(rest)
+        }
 
     def info(self) -> SourceInfo:
         """All properties; at least one frame must have been read."""
@@ -377,7 +379,7 @@ def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None,
     info, stream = start.info(), specifier(start.used)
     check_allowed(info, preparation, path)
     check_matrix(info, path)
-    notes = [*_notes(info, preparation, start), *_notes_of_file(path, info, start)]
+    notes = [*_notes(info, preparation), *_notes_of_file(path, info, start)]
     if preparation.fps is None:
         total = None if raw is None else path.stat().st_size // _raw_frame_bytes(path, raw)
         selection = select(path, preparation, part, total)
@@ -471,10 +473,10 @@ def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
     check_source(path)
     source = _input(path, raw)
     reading = _read_log(source[specifier("")], _PROBED_FRAMES, own_clock=True)
-    if len(reading.videos) > 1:
-        shown = shown_stream(path, reading.videos)
-        if shown != reading.used or reading.failure:
-            reading = _read_log(source[specifier(shown)], _PROBED_FRAMES, own_clock=True)
+    videos = reading.videos
+    shown = shown_stream(path, videos) if len(videos) > 1 else next(iter(videos), reading.used)
+    if shown != reading.used:
+        reading = _read_log(source[specifier(shown)], _PROBED_FRAMES, own_clock=True)
     if reading.failure:
         raise unreadable(path, reading.failure)
     if reading.shape is None:
@@ -526,7 +528,7 @@ def _hint(raw: RawVideo, formats: dict[str, int]) -> str:
     return hint if hint.startswith("did") else "yuv420p, yuv422p, yuv444p and yuv420p10le are the usual ones"
 
 
-def _notes(info: SourceInfo, preparation: Preparation, start: _Reading) -> list[str]:
+def _notes(info: SourceInfo, preparation: Preparation) -> list[str]:
     notes = []
     if info.bit_depth > 8:
         how = "ffmpeg rounded them" if preparation.colour == "ffmpeg-default" else "they were rounded"
@@ -558,7 +560,7 @@ def _notes_of_file(path: Path, info: SourceInfo, start: _Reading) -> list[str]:
 def _notes_of_end(path: Path, info: SourceInfo) -> list[str]:
     """What is missing at the end of a video that is used to its last frame."""
     notes = []
-    if is_cut_y4m(path, ffmpeg.frame_bytes(info.pixel_format, info.height, info.width)):
+    if is_y4m(path) and is_cut_y4m(path, ffmpeg.frame_bytes(info.pixel_format, info.height, info.width)):
         notes.append("the last frame is cut off and left out")
     if has_unread_recording(path):
         notes.append("another recording is joined to the file, whose frames ffmpeg leaves out, all or some; split it")

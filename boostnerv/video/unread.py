@@ -23,14 +23,19 @@ Element = tuple[bytes, int] | None  # its kind and where it ends; None where tha
 Reader = Callable[[BinaryIO], Element]
 
 
+def is_y4m(path: Path) -> bool:
+    """Whether a file is a ``.y4m``, whatever its name."""
+    with open(path, "rb") as file:
+        return file.read(len(_Y4M)) == _Y4M
+
+
 def is_cut_y4m(path: Path, frame_bytes: int) -> bool:
-    """Whether `path` is a ``.y4m`` file that ends within a frame or its line; frames have `frame_bytes` bytes each.
+    """Whether a ``.y4m`` file ends within a frame or its line; frames have `frame_bytes` bytes each.
 
     What else may be wrong with it is left to ffmpeg, which says so.
     """
     with open(path, "rb") as file:
-        if not file.readline(_LONGEST_LINE).startswith(_Y4M):
-            return False
+        file.readline(_LONGEST_LINE)
         size = os.fstat(file.fileno()).st_size
         while line := file.readline(_LONGEST_LINE):
             whole_line = line.endswith(b"\n")

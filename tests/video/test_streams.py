@@ -82,6 +82,12 @@ def test_attached_pictures_do_not_count(tmp_path: Path, extract: Extract) -> Non
     assert frames.manifest.notes == ()
 
 
+def test_a_stream_that_ffmpeg_does_not_know_is_passed_over(tmp_path: Path, extract: Extract) -> None:
+    path = muxed(tmp_path, [film(tmp_path, LARGE), film(tmp_path, SMALL)], ["default", "0"])
+    path.write_bytes(path.read_bytes().replace(b"V_FFV1", b"V_NONE", 1))
+    np.testing.assert_array_equal(extract(path).pixels, SMALL)
+
+
 def test_the_only_stream_needs_no_note(tmp_path: Path, extract: Extract) -> None:
     assert extract(film(tmp_path, SMALL)).manifest.notes == ()
 
@@ -100,7 +106,7 @@ def test_times_sound_and_planes_are_those_of_the_same_stream(tmp_path: Path) -> 
         *("-map", "0", "-map", "1", "-map", "2", "-c:v", "copy", path),
     )
     assert has_sound(path)
-    assert start_s(path) == pytest.approx((0, 0.5))
+    assert start_s(path) == pytest.approx((0, 0.5), abs=0.005)
     alone = list(open_clip(video, Preparation()).planes())
     together = list(open_clip(path, Preparation()).planes())
     assert len(together) == 20
