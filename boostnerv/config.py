@@ -83,7 +83,7 @@ class Closed(BaseModel):
 
 
 class RawVideo(Closed):
-    """Layout of a headerless ``.yuv`` file."""
+    """Layout of a headerless file, e.g. a ``.yuv`` one."""
 
     width: int = Field(gt=0, description="Width of a frame in pixels.")
     height: int = Field(gt=0, description="Height of a frame in pixels.")
@@ -106,7 +106,7 @@ class PathSource(Closed):
 
     kind: Literal["path"] = Field(default="path", description="A file or folder on this machine.")
     path: str = Field(min_length=1, description="Video file or folder of images.")
-    raw: RawVideo | None = Field(default=None, description="Layout, for a headerless .yuv file.")
+    raw: RawVideo | None = Field(default=None, description="Layout, for a headerless file, e.g. .yuv.")
     sha256: Sha256 | None = Field(default=None, description="SHA-256 of the file, checked when given.")
 
 
@@ -671,7 +671,7 @@ class OwnVideo(Closed):
 
     path: str = Field(min_length=1, description="Video file or folder of images.")
     name: Slug | None = Field(default=None, description="Name in paths and tables; else made from the file name.")
-    raw: RawVideo | None = Field(default=None, description="Layout, for a headerless .yuv file.")
+    raw: RawVideo | None = Field(default=None, description="Layout, for a headerless file, e.g. .yuv.")
 
 
 class Experiment(Closed):

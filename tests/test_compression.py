@@ -553,7 +553,7 @@ Prepared = Callable[[Path], Path]
     ("make", "sentence"),
     [
         (lambda folder: folder / "absent.mp4", r"there is no video file .*absent\.mp4; check the path"),
-        (lambda folder: folder / "noextension", "has no extension of a video: give a file of one of avi"),
+        (lambda folder: _text(folder / "noextension"), "noextension cannot be read as video"),
         (lambda folder: _text(folder / "text.mp4"), r"text\.mp4 cannot be read as video"),
         (lambda folder: _text(folder / "a.yuv"), r"a\.yuv has no header: make a \.y4m of it, .* -i a\.yuv a\.y4m`"),
         (
