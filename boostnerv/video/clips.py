@@ -43,6 +43,7 @@ from boostnerv.video.unread import has_unread_recording, is_cut_y4m, is_y4m
 
 _PROBED_FRAMES = 16
 
+_FORMAT = re.compile(r"^Input #0, (\S+), from ")
 _STREAM = re.compile(r"^ +Stream #(?P<stream>\d+:\d+).*?: Video: (?P<codec>\w+)(?P<rest>.*)$")
 _AUDIO = re.compile(r"^ +Stream #\d+:\d+.*?: Audio: ")
 _USED = re.compile(r"^ +Stream #(?P<stream>\d+:\d+) .*-> showinfo")
@@ -58,6 +59,8 @@ _COLOUR = re.compile(
     r"color_range:(?P<range>\S+) color_space:(?P<matrix>\S+) "
     r"color_primaries:(?P<primaries>\S+) color_trc:(?P<transfer>\S+)"
 )
+# Where a stream has no container ffmpeg counts its frames by this clock, at this rate where the stream says none.
+_CLOCK_OF_STREAMS, _RATE_OF_STREAMS = Fraction(1, 1_200_000), 25
 _FIELD_ORDERS = {"T": "tff", "B": "bff"}
 
 # Log lines after which some pixels are not the author's: ffmpeg conceals such damage and goes on.
@@ -93,6 +96,7 @@ class _Reading:
     streams: dict[str, tuple[str, str]] = field(default_factory=dict)  # number -> (codec, rest of the line)
     rotations: dict[str, float] = field(default_factory=dict)
     with_alpha: set[str] = field(default_factory=set)  # numbers of streams with alpha that is not decoded
+    format: str = ""
     used: str = ""
     failure: str = ""
     has_audio: bool = False
@@ -138,6 +142,8 @@ class _Reading:
     def _add_description(self, text: str) -> None:
         if match := _USED.match(text):
             self.used = match["stream"]
+        elif match := _FORMAT.match(text):
+            self.format = match[1]
         elif match := _STREAM.match(text):
             self.streams[match["stream"]] = (match["codec"], match["rest"])
         elif _AUDIO.match(text):
@@ -155,6 +161,12 @@ class _Reading:
     def codec(self) -> str:
         """The decoder of the used stream."""
         return self.streams.get(self.used, ("unknown", ""))[0]
+
+    @property
+    def rate_is_assumed(self) -> bool:
+        """Whether ffmpeg may have taken its own rate, as the frames have no times in the file."""
+        bare = self.time_base == _CLOCK_OF_STREAMS or self.format.endswith("_pipe")
+        return bare and self.rate == _RATE_OF_STREAMS
 
     @property
     def videos(self) -> dict[str, str]:
@@ -552,6 +564,8 @@ def _notes_of_file(path: Path, info: SourceInfo, start: _Reading) -> list[str]:
         notes.append(note)
     if start.used in start.with_alpha or has_alpha(path, start.used, info.codec, info.pixel_format):
         notes.append("alpha is dropped")
+    if start.rate_is_assumed:
+        notes.append(f"the file has no times of frames; {_RATE_OF_STREAMS} frames per second are assumed")
     if len(start.videos) > 1:
         notes.append(f"video stream {start.used} of {len(start.videos)} is used")
     return notes

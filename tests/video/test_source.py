@@ -354,6 +354,27 @@ def test_delays_of_animated_images(name: str, tmp_path: Path, extract: Extract) 
     assert frames.manifest.notes == ("the frame rate is variable; timestamps are kept",)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "fps"),
+    [
+        ("a.h264", ("-c:v", "libx264"), 10),
+        ("a.m2v", ("-c:v", "mpeg2video", "-r", "50"), 50),
+        ("a.obu", ("-c:v", "libsvtav1"), 25),
+        ("a.mjpeg", ("-c:v", "mjpeg"), 25),
+        ("a.ivf", ("-c:v", "libvpx"), 10),
+        ("a.avi", ("-c:v", "mjpeg", "-r", "25"), 25),
+    ],
+)
+def test_a_rate_that_no_file_says_is_noted(
+    name: str, options: tuple[str, ...], fps: int, tmp_path: Path, extract: Extract
+) -> None:
+    manifest = extract(synthetic(tmp_path / name, *options, "-pix_fmt", "yuv420p", size="64x64")).manifest
+    assert manifest.fps == fps
+    assert manifest.timestamps_s is None
+    assumed = "the file has no times of frames; 25 frames per second are assumed"
+    assert manifest.notes == ((assumed,) if name in ("a.obu", "a.mjpeg") else ())
+
+
 UNCONVERTED = ["ycgco", "bt2020c", "smpte2085", "chroma-derived-nc", "chroma-derived-c", "ictcp"]
 CONVERTED = ["bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc"]
 
