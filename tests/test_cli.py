@@ -240,7 +240,7 @@ def test_compare_refuses_before_it_decodes(made: Path, tmp_path: Path, boost: Ca
         ("missing.mp4", None, r"no video file .*missing\.mp4; check the path"),
         ("noise.mp4", bytes(range(256)) * 8, r"noise\.mp4 .*cannot be read|noise\.mp4 .*not .* video"),
         ("empty.mkv", b"", r"empty\.mkv"),
-        ("clip.xyz", b"x", r"clip\.xyz.*mp4"),
+        ("clip.xyz", b"x", r"clip\.xyz cannot be read as video"),
         ("clip.yuv", bytes(100), r"clip\.yuv.*(raw|width)"),
         ("none.y4m", b"YUV4MPEG2 W16 H16 F25:1 C420jpeg\n", r"none\.y4m.*(no|zero|0) frame"),
     ],
