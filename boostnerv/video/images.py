@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from boostnerv.config import Preparation
 from boostnerv.errors import UserError
 from boostnerv.files import sha256_of_file
 from boostnerv.video import ffmpeg
+from boostnerv.video.image_names import gap_note, natural, pattern_problem
 from boostnerv.video.info import Geometry, SourceInfo, Timing, geometry
 from boostnerv.video.selection import WHOLE, Part, Selection, select, select_at_rate
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (
+    *(".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    *(".avif", ".gif", ".jp2", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
+)
 DEFAULT_FPS = 25.0
+
+# What a file of one of those suffixes may be. Pillow knows more, of which some start other programs.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
 # Modes of Pillow with at most 8 bits per sample, and what a conversion to RGB drops.
 _MODES = {
@@ -38,34 +46,53 @@ _MODES = {
     "RGBa": "alpha",
     "RGBX": "alpha",
 }
-_ORIENTATION = 0x0112  # tag of EXIF
 _BITS_PER_SAMPLE = 258  # tag of TIFF
-_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_JPEG2000_START = b"\xff\x4f\xff\x51"  # the markers SOC and SIZ of its codestream
+_AV1_SETTINGS = re.compile(rb"av1C\x81.(.)", re.DOTALL)  # a box; of its third byte a bit says more than 8 bits
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by the orientation of EXIF
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
-    """The images of `folder` in natural order; raises `UserError` where there are none or two of one name."""
-    files = [
-        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
-    ]
+    """The images of `folder` in natural order, hidden files left out.
+
+    Raises `UserError` where there are none, where one is no file, and where it is not clear which are the frames: two
+    of one name or number, or names of several patterns.
+    """
+    files = _images_in(folder)
     if not files:
         kinds = " ".join(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
         raise UserError(f"folder {folder} holds no image; put the frames there as one of: {kinds}")
-    ordered = sorted(files, key=_natural)
+    ordered = sorted(files, key=lambda file: (natural(file), file.name))
     for one, other in itertools.pairwise(ordered):
-        if one.stem == other.stem:
+        if natural(one) == natural(other):
             raise UserError(
                 f"folder {folder} holds both {one.name} and {other.name}, and it is not clear which is the "
                 "frame; keep one of them"
             )
+    if problem := pattern_problem(ordered):
+        raise UserError(
+            f"folder {folder} holds images of {problem}, of which one can be the video; move the others elsewhere"
+        )
     return tuple(ordered)
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hex SHA-256 over the names and SHA-256 of the images in order."""
+    """Hex SHA-256 over the names and SHA-256 of the images in order; raises `UserError` where one cannot be read."""
     digest = hashlib.sha256()
     for file in image_files(folder):
-        digest.update(f"{file.name}\0{sha256_of_file(file)}\n".encode())
+        try:
+            line = f"{file.name}\0{sha256_of_file(file)}\n"
+        except OSError as error:
+            raise _unreadable(file, error) from error
+        digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -154,6 +181,7 @@ def open_folder(folder: Path, preparation: Preparation, fps: float | None = None
         clock, end = Timing(fps or DEFAULT_FPS, None), part.end
         found = len(files) if end is None else min(end, len(files))
         selection = select_at_rate(folder, preparation, part, found, clock)
+    gaps = gap_note(files[selection.first : selection.end])
     return FolderDecoder(
         path=folder,
         preparation=preparation,
@@ -161,50 +189,123 @@ def open_folder(folder: Path, preparation: Preparation, fps: float | None = None
         info=info,
         geometry=geometry(info, preparation, folder),
         selection=selection,
+        notes=[gaps] if gaps else [],
     )
 
 
 # --- details ----------------------------------------------------------------------------------------------
 
 
-def _read(file: Path) -> tuple[npt.NDArray[np.uint8], str, list[str]]:
-    """(uint8 RGB [H, W, 3], format, notes) of one image."""
+def _images_in(folder: Path) -> list[Path]:
+    """Files of images in a folder, in no order; raises `UserError` for anything else that is called as one."""
     try:
-        with Image.open(file) as image:
+        with os.scandir(folder) as entries:
+            named = [
+                entry
+                for entry in entries
+                if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+            ]
+    except OSError as error:
+        raise UserError(f"folder {folder} cannot be read: {error.strerror}; check its permissions") from error
+    for entry in named:
+        if what := _instead_of_file(entry):
+            raise UserError(f"{entry.path} {what}, and its name is an image's; put the image there, or remove it")
+    return [folder / entry.name for entry in named]
+
+
+def _instead_of_file(entry: os.DirEntry[str]) -> str:
+    """What an entry of a folder is where it is no file; empty for a file."""
+    try:
+        if entry.is_file():
+            return ""
+        if entry.is_dir():
+            return "is a folder"
+        entry.stat()
+    except OSError:
+        return "is a link that leads to no file" if entry.is_symlink() else "is gone"
+    return "is a pipe or a device"
+
+
+def _read(file: Path) -> tuple[npt.NDArray[np.uint8], str, list[str]]:
+    """(uint8 RGB [H, W, 3], format, notes) of one image, the first where it is a camera's file of several."""
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
             _check_image(image, file)
-            notes = _notes(image)
-            upright = ImageOps.exif_transpose(image)
-            return np.asarray(upright.convert("RGB")), (image.format or "unknown").lower(), notes
-    except _BROKEN as error:
-        raise UserError(f"image {file} cannot be read ({_short(error)}); replace it by an intact one") from error
+            orientation, notes = _orientation(image)
+            notes = [*_notes(image), *notes]
+            if orientation in _UPRIGHT:
+                # Not `ImageOps.exif_transpose`, which writes EXIF again and fails at values that it cannot write.
+                return _rgb(image.transpose(_UPRIGHT[orientation])), (image.format or "unknown").lower(), notes
+            return _rgb(image), (image.format or "unknown").lower(), notes
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's readers of damaged files raise whatever they run into
+        raise _unreadable(file, error) from error
+
+
+def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    return np.asarray(image.convert("RGB"))
+
+
+def _unreadable(file: Path, error: Exception) -> UserError:
+    if isinstance(error, OSError) and error.strerror:
+        return UserError(f"image {file} cannot be read: {error.strerror}; check its permissions and the disk")
+    return UserError(f"image {file} cannot be read ({_short(error)}); replace it by an intact one")
 
 
 def _check_image(image: Image.Image, file: Path) -> None:
-    if (bits := _bits(image)) > 8 or image.mode not in _MODES:
+    if (bits := _bits(image, file)) > 8 or image.mode not in _MODES:
         what = f"has {bits} bits per sample" if bits > 8 else f"is of mode {image.mode}"
         raise UserError(f"image {file} {what}; convert it to 8-bit RGB before")
-    if getattr(image, "n_frames", 1) > 1:
-        raise UserError(f"image {file} holds {image.n_frames} pictures; save each in a file of its own")  # type: ignore[attr-defined]
+    if (count := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
+        raise UserError(f"image {file} holds {count} pictures; save each in a file of its own")
 
 
-def _bits(image: Image.Image) -> int:
-    """Bits per sample in the file. Pillow shortens 16-bit colour to 8 bits without a word."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return 32 if image.mode in ("I", "F") and image.format != "PNG" else 16
+def _bits(image: Image.Image, file: Path) -> int:
+    """Bits per sample in the file. Pillow shortens many kinds of more than 8 bits without a word."""
     if image.format == "TIFF":
         return int(max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))))  # type: ignore[attr-defined]
-    modes = [str(tile[3]) for tile in getattr(image, "tile", [])]
-    return 16 if any(";16" in mode for mode in modes) else 8
+    if image.format == "JPEG2000":
+        return _bits_of_jpeg2000(file.read_bytes())
+    if image.format == "AVIF":
+        return 10 if any(found[1][0] & 0x40 for found in _AV1_SETTINGS.finditer(file.read_bytes())) else 8
+    if image.mode == "F":
+        return 32
+    arguments = [argument for tile in getattr(image, "tile", []) for argument in _listed(tile[3])]
+    maxval = max((each for each in arguments if image.format == "PPM" and isinstance(each, int)), default=0)
+    # BGR;16 is 5, 6 and 5 bits.
+    deep = any(";16" in str(argument) and argument != "BGR;16" for argument in arguments)
+    return max(8, maxval.bit_length(), 16 if deep or image.mode.startswith("I") else 8)
+
+
+def _bits_of_jpeg2000(data: bytes) -> int:
+    """From the segment SIZ of the codestream; the boxes around it may say another number."""
+    start = data.index(_JPEG2000_START)
+    components = int.from_bytes(data[start + 40 : start + 42])
+    return max((data[start + 42 + 3 * index] & 0x7F) + 1 for index in range(components))
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _orientation(image: Image.Image) -> tuple[int, list[str]]:
+    """(Orientation as EXIF has it, notes on it); 1 is upright."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # as for the picture itself
+        return 1, ["EXIF that cannot be read is ignored"]
+    return orientation, ["rotated as the images ask for"] if orientation != 1 else []
 
 
 def _notes(image: Image.Image) -> list[str]:
     notes = []
     if _MODES[image.mode] or "transparency" in image.info:
         notes.append("alpha is dropped")
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        notes.append("rotated as the images ask for")
     if "icc_profile" in image.info:
         notes.append("colour profiles of the images are not applied")
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append("the first picture of each file is used")
     return notes
 
 
@@ -215,12 +316,6 @@ def _scaled(picture: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDAr
     graph = source.filter("scale", width, height, flags="bicubic").output("pipe:1", format="rawvideo", pix_fmt="rgb24")
     pixels = ffmpeg.run(graph, picture.tobytes()).stdout
     return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
-
-
-def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
-    """Numbers by value; the name itself decides between frame2 and frame02."""
-    parts = re.split(r"([0-9]+)", file.stem.lower())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], file.name
 
 
 def _short(error: BaseException) -> str:
