@@ -599,11 +599,15 @@ def check(
         Path | None, typer.Option("--published", help="Its points.csv, to compare with published figures.")
     ] = None,
     tolerance_db: Annotated[float, typer.Option(min=0, help="Largest difference from a published PSNR, in dB.")] = 0.2,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Leave out own videos that are missing."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check an experiment before anything runs.
 
-    Every model, size and encoder; prints the plan.
+    Every own video, model, size and encoder; prints the plan.
 
     With --published, check its results instead: exit code 1 where one is further than the tolerance from the
     published figure, on either side.
@@ -616,11 +620,11 @@ def check(
     if published is not None:
         _show_comparison(steps.check_published(loaded, published, output), tolerance_db, as_json)
         return
-    rows = steps.check(loaded, output)
+    checked = steps.check(loaded, output, allow_missing=allow_missing)
     if as_json:
-        _print(rows)
+        _print(checked.rows)
         return
-    for row in rows:
+    for row in checked.rows:
         whole, decoded, padded = (
             (row[f"{which}height"], row[f"{which}width"]) for which in ("", "decoded_", "padded_")
         )
@@ -630,10 +634,8 @@ def check(
             f"{row['video']} {row['run']}: {row['params_total']:,} parameters, {row['kmac_per_pixel']:.1f} kMAC/pixel, "
             f"{row['frames']} frames of {row['height']}×{row['width']}{note}"
         )
-    shapes = {video.name: steps.planned_shape(loaded.preparation, video) for video in loaded.video_specs()}
-    unknown = sorted(name for name, shape in shapes.items() if shape is None)
-    if loaded.models and unknown:
-        typer.echo(f"size not known before extraction, not checked: {enumeration(unknown)}")
+    if loaded.models and checked.unknown:
+        typer.echo(f"size or length not known before extraction, not checked: {enumeration(sorted(checked.unknown))}")
 
 
 @app.command("import", rich_help_panel=_TOOLS)

@@ -11,6 +11,7 @@ passes over all frames.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import types
 import typing
@@ -707,6 +708,7 @@ class Experiment(Closed):
             raise ValueError("videos names videos of a dataset; for paths use own_videos")
         if not self.models and not self.anchors:
             raise ValueError("nothing to do: neither models nor anchors")
+        _check_own_videos(self.own_videos)
         twice = sorted(name for name, count in Counter(run.name for run in self.runs()).items() if count > 1)
         if twice:
             raise ValueError(f"run '{twice[0]}' stands twice; every model and size may appear once")
@@ -849,6 +851,9 @@ class ExtractJob(Closed):
     licence: str = Field(default="unknown", description="Under which licence it may be used.")
     video: VideoSpec = Field(description="The video.")
     preparation: Preparation = Field(default=Preparation(), description="From video to frames.")
+    state: str = Field(
+        default="", description="What changes with those files of the source that the workflow cannot name as inputs."
+    )
 
 
 class TrainJob(Closed):
@@ -1106,6 +1111,18 @@ def own_video(video: OwnVideo) -> VideoSpec:
     stem = re.sub(r"[^a-z0-9._-]+", "-", Path(video.path).stem.lower()).strip("-._") or "video"
     name = video.name or f"{stem}-{hashlib.sha256(video.path.encode()).hexdigest()[:6]}"
     return VideoSpec(name=name, source=PathSource(path=video.path, raw=video.raw))
+
+
+def _check_own_videos(videos: Sequence[OwnVideo]) -> None:
+    """Raise `ValueError` for two of one name, and for one path twice unless each has a name of its own."""
+    paths = Counter(os.path.abspath(os.path.expanduser(video.path)) for video in videos)
+    for video in videos:
+        if video.name is None and paths[os.path.abspath(os.path.expanduser(video.path))] > 1:
+            raise ValueError(f"own video '{video.path}' stands twice; remove one, or give each a name")
+    names = Counter(own_video(video).name for video in videos)
+    for name, count in names.items():
+        if count > 1:
+            raise ValueError(f"the name '{name}' is that of {count} own videos; give each a name of its own")
 
 
 # --- the page of all keys -----------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ are complete. Heavy packages are imported where they are used, so that a verb pa
 ``workflow/rules/codec.smk`` is a function of `boostnerv.steps.codec`, and so on.
 """
 
-from boostnerv.steps.checks import check, planned_shape
+from boostnerv.steps.checks import check, is_checked, planned_shape
 from boostnerv.steps.codec import decode, encode, encode_after_training
 from boostnerv.steps.common import prepare_cpu
 from boostnerv.steps.comparison import check_published, compare
@@ -43,6 +43,7 @@ __all__ = [
     "gather_videos",
     "import_checkpoint",
     "in_processes",
+    "is_checked",
     "page",
     "planned_shape",
     "plot",

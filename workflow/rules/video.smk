@@ -23,8 +23,8 @@ rule fetch_source:
         " 2> >(noted {log:q} >&2)"
 
 
-# A download that is not there stands in the plan, so that a dry run shows all of it; check_experiment refuses it
-# before the first job. What is there is made by no rule, so that no --forceall can delete it.
+# A download or an own video that is not there stands in the plan, so that a dry run shows all of it; check_experiment
+# refuses it before the first job. What is there is made by no rule, so that no --forceall can delete it.
 rule downloaded_source:
     output:
         source=f"data/raw/{DATASET.name}/{{missing}}",
@@ -42,6 +42,9 @@ rule downloaded_source:
         step_version=STEP_VERSIONS["fetch_source"],
         dataset=DATASET.name,
         video=lambda wildcards: MISSING[wildcards.missing].name,
+        sentence=missing_sentence,
+    message:
+        "{params.sentence}"
     shell:
         "boostnerv fetch-source --dataset {params.dataset} --video {params.video} --output {output.source:q}"
         " 2> >(noted {log:q} >&2)"
@@ -49,8 +52,7 @@ rule downloaded_source:
 
 rule extract_frames:
     input:
-        # Every image of a folder: the folder itself looks unchanged when one of them is replaced.
-        source=lambda wildcards: list(map(str, source_files(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE))),
+        source=source_inputs,
     output:
         pixels=f"{FRAMES}.npy",
         manifest=f"{FRAMES}.json",
@@ -75,7 +77,7 @@ rule extract_frames:
 # Only planned where an experiment measures Y, U and V, or feeds an anchor with them.
 rule extract_planes:
     input:
-        source=lambda wildcards: list(map(str, source_files(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE))),
+        source=source_inputs,
     output:
         planes=f"{PLANES}.yuv",
         manifest=f"{PLANES}.json",

@@ -1,0 +1,104 @@
+"""What videos will be before they are extracted, as far as the first frames of their sources and their headers say."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from boostnerv import files
+from boostnerv.config import PathSource, Preparation, VideoSpec
+from boostnerv.errors import UserError
+from boostnerv.video.datasets import source_path
+from boostnerv.video.frames import open_video
+from boostnerv.video.images import DEFAULT_FPS, image_files
+
+_ALL_FRAMES = {"fps": None, "first_frame": 0, "frame_count": None}
+_PRINT_BYTES = 1 << 16  # of the start and of the end of a file: headers stand there
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A video as its data set describes it, and the same with what its source says besides."""
+
+    declared: VideoSpec
+    video: VideoSpec
+    source: Path | None = None  # where the number of frames is an estimate: what to count them in
+
+    def counted(self, preparation: Preparation) -> tuple[int, int, int]:
+        """Frames, height, width of the prepared video, all of which is decoded; only where `source` is set.
+
+        Raises `UserError` where it cannot be.
+        """
+        assert self.source is not None
+        return _counted(self.declared, self.source, preparation)
+
+
+def probe_videos(videos: Sequence[VideoSpec], dataset: str, preparation: Preparation) -> list[Probed]:
+    """Probe the sources of those `videos` that have a path of their own and are there; others stay as they are.
+
+    Sources are fetched and downloaded as their data set describes them, which extraction compares. Raises `UserError`
+    for the first source that cannot be read, or that `preparation` does not allow.
+    """
+
+    def probed(video: VideoSpec) -> Probed:
+        source = source_path(video, dataset)
+        is_there = isinstance(video.source, PathSource) and source.exists()
+        return _probed(video, source, preparation) if is_there else Probed(video, video)
+
+    # Each waits for an ffmpeg of its own.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(probed, videos))
+
+
+def source_prints(videos: Sequence[VideoSpec], dataset: str) -> dict[str, Any]:
+    """By name of those videos that have a path of their own: what changes when the source does, None where it
+    cannot be read: size, start and end of a file, names and sizes of a folder's images. Copies have the same."""
+    return {
+        video.name: _print_of(source_path(video, dataset)) for video in videos if isinstance(video.source, PathSource)
+    }
+
+
+# --- details ----------------------------------------------------------------------------------------------
+
+
+def _probed(video: VideoSpec, source: Path, preparation: Preparation) -> Probed:
+    # All of it: which frames are used follows from their number. A lower rate would need all timestamps.
+    decoder = open_video(video, source, preparation.model_copy(update=_ALL_FRAMES))
+    info, total = decoder.info, decoder.total
+    fps = video.fps or info.fps or (DEFAULT_FPS if source.is_dir() else None)
+    is_known = preparation.fps is None and (video.frames is not None or total is not None)
+    if total is None and info.duration_s is not None and info.fps is not None:
+        total = round(info.duration_s * info.fps)
+    found = None if total is None else max(1, total - (video.first_frame or 0))
+    size = {"height": decoder.geometry.height, "width": decoder.geometry.width}
+    probed = video.model_copy(update={**size, "fps": fps, "frames": video.frames or found})
+    return Probed(video, probed, None if is_known else source)
+
+
+@cache
+def _counted(video: VideoSpec, source: Path, preparation: Preparation) -> tuple[int, int, int]:
+    decoder = open_video(video, source, preparation)
+    # At a lower rate the decoder has read all timestamps.
+    count = decoder.expected if preparation.fps is not None else sum(1 for _ in decoder.frames())
+    assert count is not None
+    return count, decoder.geometry.height, decoder.geometry.width
+
+
+def _print_of(source: Path) -> Any:
+    try:
+        if source.is_dir():
+            return files.sha256_of_value([[file.name, file.stat().st_size] for file in image_files(source)])
+        size = source.stat().st_size
+        with open(source, "rb") as file:
+            digest = hashlib.sha256(file.read(_PRINT_BYTES))
+            file.seek(max(0, size - _PRINT_BYTES))
+            digest.update(file.read(_PRINT_BYTES))
+    except (OSError, UserError):
+        return None  # probing says what is wrong
+    return [size, digest.hexdigest()]
