@@ -629,10 +629,11 @@ def check(
             (row[f"{which}height"], row[f"{which}width"]) for which in ("", "decoded_", "padded_")
         )
         note = f", in patches of {decoded[0]}×{decoded[1]}" if decoded != whole else ""
+        about = "about " if row["frames_estimated"] else ""
         note += f" (padded to {padded[0]}×{padded[1]})" if padded != decoded else ""
         typer.echo(
             f"{row['video']} {row['run']}: {row['params_total']:,} parameters, {row['kmac_per_pixel']:.1f} kMAC/pixel, "
-            f"{row['frames']} frames of {row['height']}×{row['width']}{note}"
+            f"{about}{row['frames']} frames of {row['height']}×{row['width']}{note}"
         )
     if loaded.models and checked.unknown:
         typer.echo(f"size or length not known before extraction, not checked: {enumeration(sorted(checked.unknown))}")

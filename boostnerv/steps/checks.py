@@ -104,28 +104,32 @@ def _plan(experiment: Experiment, probed: Probed, run: Run, shape: Shape) -> Ite
         return planned_spec(run.train, *shape)
 
     try:
-        spec = _resolved(spec_of, shape, probed, experiment.preparation)
+        spec, is_estimate = _resolved(spec_of, shape, probed, experiment.preparation)
         if run.finetune is not None:
             check_frame_size(run.finetune.finetuning.loss, *shape[1:])
         if run.post_training is not None and run.post_training.quantizer == "slices":
             check_slices(run.train.model.name, has_embeddings=spec.embedding_shape is not None)
     except UserError as error:
         raise UserError(f"video {probed.video.name}: {error}") from error
-    yield _planned(probed.video.name, run, spec)
+    yield _planned(probed.video.name, run, spec) | {"frames_estimated": is_estimate}
 
 
-def _resolved(spec_of: Callable[[Shape], Spec], shape: Shape, probed: Probed, preparation: Preparation) -> Spec:
-    """The spec of a shape. Where its number of frames is an estimate and to blame for an error, they are counted."""
+def _resolved(
+    spec_of: Callable[[Shape], Spec], shape: Shape, probed: Probed, preparation: Preparation
+) -> tuple[Spec, bool]:
+    """The spec of a shape, and whether its number of frames is an estimate: those that may be to blame for an error
+    are counted."""
+    is_estimate = probed.source is not None and preparation.frame_count is None
     try:
-        return spec_of(shape)
+        return spec_of(shape), is_estimate
     except UserError as error:
-        if probed.source is None:
+        if not is_estimate:
             raise
         try:
             spec_of((_FEW_FRAMES, *shape[1:]))
         except UserError:
             raise error from None
-        return spec_of(probed.counted(preparation))
+        return spec_of(probed.counted(preparation)), False
 
 
 def _plan_of_many(
@@ -159,7 +163,8 @@ def _plan_of_many(
         check_frame_size(run.finetune.finetuning.loss, *spec.decoded_size)
     if codec is not None:
         codec.check_size(height, width)
-    yield _planned(f"{len(names)} videos", run, spec)
+    is_estimate = experiment.preparation.frame_count is None and any(video.source is not None for video in probed)
+    yield _planned(f"{len(names)} videos", run, spec) | {"frames_estimated": is_estimate}
 
 
 def _planned(video: str, run: Run, spec: Spec) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def probe_videos(videos: Sequence[VideoSpec], dataset: str, preparation: Prepara
         return _probed(video, source, preparation) if is_there else Probed(video, video)
 
     # Each waits for an ffmpeg of its own.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(probed, videos))
 
 
@@ -94,6 +94,8 @@ def _print_of(source: Path) -> Any:
     try:
         if source.is_dir():
             return files.sha256_of_value([[file.name, file.stat().st_size] for file in image_files(source)])
+        if not source.is_file():
+            return None
         size = source.stat().st_size
         with open(source, "rb") as file:
             digest = hashlib.sha256(file.read(_PRINT_BYTES))
