@@ -620,11 +620,11 @@ def check(
     if published is not None:
         _show_comparison(steps.check_published(loaded, published, output), tolerance_db, as_json)
         return
-    checked = steps.check(loaded, output, allow_missing=allow_missing)
+    plan = steps.planned(loaded, output, allow_missing=allow_missing)
     if as_json:
-        _print(checked.rows)
+        _print(plan.rows)
         return
-    for row in checked.rows:
+    for row in plan.rows:
         whole, decoded, padded = (
             (row[f"{which}height"], row[f"{which}width"]) for which in ("", "decoded_", "padded_")
         )
@@ -635,8 +635,8 @@ def check(
             f"{row['video']} {row['run']}: {row['params_total']:,} parameters, {row['kmac_per_pixel']:.1f} kMAC/pixel, "
             f"{about}{row['frames']} frames of {row['height']}×{row['width']}{note}"
         )
-    if loaded.models and checked.unknown:
-        typer.echo(f"size or length not known before extraction, not checked: {enumeration(sorted(checked.unknown))}")
+    if loaded.models and plan.unknown:
+        typer.echo(f"size not known before extraction, not checked: {enumeration(sorted(plan.unknown))}")
 
 
 @app.command("import", rich_help_panel=_TOOLS)

@@ -5,7 +5,7 @@ are complete. Heavy packages are imported where they are used, so that a verb pa
 ``workflow/rules/codec.smk`` is a function of `boostnerv.steps.codec`, and so on.
 """
 
-from boostnerv.steps.checks import check, is_checked, planned_shape
+from boostnerv.steps.checks import check, is_checked, planned, planned_shape
 from boostnerv.steps.codec import decode, encode, encode_after_training
 from boostnerv.steps.common import prepare_cpu
 from boostnerv.steps.comparison import check_published, compare
@@ -45,6 +45,7 @@ __all__ = [
     "in_processes",
     "is_checked",
     "page",
+    "planned",
     "planned_shape",
     "plot",
     "plot_runs",

@@ -23,14 +23,19 @@ _FEW_FRAMES = 9
 
 
 @dataclass(frozen=True)
-class Checked:
-    """The plan of an experiment: a row a run of a video, and the videos whose size only extraction will tell."""
+class Plan:
+    """What an experiment will make: a row a run of a video, and the videos whose size only extraction will tell."""
 
     rows: list[dict[str, Any]]
     unknown: list[str]
 
 
-def check(experiment: Experiment, output: Path | None, *, allow_missing: bool = False) -> Checked:
+def check(experiment: Experiment, output: Path | None, *, allow_missing: bool = False) -> list[dict[str, Any]]:
+    """The rows of `planned`."""
+    return planned(experiment, output, allow_missing=allow_missing).rows
+
+
+def planned(experiment: Experiment, output: Path | None, *, allow_missing: bool = False) -> Plan:
     """Probe the sources of own videos, build the spec of every run on every video and count its parameters.
 
     Raises `UserError` for the first that cannot be, and for own videos that are missing unless `allow_missing` leaves
@@ -60,11 +65,11 @@ def check(experiment: Experiment, output: Path | None, *, allow_missing: bool = 
         identity = {"config_sha256": config_hash(experiment), "sources": prints}
         files.write_json(output, {**identity, "runs": rows})
     unknown = [video.video.name for video, shape in zip(probed, shapes, strict=True) if shape is None]
-    return Checked(rows, unknown)
+    return Plan(rows, unknown)
 
 
 def is_checked(experiment: Experiment, videos: Sequence[VideoSpec], dataset: str, plan: Path) -> bool:
-    """Whether `check` wrote `plan` of the same experiment and of sources that have not changed since."""
+    """Whether `planned` wrote `plan` of the same experiment and of sources that have not changed since."""
     from boostnerv.video.probing import source_prints
 
     if not plan.exists():
