@@ -50,7 +50,8 @@ def planned(experiment: Experiment, output: Path | None, *, allow_missing: bool 
     if not allow_missing:
         check_sources([video for video in videos if video.source.kind == "path"], dataset.name)
     prints = source_prints(videos, dataset.name)
-    probed = probe_videos(videos, dataset.name, experiment.preparation)
+    planes = experiment.evaluation.yuv420 or any(anchor.source == "yuv420" for anchor in experiment.anchors)
+    probed = probe_videos(videos, dataset.name, experiment.preparation, planes=planes)
     shapes = [_shape_of(experiment.preparation, video) for video in probed]
     rows = [
         row
@@ -92,7 +93,10 @@ def _check_tools(experiment: Experiment) -> None:
 
 
 def _shape_of(preparation: Preparation, probed: Probed) -> Shape | None:
-    """`planned_shape`; where an estimated number of frames is too low, they are counted."""
+    """`planned_shape`; where an estimated number of frames, or the frame rate, is too low, they are counted."""
+    fps = probed.video.fps
+    if probed.source is not None and preparation.fps is not None and fps is not None and fps < preparation.fps:
+        return probed.counted(preparation)
     try:
         return planned_shape(preparation, probed.video)
     except UserError:

@@ -35,6 +35,7 @@ from boostnerv.video.colour import (
     yuv_to_rgb,
 )
 from boostnerv.video.frames import check_space, open_video, video_sha256
+from boostnerv.video.source import Decoder
 
 
 class PlanesManifest(Closed):
@@ -85,13 +86,7 @@ def extract_planes(
     does; then no file is written.
     """
     source, output = Path(source), Path(output)
-    decoder = open_video(video, source, preparation)
-    if not isinstance(decoder, ClipDecoder) or not decoder.has_420:
-        raise UserError(
-            f"{source} is {decoder.info.pixel_format}, not YUV 4:2:0, and has no such planes to compare with: take "
-            "evaluation.yuv420 and anchors with source: yuv420 out of the experiment"
-        )
-    _check_even(decoder, source)
+    decoder = with_planes(open_video(video, source, preparation), source)
     conversion = decoder.conversion
     assert conversion is not None, "4:2:0 is YUV"
     check_space(output, decoder.expected, (decoder.geometry.height, decoder.geometry.width))
@@ -122,6 +117,17 @@ def extract_planes(
     )
     files.write_json(output.with_suffix(".json"), manifest.model_dump(mode="json"))
     return manifest
+
+
+def with_planes(decoder: Decoder, source: Path) -> ClipDecoder:
+    """The decoder of `source`; raises `UserError` where it has no planes that could be extracted."""
+    if not isinstance(decoder, ClipDecoder) or not decoder.has_420:
+        raise UserError(
+            f"{source} is {decoder.info.pixel_format}, not YUV 4:2:0, and has no such planes to compare with: take "
+            "evaluation.yuv420 and anchors with source: yuv420 out of the experiment"
+        )
+    _check_even(decoder, source)
+    return decoder
 
 
 def open_planes(manifest: str | Path) -> Planes:

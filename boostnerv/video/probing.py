@@ -17,6 +17,7 @@ from boostnerv.errors import UserError
 from boostnerv.video.datasets import source_path
 from boostnerv.video.frames import open_video
 from boostnerv.video.images import DEFAULT_FPS, image_files
+from boostnerv.video.planes import with_planes
 
 _ALL_FRAMES = {"fps": None, "first_frame": 0, "frame_count": None}
 _PRINT_BYTES = 1 << 16  # of the start and of the end of a file: headers stand there
@@ -39,17 +40,20 @@ class Probed:
         return _counted(self.declared, self.source, preparation)
 
 
-def probe_videos(videos: Sequence[VideoSpec], dataset: str, preparation: Preparation) -> list[Probed]:
+def probe_videos(
+    videos: Sequence[VideoSpec], dataset: str, preparation: Preparation, *, planes: bool = False
+) -> list[Probed]:
     """Probe the sources of those `videos` that have a path of their own and are there; others stay as they are.
 
     Sources are fetched and downloaded as their data set describes them, which extraction compares. Raises `UserError`
-    for the first source that cannot be read, or that `preparation` does not allow.
+    for the first source that cannot be read, that `preparation` does not allow, or that has no `planes` of 4:2:0 where
+    they are wanted.
     """
 
     def probed(video: VideoSpec) -> Probed:
         source = source_path(video, dataset)
         is_there = isinstance(video.source, PathSource) and source.exists()
-        return _probed(video, source, preparation) if is_there else Probed(video, video)
+        return _probed(video, source, preparation, planes) if is_there else Probed(video, video)
 
     # Each waits for an ffmpeg of its own.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -67,9 +71,11 @@ def source_prints(videos: Sequence[VideoSpec], dataset: str) -> dict[str, Any]:
 # --- details ----------------------------------------------------------------------------------------------
 
 
-def _probed(video: VideoSpec, source: Path, preparation: Preparation) -> Probed:
+def _probed(video: VideoSpec, source: Path, preparation: Preparation, planes: bool) -> Probed:
     # All of it: which frames are used follows from their number. A lower rate would need all timestamps.
     decoder = open_video(video, source, preparation.model_copy(update=_ALL_FRAMES))
+    if planes:
+        with_planes(decoder, source)
     info, total = decoder.info, decoder.total
     fps = video.fps or info.fps or (DEFAULT_FPS if source.is_dir() else None)
     is_known = preparation.fps is None and (video.frames is not None or total is not None)
