@@ -43,6 +43,9 @@ RAW = Path("data/raw")
 
 _PACKAGE = Path(__file__).parent
 _SLUG = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+# Of an own video: names of files have a preparation and an ending besides, and no more than 255 bytes.
+_LONGEST_NAME = 128
+_LONGEST_STEM = 120
 
 Settings = TypeVar("Settings", bound="Closed")
 Slug = Annotated[str, Field(pattern=_SLUG)]
@@ -1108,13 +1111,17 @@ def _merged(base: Closed, changes: Mapping[str, Any]) -> dict[str, Any]:
 def own_video(video: OwnVideo) -> VideoSpec:
     """A video by its path as one of a data set, under its name or one made from the path."""
     # The path's hash keeps two files of one name apart.
-    stem = re.sub(r"[^a-z0-9._-]+", "-", Path(video.path).stem.lower()).strip("-._") or "video"
+    stem = re.sub(r"[^a-z0-9._-]+", "-", Path(video.path).stem.lower()).strip("-._")[:_LONGEST_STEM] or "video"
     name = video.name or f"{stem}-{hashlib.sha256(video.path.encode()).hexdigest()[:6]}"
     return VideoSpec(name=name, source=PathSource(path=video.path, raw=video.raw))
 
 
 def _check_own_videos(videos: Sequence[OwnVideo]) -> None:
-    """Raise `ValueError` for two of one name, and for one path twice unless each has a name of its own."""
+    """Raise `ValueError` for two of one name, for one path twice unless each has a name of its own, and for a name that
+    is too long for the files that are called after it."""
+    for video in videos:
+        if video.name is not None and len(video.name) > _LONGEST_NAME:
+            raise ValueError(f"the name '{video.name}' is longer than {_LONGEST_NAME} characters; choose a shorter one")
     paths = Counter(os.path.abspath(os.path.expanduser(video.path)) for video in videos)
     for video in videos:
         if video.name is None and paths[os.path.abspath(os.path.expanduser(video.path))] > 1:

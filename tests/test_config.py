@@ -310,6 +310,37 @@ def test_own_videos_get_names_that_tell_them_apart() -> None:
     assert [spec.name for spec in named.video_specs()] == ["mine"]
 
 
+@pytest.mark.parametrize(
+    ("videos", "sentence"),
+    [
+        ([{"path": "a.mp4"}, {"path": "a.mp4"}], "own video 'a.mp4' stands twice; remove one, or give each a name"),
+        ([{"path": "a.mp4"}, {"path": "x/../a.mp4"}], "own video 'a.mp4' stands twice"),
+        ([{"path": "a.mp4", "name": "b"}, {"path": str(Path("a.mp4").absolute())}], "a.mp4' stands twice"),
+        ([{"path": "a.mp4", "name": "v"}, {"path": "b.mp4", "name": "v"}], "the name 'v' is that of 2 own videos"),
+        ([{"path": "a.mp4", "name": "v" * 129}], "is longer than 128 characters; choose a shorter one"),
+    ],
+)
+def test_own_videos_that_stand_twice(videos: list[dict[str, Any]], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        experiment(dataset=None, own_videos=videos)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_source_under_two_names_is_two_videos() -> None:
+    videos = [{"path": "a.mp4", "name": "one"}, {"path": "./a.mp4", "name": "two"}]
+    specs = experiment(dataset=None, own_videos=videos).video_specs()
+    assert [spec.name for spec in specs] == ["one", "two"]
+
+
+def test_names_of_own_videos_leave_room_for_what_is_called_after_them() -> None:
+    (first, second) = experiment(
+        dataset=None, own_videos=[{"path": "n" * 251 + ".mp4"}, {"path": "n" * 250 + "m.mp4"}]
+    ).video_specs()
+    assert first.name != second.name
+    assert len(first.name) == len(second.name) == 127
+
+
 # --- preparations -------------------------------------------------------------------------------------------
 
 sides = st.integers(1, 5000)

@@ -63,8 +63,7 @@ def planned(experiment: Experiment, output: Path | None, *, allow_missing: bool 
     rows += [row for run in experiment.runs() if run.of_many for row in _plan_of_many(experiment, probed, run, shapes)]
     _check_tools(experiment)
     if output is not None:
-        identity = {"config_sha256": config_hash(experiment), "sources": prints}
-        files.write_json(output, {**identity, "runs": rows})
+        files.write_json(output, {**_identity(experiment, prints), "runs": rows})
     unknown = [video.video.name for video, shape in zip(probed, shapes, strict=True) if shape is None]
     return Plan(rows, unknown)
 
@@ -76,8 +75,12 @@ def is_checked(experiment: Experiment, videos: Sequence[VideoSpec], dataset: str
     if not plan.exists():
         return False
     written = files.read_json(plan, "plan")
-    identity = {"config_sha256": config_hash(experiment), "sources": source_prints(videos, dataset)}
-    return all(written.get(key) == value for key, value in identity.items())
+    written.pop("runs", None)
+    return bool(written == _identity(experiment, source_prints(videos, dataset)))
+
+
+def _identity(experiment: Experiment, prints: dict[str, Any]) -> dict[str, Any]:
+    return {"config_sha256": config_hash(experiment)} | ({"sources": prints} if prints else {})
 
 
 def _check_tools(experiment: Experiment) -> None:

@@ -52,7 +52,7 @@ def source_path(video: VideoSpec, dataset: str, root: Path = RAW, exists: Callab
     Of a download, the first candidate that `exists`; the first of all where none does.
     """
     if isinstance(video.source, PathSource):
-        return Path(video.source.path).expanduser()
+        return _own_path(video.source)
     if isinstance(video.source, LocalSource):
         paths = [root / dataset / candidate for candidate in _candidates(video, video.source)]
         return next((path for path in paths if exists(path)), paths[0])
@@ -128,6 +128,11 @@ def fetch_source(video: VideoSpec, output: str | Path, dataset: str) -> None:
         ) from error
 
 
+def _own_path(source: PathSource) -> Path:
+    # Not `Path.expanduser`, which fails at a file called ~x.
+    return Path(os.path.expanduser(source.path))
+
+
 def _candidates(video: VideoSpec, source: LocalSource) -> Iterator[str]:
     """Paths below the folder of the data set, the best first: a candidate under every name, then the next one."""
     for candidate in source.candidates:
@@ -156,7 +161,7 @@ class _FetchError(Exception):
 
 
 def _check_path(video: VideoSpec, source: PathSource) -> None:
-    path = check_source(Path(source.path).expanduser())
+    path = check_source(_own_path(source))
     if source.sha256 is not None and (found := source_sha256(path)) != source.sha256:
         raise UserError(
             f"{path} is not the file that the data set describes: its SHA-256 is {found}, not "

@@ -231,20 +231,15 @@ def _read(file: Path) -> tuple[npt.NDArray[np.uint8], str, list[str]]:
     try:
         with Image.open(file, formats=_FORMATS) as image:
             _check_image(image, file)
-            orientation, notes = _orientation(image)
-            notes = [*_notes(image), *notes]
-            if orientation in _UPRIGHT:
-                # Not `ImageOps.exif_transpose`, which writes EXIF again and fails at values that it cannot write.
-                return _rgb(image.transpose(_UPRIGHT[orientation])), (image.format or "unknown").lower(), notes
-            return _rgb(image), (image.format or "unknown").lower(), notes
+            turn, notes = _turn(image)
+            # Not `ImageOps.exif_transpose`, which writes EXIF again and fails at values that it cannot write.
+            upright = image if turn is None else image.transpose(turn)
+            picture = np.asarray(upright.convert("RGB"))
+            return picture, (image.format or "unknown").lower(), [*_notes(image), *notes]
     except UserError:
         raise
     except Exception as error:  # Pillow's readers of damaged files raise whatever they run into
         raise _unreadable(file, error) from error
-
-
-def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
-    return np.asarray(image.convert("RGB"))
 
 
 def _unreadable(file: Path, error: Exception) -> UserError:
@@ -289,13 +284,13 @@ def _listed(value: object) -> Sequence[object]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _orientation(image: Image.Image) -> tuple[int, list[str]]:
-    """(Orientation as EXIF has it, notes on it); 1 is upright."""
+def _turn(image: Image.Image) -> tuple[Image.Transpose | None, list[str]]:
+    """How EXIF asks to turn an image, None where it is upright; and notes on it."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # as for the picture itself
-        return 1, ["EXIF that cannot be read is ignored"]
-    return orientation, ["rotated as the images ask for"] if orientation != 1 else []
+        return None, ["EXIF that cannot be read is ignored"]
+    return turn, ["rotated as the images ask for"] if turn is not None else []
 
 
 def _notes(image: Image.Image) -> list[str]:

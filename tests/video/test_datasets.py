@@ -257,6 +257,12 @@ def test_a_download_of_another_video_is_refused(tmp_path: Path) -> None:
         extracted(large, tmp_path, "davis")
 
 
+def test_a_file_whose_name_starts_as_a_home_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path, expected in (("~/a.mp4", tmp_path / "a.mp4"), ("~no-user.mp4", Path("~no-user.mp4"))):
+        assert source_path(VideoSpec(name="v", source=PathSource(path=path)), "own") == expected
+
+
 def test_everything_that_is_missing_is_said_at_once(tmp_path: Path) -> None:
     put(tmp_path / "uvg" / YUV.format("Beauty"))
     with pytest.raises(UserError) as caught:

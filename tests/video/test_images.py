@@ -147,17 +147,19 @@ def test_images_ask_for_rotation(tmp_path: Path, extract: Extract) -> None:
     assert "rotated as the images ask for" in frames.manifest.notes
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", range(10))
 def test_every_orientation(orientation: int, tmp_path: Path, extract: Extract) -> None:
     pixels = noise(1, 6, 8)[0]
     exif = Image.Exif()
     exif[0x0112] = orientation
     save(tmp_path / "images", "1.png", pixels, exif=exif)
     upright = {
-        1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1],
+        0: pixels, 1: pixels, 9: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1],
         5: pixels.swapaxes(0, 1), 6: np.rot90(pixels, -1), 7: pixels[::-1, ::-1].swapaxes(0, 1), 8: np.rot90(pixels),
     }  # fmt: skip
-    np.testing.assert_array_equal(extract(tmp_path / "images").pixels[0], upright[orientation])
+    frames = extract(tmp_path / "images")
+    np.testing.assert_array_equal(frames.pixels[0], upright[orientation])
+    assert ("rotated as the images ask for" in frames.manifest.notes) == (orientation in range(2, 9))
 
 
 def test_exif_that_pillow_cannot_write_again(tmp_path: Path, extract: Extract) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boostnerv.config import OwnVideo, own_video
 from tests.video.conftest import LOSSLESS, noise, synthetic, write_clip
 from tests.workflow.test_checks import QUIET, ended
 from tests.workflow.test_dag import experiment, jobs, make_clip, snakemake
@@ -120,11 +121,17 @@ def test_images_whose_names_are_long_or_not_utf8(tmp_path: Path) -> None:
         name = b"\xff" + b"n" * 240 + b"%d.png" % index
         Image.fromarray(picture).save(folder / "x.png")
         (folder / "x.png").rename(folder / os.fsdecode(name))
-    own(tmp_path, "clip")
-    done = snakemake(tmp_path, frames("v0"))
+    long = "n" * 251
+    write_clip(tmp_path / "short.mkv", pixels, *LOSSLESS).rename(tmp_path / f"{long}.mkv")
+    videos = [{"path": "clip", "name": "v0"}, {"path": f"{long}.mkv"}]
+    experiment(tmp_path, own_videos=videos, **NOTHING_TRAINED)
+    named = own_video(OwnVideo(path=f"{long}.mkv")).name
+    targets = [frames("v0"), frames(named)]
+    done = snakemake(tmp_path, *targets)
     assert done.returncode == 0, done.stdout + done.stderr
-    np.testing.assert_array_equal(np.load((tmp_path / frames("v0")).with_suffix(".npy")), pixels)
-    assert _again(tmp_path, [frames("v0")]) == set()
+    for target in targets:
+        np.testing.assert_array_equal(np.load((tmp_path / target).with_suffix(".npy")), pixels)
+    assert _again(tmp_path, targets) == set()
 
 
 def _again(folder: Path, targets: list[str]) -> set[str]:
