@@ -235,7 +235,7 @@ def _read(file: Path) -> tuple[npt.NDArray[np.uint8], str, list[str]]:
             # Not `ImageOps.exif_transpose`, which writes EXIF again and fails at values that it cannot write.
             upright = image if turn is None else image.transpose(turn)
             picture = np.asarray(upright.convert("RGB"))
-            return picture, (image.format or "unknown").lower(), [*_notes(image), *notes]
+            return picture, (image.format or "unknown").lower(), _notes(image, notes)
     except UserError:
         raise
     except Exception as error:  # Pillow's readers of damaged files raise whatever they run into
@@ -293,10 +293,9 @@ def _turn(image: Image.Image) -> tuple[Image.Transpose | None, list[str]]:
     return turn, ["rotated as the images ask for"] if turn is not None else []
 
 
-def _notes(image: Image.Image) -> list[str]:
-    notes = []
-    if _MODES[image.mode] or "transparency" in image.info:
-        notes.append("alpha is dropped")
+def _notes(image: Image.Image, on_turn: list[str]) -> list[str]:
+    notes = ["alpha is dropped"] if _MODES[image.mode] or "transparency" in image.info else []
+    notes += on_turn
     if "icc_profile" in image.info:
         notes.append("colour profiles of the images are not applied")
     if getattr(image, "n_frames", 1) > 1:

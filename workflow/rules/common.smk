@@ -258,6 +258,12 @@ def state_of(file):
     return str(file), stat.st_size, stat.st_mtime_ns
 
 
+def source_of(wildcards):
+    """Path of a source as an argument, never one that looks as an option does."""
+    path = str(source_path(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE))
+    return f"./{path}" if path.startswith("-") else path
+
+
 def source_inputs(wildcards):
     """The files of a source that can be inputs; of the others a state is in the settings."""
     spec = VIDEOS[wildcards.video]

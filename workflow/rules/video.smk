@@ -68,7 +68,7 @@ rule extract_frames:
     params:
         step_version=STEP_VERSIONS["extract_frames"],
         settings=extract_settings,
-        source=lambda wildcards: str(source_path(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE)),
+        source=source_of,
     shell:
         "boostnerv extract-frames {params.source:q} --settings {params.settings:q} --output {output.pixels:q}"
         " 2> >(noted {log:q} >&2)"
@@ -93,7 +93,7 @@ rule extract_planes:
     params:
         step_version=STEP_VERSIONS["extract_planes"],
         settings=extract_settings,
-        source=lambda wildcards: str(source_path(VIDEOS[wildcards.video], DATASET.name, exists=IS_THERE)),
+        source=source_of,
     shell:
         "boostnerv extract-planes {params.source:q} --settings {params.settings:q} --output {output.planes:q}"
         " 2> >(noted {log:q} >&2)"
