@@ -170,12 +170,18 @@ def _plan_of_many(
     patches = experiment.clips.patches
     grid = (1, 1) if patches is None else check_patches(height, width, patches.height, patches.width)
     lengths = {name: frames for name, (frames, _, _) in zip(names, known, strict=True)}
-    spec = planned_clip_spec(run.train, lengths, height, width, grid)
+    is_estimate = experiment.preparation.frame_count is None and any(video.source is not None for video in probed)
+    try:
+        spec = planned_clip_spec(run.train, lengths, height, width, grid)
+    except UserError:
+        if not is_estimate:
+            raise
+        counted = {video.video.name: video.counted(experiment.preparation)[0] for video in probed if video.source}
+        spec, is_estimate = planned_clip_spec(run.train, lengths | counted, height, width, grid), False
     if run.finetune is not None:
         check_frame_size(run.finetune.finetuning.loss, *spec.decoded_size)
     if codec is not None:
         codec.check_size(height, width)
-    is_estimate = experiment.preparation.frame_count is None and any(video.source is not None for video in probed)
     yield _planned(f"{len(names)} videos", run, spec) | {"frames_estimated": is_estimate}
 
 

@@ -51,9 +51,9 @@ def probe_videos(
     """
 
     def probed(video: VideoSpec) -> Probed:
-        source = source_path(video, dataset)
-        is_there = isinstance(video.source, PathSource) and source.exists()
-        return _probed(video, source, preparation, planes) if is_there else Probed(video, video)
+        if not isinstance(video.source, PathSource) or not (source := source_path(video, dataset)).exists():
+            return Probed(video, video)
+        return _probed(video, source, preparation, planes)
 
     # Each waits for an ffmpeg of its own.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

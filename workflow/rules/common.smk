@@ -97,8 +97,8 @@ LOGS_LIST = f"{RESULTS}/logs/train.list"
 EXPERIMENT_JSON = f"{RESULTS}/experiment.json"
 AS_TRAINED = [run.name for run in ALL_RUNS if not run.coded]
 AFTER_TRAINING = [run.name for run in ALL_RUNS if run.post_training]
-# What fetch_source makes, and what is not there and made by nothing, by its place below data/raw/DATASET: videos to be
-# downloaded by hand, and own ones, which have their names there. Frames need no source once they are extracted.
+# What fetch_source makes; own videos that are not there; and all that is not there and made by nothing, by its place below
+# data/raw/DATASET, where own videos stand by their names. Frames need no source once they are extracted.
 FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
 IS_THERE = Listing()
 ABSENT = {spec.name for spec in SPECS if spec.source.kind == "path" and is_missing(spec, DATASET.name)}
