@@ -62,6 +62,13 @@ Scratch = Annotated[
     ),
 ]
 Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an epoch.")]
+Raw = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WIDTHxHEIGHT,PIXEL_FORMAT,FPS",
+        help="Layout of headerless .yuv videos, e.g. 1920x1080,yuv420p,120.",
+    ),
+]
 Vmaf = Annotated[bool, typer.Option("--vmaf", help="Measure VMAF, too; it needs an ffmpeg with libvmaf.")]
 
 
@@ -86,6 +93,7 @@ def compress(
         ),
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Frames per second of a folder of images; else 25.")] = None,
+    raw: Raw = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
     work: Annotated[
         Path | None,
@@ -104,6 +112,7 @@ def compress(
     Run again after an interruption, it goes on where it was. Sound is not stored: `decode --audio-from` adds it back.
     """
     from boostnerv import compression, progress, steps
+    from boostnerv.video.options import parse_preparation, parse_raw
 
     steps.prepare_cpu(threads)
     request = compression.Request(
@@ -113,8 +122,9 @@ def compress(
         model=model,
         gop=gop,
         cut_scenes=cut_scenes,
-        preparation=compression.parse_preparation(prepare or []),
+        preparation=parse_preparation(prepare or []),
         fps=fps,
+        raw=None if raw is None else parse_raw(raw),
         seed=seed,
         device=device,
     )
@@ -357,7 +367,7 @@ def decode(
     video: Annotated[str | None, typer.Option("--video", help="Name of one, in a file of many videos.")] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Keep every bit in .mp4, .mkv and .mov.")] = False,
     audio_from: Annotated[
-        Path | None, typer.Option("--audio-from", help="Video whose sound is copied into .mp4, .mkv or .mov.")
+        Path | None, typer.Option("--audio-from", help="Video or sound whose audio is copied into .mp4, .mkv or .mov.")
     ] = None,
     fast: Annotated[
         bool, typer.Option("--fast", help="Larger batches; pixels may differ by a level from the encoder's.")
@@ -368,6 +378,9 @@ def decode(
     """Decode a .bnv file into a video, images or array.
 
     Nothing but the file is needed. Frames are the same whatever the number of threads.
+
+    Videos that are written say progressive SDR of square pixels; where the source was coded as something else, a note
+    says so.
     """
     from boostnerv import steps
 
@@ -704,6 +717,15 @@ def compare(
     colour: Annotated[
         str | None, typer.Option(help="How videos become RGB: ffmpeg-default, bt709-float or bt601-float.")
     ] = None,
+    prepare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="How frames are made of videos and folders of images, as for compress, e.g. frame_count=100; "
+            "repeatable. .bnv files and frames are taken as they are.",
+        ),
+    ] = None,
+    raw: Raw = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -713,10 +735,12 @@ def compare(
     PSNR, MS-SSIM, bits per pixel; VMAF where it is asked for.
 
     Everything is decoded again, as 8-bit RGB, by the colour profile that a .bnv file or a manifest of frames names.
+    Interlaced, HDR and non-square pixels are kept as they are, unless --prepare says otherwise.
     The rate of a file is its size, container and sound included; folders of images have none. Equal frames have 90 dB.
     """
     from boostnerv import steps
-    from boostnerv.evaluation.compare import rows_text
+    from boostnerv.evaluation.compare import AS_THEY_ARE, rows_text
+    from boostnerv.video.options import parse_preparation, parse_raw
 
     rows = steps.compare(
         reference,
@@ -728,6 +752,8 @@ def compare(
         frames_csv=frames_csv,
         vmaf=vmaf,
         colour=colour,
+        preparation=parse_preparation(prepare or [], AS_THEY_ARE),
+        raw=None if raw is None else parse_raw(raw),
     )
     if as_json:
         _print([row.record() for row in rows])

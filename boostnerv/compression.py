@@ -28,6 +28,7 @@ import torch
 
 from boostnerv import files
 from boostnerv.codec.bitstream import Bitstream, Segment, Video, head_bytes, write
+from boostnerv.codec.display import display_notes, display_of
 from boostnerv.codec.encoder import encode_segment, snap
 from boostnerv.codec.limits import demand
 from boostnerv.codec.payloads import DEFAULT_GROUP
@@ -38,11 +39,11 @@ from boostnerv.config import (
     ModelSettings,
     OwnVideo,
     Preparation,
+    RawVideo,
     Training,
     TrainJob,
     config_hash,
     own_video,
-    parse,
 )
 from boostnerv.errors import InterruptedBySignal, UserError, nearest
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure
@@ -58,6 +59,7 @@ from boostnerv.training.state import StopRequest
 from boostnerv.versions import STEP_VERSIONS
 from boostnerv.video.frames import Frames, Manifest, extract_frames, manifest_path, open_frames
 from boostnerv.video.info import PreparationError
+from boostnerv.video.options import check_layout
 from boostnerv.video.scenes import scene_cuts, segments
 from boostnerv.video.source import check_source, has_sound, source_state
 
@@ -93,7 +95,8 @@ PRESETS = {"fast": Preset(40, 10), "balanced": Preset(150, 30), "best": Preset(6
 class Request:
     """What is asked for: `bpp` or `size_bytes`, the other None. `gop` is the most frames a model may have.
 
-    `fps` are the frames per second of a folder of images, which carries none; of a video None.
+    `fps` are the frames per second of a folder of images, which carries none; of a video None. `raw` is the layout of
+    a headerless video.
     """
 
     bpp: float | None
@@ -104,6 +107,7 @@ class Request:
     cut_scenes: bool = True
     preparation: Preparation = field(default_factory=Preparation)
     fps: float | None = None
+    raw: RawVideo | None = None
     seed: int = 1
     device: str = "auto"
 
@@ -135,12 +139,12 @@ def compress(
     """
     started = time.monotonic()
     check_request(request, output)
-    _check_source(source, request.fps)
+    _check_source(source, request)
     files.check_writable(output)
     files.check_writable(work / "frames.npy")
     with _stopping(), hold(work) as lease:
         video = _extracted(source, request, work, shown)
-        sound_notes = _sound_notes(source, request.preparation)
+        sound_notes = _sound_notes(source, request)
         plans = plan(video, request, shown)
         for number, each in enumerate(plans):
             _train(video, each, request, f"{number + 1}/{len(plans)} ", shown)
@@ -165,7 +169,7 @@ def compress(
             "train_s": round(_train_s(video, plans), 1),
             "time_s": round(time.monotonic() - started, 1),
             "decode_fps": decode_fps,
-            "notes": [*manifest.notes, *sound_notes],
+            "notes": [*manifest.notes, *_display_notes(manifest), *sound_notes],
         }
         if not keep:
             forget(work)
@@ -232,10 +236,10 @@ def _check_decodable(bits: float, plans: tuple[SegmentPlan, ...], video: Frames,
 
 
 def _heads(video: Frames) -> tuple[Video, Video]:
-    """What is stored of the whole video, and the same of one at a constant rate."""
+    """What is stored of the whole video, and the same of one at a constant rate that is shown as usual."""
     manifest = video.manifest
     bare = Video(manifest.frames, manifest.height, manifest.width, manifest.fps, manifest.colour)
-    return dataclasses.replace(bare, timestamps_s=manifest.timestamps_s), bare
+    return dataclasses.replace(bare, timestamps_s=manifest.timestamps_s, display=display_of(manifest)), bare
 
 
 def _check_bits(
@@ -368,24 +372,22 @@ def _stopping() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _check_source(source: Path, fps: float | None) -> None:
+def _check_source(source: Path, request: Request) -> None:
     check_source(source)
+    check_layout([source], request.raw)
+    fps = request.fps
     if fps is not None and (not source.is_dir() or not 0 < fps < math.inf):
         raise UserError(f"--fps {fps:g} is for folders of images, and above zero; correct it or leave it out")
-    if source.suffix.lower() == ".yuv":
-        raise UserError(
-            f"{source} has no header: make a .y4m of it, e.g. with `ffmpeg -f rawvideo -video_size 1920x1080 "
-            f"-pixel_format yuv420p -framerate 25 -i {source.name} {source.stem}.y4m`, and compress that"
-        )
 
 
 def _extracted(source: Path, request: Request, work: Path, shown: Shown) -> Frames:
     """The frames of the source, extracted once for a source and preparation, in a folder of their own."""
-    preparation = request.preparation
-    key = files.sha256_of_value([str(source.resolve()), source_state(source), preparation.tag, request.fps])[:12]
+    preparation, raw = request.preparation, request.raw
+    settings = [str(source.resolve()), source_state(source), preparation.tag, request.fps]
+    key = files.sha256_of_value([*settings, raw.model_dump()] if raw else settings)[:12]
     output = work / key / "frames.npy"
     if not manifest_path(output).exists():
-        video = own_video(OwnVideo(path=str(source))).model_copy(update={"fps": request.fps})
+        video = own_video(OwnVideo(path=str(source), raw=raw)).model_copy(update={"fps": request.fps})
         job = ExtractJob(dataset="own", video=video, preparation=preparation)
         try:
             with shown("extract", preparation.frame_count, "frames") as show:
@@ -450,11 +452,15 @@ def _train_s(video: Frames, plans: tuple[SegmentPlan, ...]) -> float:
     return sum(float(last_record(log)["wall_s"]) for log in logs)
 
 
-def _sound_notes(source: Path, preparation: Preparation) -> list[str]:
-    if not has_sound(source):
+def _display_notes(manifest: Manifest) -> list[str]:
+    return display_notes(display_of(manifest), manifest.height, manifest.width)
+
+
+def _sound_notes(source: Path, request: Request) -> list[str]:
+    if request.raw is not None or not has_sound(source):
         return []
     # Sound is added to whole videos only.
-    way = "" if preparation.first_frame else f"; `boostnerv decode --audio-from {source}` adds it"
+    way = "" if request.preparation.first_frame else f"; `boostnerv decode --audio-from {source}` adds it"
     return [f"sound is not stored{way}"]
 
 
@@ -520,14 +526,6 @@ def parse_size(text: str) -> int:
     if size <= 0:
         raise UserError(f"--size {text} must be above zero; correct it")
     return size
-
-
-def parse_preparation(pairs: list[str]) -> Preparation:
-    """Settings of the preparation from ``KEY=VALUE`` pairs; raises `UserError`."""
-    for pair in pairs:
-        if "=" not in pair:
-            raise UserError(f"--prepare {pair} has no '='; write it as KEY=VALUE, e.g. frame_count=100")
-    return parse(Preparation, {key: value for key, _, value in (pair.partition("=") for pair in pairs)}, "--prepare")
 
 
 def result_text(found: dict[str, Any]) -> str:

@@ -186,10 +186,11 @@ def _examine_ffmpeg() -> list[Finding]:
     from boostnerv.video import ffmpeg
 
     try:
-        found = Finding("ok", "ffmpeg", f"{ffmpeg.ffmpeg_version()}, {ffmpeg.binary()}")
+        found = _ffmpeg_finding(ffmpeg.ffmpeg_version(), ffmpeg.binary())
         encoders, filters = ffmpeg.list_encoders(), ffmpeg.list_filters()
     except UserError as error:
-        return [Finding("wrong", "ffmpeg", str(error))]
+        says, _, remedy = str(error).partition("; ")
+        return [Finding("wrong", "ffmpeg", says, remedy)]
     libraries = [*((name, name in encoders) for name in ANCHOR_LIBRARIES), ("libvmaf", "libvmaf" in filters)]
     has, lacks = ([name for name, there in libraries if there is wanted] for wanted in (True, False))
     if lacks:
@@ -203,6 +204,16 @@ def _examine_ffmpeg() -> list[Finding]:
             ),
         ]
     return [found, Finding("ok", "codecs", enumeration(has))]
+
+
+def _ffmpeg_finding(version: str, program: str) -> Finding:
+    from boostnerv.video import ffmpeg
+
+    says = f"{version}, {program} (needed: {ffmpeg.NEEDED} or newer)"
+    if ffmpeg.release(version) is None:
+        remedy = "a build between releases: how old it is cannot be told; set FFMPEG_BINARY to a release if it fails"
+        return Finding("note", "ffmpeg", says, remedy)
+    return Finding("ok", "ffmpeg", says)
 
 
 def _examine_disk(folder: Path) -> Finding:

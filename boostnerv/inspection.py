@@ -32,6 +32,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "sections": video.section_bytes,
         "videos": {name: len(frames) for name, (frames, _) in video.videos.items()},
         "segments": segments,
+        "notes": video.notes,
     }
 
 
@@ -76,7 +77,7 @@ def file_text(found: dict[str, Any]) -> str:
         lines.append(f"  {len(named)} videos (frames): {', '.join(named[:_NAMED])}{more}")
     for number, segment in enumerate(found["segments"]):
         lines += _segment_lines(number, segment)
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  note: {note}" for note in found["notes"])])
 
 
 def _segment_lines(number: int, segment: dict[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ from PIL import Image
 from boostnerv import compression, files, progress, steps
 from boostnerv.codec.bitstream import Bitstream, head_bytes, write
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.compression import Preset, Request, compress, forget, parse_preparation, parse_size, plan, verify
+from boostnerv.compression import Preset, Request, compress, forget, parse_size, plan, verify
 from boostnerv.config import Preparation
 from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.models.architecture import architecture
@@ -35,6 +35,7 @@ from boostnerv.models.budget import natural_strides, total_parameters
 from boostnerv.training.state import StopRequest
 from boostnerv.video import ffmpeg as ffmpeg_runner
 from boostnerv.video.frames import Frames, Manifest, open_frames
+from boostnerv.video.options import parse_raw
 from boostnerv.video.source import open_source
 from boostnerv.video.writing import OutputVideo, write_frames
 from tests.video.conftest import Pixels, ffmpeg, noise, synthetic, write_clip, write_images
@@ -233,6 +234,12 @@ def test_a_file_that_is_too_large_gets_no_name(tmp_path: Path) -> None:
             (2, 48, 64),
             1,
         ),
+        (
+            lambda folder: synthetic(folder / "a.yuv", "-pix_fmt", "yuv420p", "-f", "rawvideo", frames=2),
+            ("5k", "--raw", "64x48,yuv420p,30000/1001"),
+            (2, 48, 64),
+            1,
+        ),
     ],
 )
 def test_the_command_on_uncommon_sources(
@@ -374,6 +381,34 @@ def test_the_rate_of_a_folder_of_write_images(tmp_path: Path) -> None:
     for source, fps in ((clip, 25.0), (folder, 0.0), (folder, float("nan"))):
         with pytest.raises(UserError, match="--fps .* is for folders of images, and above zero; correct it"):
             compress(source, tmp_path / "a.bnv", dataclasses.replace(ASKED, fps=fps), tmp_path / "w", Told())
+
+
+def test_the_layout_of_a_headerless_video(tmp_path: Path) -> None:
+    source, work = tmp_path / "a.yuv", tmp_path / "work"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=24x16", "-frames:v", "4", "-pix_fmt", "gray", "-f", "rawvideo", source)
+    sizes = {}
+    for text in ("24x16,gray,50", "16x24,gray,50", "24x16,gray,25", "24x16,yuv420p,50"):
+        request = dataclasses.replace(ASKED, raw=parse_raw(text))
+        if text == "24x16,yuv420p,50":
+            with pytest.raises(UserError, match="no whole number of frames of 576 bytes"):
+                compression._extracted(source, request, work, Told())
+            continue
+        manifest = compression._extracted(source, request, work, Told()).manifest
+        sizes[text] = (manifest.frames, manifest.height, manifest.width, manifest.fps)
+        # Frames of another layout are not taken for these.
+        assert len(list(work.glob("*/frames.json"))) == len(sizes)
+    assert sizes == {
+        "24x16,gray,50": (4, 16, 24, 50),
+        "16x24,gray,50": (4, 24, 16, 50),
+        "24x16,gray,25": (4, 16, 24, 25),
+    }
+    asked = dataclasses.replace(ASKED, raw=parse_raw("24x16,gray,50"))
+    assert compression._sound_notes(source, asked) == []
+    clip = write_clip(tmp_path / "a.mkv", noise(3, 16, 24), "-c:v", "ffv1")
+    with pytest.raises(
+        UserError, match=r"--raw is the layout of headerless \.yuv files, and none is given; leave it out"
+    ):
+        compress(clip, tmp_path / "a.bnv", asked, work, Told())
 
 
 def test_one_folder_of_work_has_one_process(source: Path, tmp_path: Path) -> None:
@@ -555,7 +590,10 @@ Prepared = Callable[[Path], Path]
         (lambda folder: folder / "absent.mp4", r"there is no video file .*absent\.mp4; check the path"),
         (lambda folder: _text(folder / "noextension"), "noextension cannot be read as video"),
         (lambda folder: _text(folder / "text.mp4"), r"text\.mp4 cannot be read as video"),
-        (lambda folder: _text(folder / "a.yuv"), r"a\.yuv has no header: make a \.y4m of it, .* -i a\.yuv a\.y4m`"),
+        (
+            lambda folder: _text(folder / "a.yuv"),
+            r"a\.yuv has no header; give its layout with --raw WIDTHxHEIGHT,PIXEL_FORMAT,FPS, e\.g\. 1920x1080,",
+        ),
         (
             lambda folder: synthetic(folder / "i.mkv", *INTERLACED),
             r"i\.mkv is interlaced: add --prepare interlaced=deinterlace \(bwdif\) or --prepare interlaced=keep",
@@ -604,21 +642,6 @@ def test_sizes() -> None:
     for text in ("", "M", "big", "1.5MB", "nan", "inf", "-1k", "0", "0.2"):
         with pytest.raises(UserError, match="--size"):
             parse_size(text)
-
-
-def test_preparations() -> None:
-    assert parse_preparation([]) == Preparation()
-    pairs = ["frame_count=100", "fit=resize", "height=180", "width=320", "interlaced=deinterlace"]
-    wanted = Preparation(frame_count=100, fit="resize", height=180, width=320, interlaced="deinterlace")
-    assert parse_preparation(pairs) == wanted
-    for pair, sentence in (
-        ("frame_count", "--prepare frame_count has no '='; write it as KEY=VALUE"),
-        ("frames=3", "--prepare: unknown key 'frames'"),
-        ("frame_count=-1", "--prepare: 'frame_count'"),
-        ("frame_count=all", "--prepare: 'frame_count'"),
-    ):
-        with pytest.raises(UserError, match=sentence):
-            parse_preparation([pair])
 
 
 def test_files_reach_their_name_only_when_they_are_verified(done: Done) -> None:

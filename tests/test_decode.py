@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -15,7 +16,8 @@ import torch
 from PIL import Image
 
 from boostnerv import cli, provenance
-from boostnerv.codec.bitstream import Bitstream, Video, write
+from boostnerv.codec import bitstream
+from boostnerv.codec.bitstream import Bitstream, Display, Video, write
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.config import Preparation
 from boostnerv.video.source import open_source
@@ -217,6 +219,19 @@ def test_times_of_a_variable_rate(variable: Path, decode: Decode, tmp_path: Path
     assert "a.y4m shows frames at 25 fps, as .y4m cannot hold the video's variable rate; .mkv, .mp4 and .mov can" in err
     # An array has no rate at all.
     assert "rate" not in decode(variable, "-o", tmp_path / "a.npy")[2]
+
+
+def test_what_players_do_not_learn_is_said(file: Path, decode: Decode, tmp_path: Path) -> None:
+    stream = bitstream.read(file.read_bytes())
+    shown = dataclasses.replace(stream.video, display=Display(sample_aspect="128:117"))
+    (tmp_path / "x.bnv").write_bytes(write(Bitstream(shown, stream.segments)))
+    code, _, err = decode(tmp_path / "x.bnv", "-o", tmp_path / "a.mp4")
+    assert code == 0
+    assert f"{tmp_path / 'x.bnv'}: the pixel aspect is 128:117, and decoded videos say square pixels; `ffmpeg -i" in err
+    code, _, err = decode(file, "-o", tmp_path / "b.mp4")
+    assert code == 0
+    assert "pixel aspect" not in err
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
 def test_sound_belongs_to_whole_videos(file: Path, decode: Decode, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from boostnerv.cluster import Profile, parse_config, parse_nodes, parse_records
 from boostnerv.config import Cluster
 from tests.conftest import Outcome
 from tests.test_cluster import CONFIG, NODES, PARTITION
+from tests.video.test_ffmpeg import of_version
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,35 @@ def test_an_ffmpeg_that_is_none(folder: Path, boost: Callable[..., Outcome], mon
     outcome = boost("doctor")
     assert outcome.code == 1
     assert "wrong  ffmpeg      FFMPEG_BINARY names no-such-program" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("version", "mark", "says", "remedy"),
+    [
+        ("7.0.2-static", "wrong", "has version 7.0.2-static, and 7.1 or newer is needed", "unset FFMPEG_BINARY"),
+        ("N-109468-gd39b34123d", "note", "N-109468-gd39b34123d, ", "how old it is cannot be told; set FFMPEG_BINARY"),
+        ("7.1.5-0+deb13u1", "ok", "7.1.5-0+deb13u1, ", ""),
+    ],
+)
+def test_the_version_of_ffmpeg(
+    version: str,
+    mark: str,
+    says: str,
+    remedy: str,
+    folder: Path,
+    boost: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FFMPEG_BINARY", str(of_version(folder / "my-ffmpeg", version)))
+    outcome = boost("doctor", "--json")
+    assert outcome.code == (1 if mark == "wrong" else 0)
+    (finding,) = (each for each in json.loads(outcome.out) if each["about"] == "ffmpeg")
+    assert finding["mark"] == mark
+    assert says in finding["says"]
+    assert str(folder / "my-ffmpeg") in finding["says"]
+    assert "7.1 or newer" in finding["says"]
+    assert remedy in finding["remedy"]
+    assert bool(finding["remedy"]) == (mark != "ok")
 
 
 def test_a_machine_without_slurm(folder: Path, boost: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,9 @@ payload: a section cannot be damaged, left out, or taken from another file witho
     7 keyframes    images between which clips lie, for models that need them
 
 Sections of numbers from 128 on are remarks: they may stand anywhere behind the first section, count for the CRCs, and
-are passed over by readers that do not know them. Nothing that frames depend on may stand there.
+are passed over by readers that do not know them. Nothing that frames depend on may stand there. One is known:
+
+    128 display    how frames are meant to be shown, where that is not as progressive SDR of square pixels
 
 Nothing is executed or unpickled, and every length is compared with the bytes at hand before memory is taken. Version 1
 is frozen: what comes later comes under new numbers, of sections or of what fields name; this reader refuses those it
@@ -49,11 +51,15 @@ SECTIONS = {
     VIDEOS: "videos",
     KEYFRAMES: "keyframes",
 }
+FIRST_REMARK = DISPLAY = 128
+REMARKS = "remarks"
 COLOURS = {1: "ffmpeg-default", 2: "bt709-float", 3: "bt601-float"}
 # How codes become numbers, and by which coder the codes are stored.
-FIRST_REMARK = 128
-REMARKS = "remarks"
 QUANTIZERS = {1: "uniform", 2: "min-max", 3: "slices"}
+FIELD_ORDERS = {0: "progressive", 1: "tff", 2: "bff"}
+# The code points of ITU-T H.273, by ffmpeg's names.
+TRANSFERS = {2: "unknown", 16: "smpte2084", 18: "arib-std-b67"}
+PRIMARIES = {1: "bt709", 2: "unknown", 9: "bt2020", 11: "smpte431", 12: "smpte432"}
 TICKS_PER_SECOND = 90_000
 _MOST_TICK_BYTES = 6
 
@@ -98,8 +104,13 @@ MODEL_FIELDS = (
     Field("quantizer", "B", "how codes become numbers"),
     Field("frames", "I", "frames of the segment"),
 )
-
-
+DISPLAY_FIELDS = (
+    Field("aspect_width", "I", "width of a pixel in units of `aspect_height`, above 0"),
+    Field("aspect_height", "I", "height of a pixel, above 0"),
+    Field("field_order", "B", "which field of a frame is first in time"),
+    Field("transfer", "B", "transfer function of R, G and B; `unknown` for SDR"),
+    Field("primaries", "B", "primaries of R, G and B"),
+)
 ONE_OF_MANY_FIELDS = (
     Field("frames", "I", "frames of the video"),
     Field("fps", "d", "its frames per second"),
@@ -108,8 +119,21 @@ ONE_OF_MANY_FIELDS = (
 
 
 @dataclass(frozen=True)
+class Display:
+    """How frames are meant to be shown. Colour names are ffmpeg's; those of SDR are not told apart from ``unknown``."""
+
+    sample_aspect: str = "1:1"  # width to height of a pixel
+    field_order: str = "progressive"
+    transfer: str = "unknown"
+    primaries: str = "unknown"
+
+
+@dataclass(frozen=True)
 class Video:
-    """What belongs to the whole video. `timestamps_s` counts from the first frame; None at a constant rate."""
+    """What belongs to the whole video. `timestamps_s` counts from the first frame; None at a constant rate.
+
+    `display` is a remark, None for progressive SDR of square pixels.
+    """
 
     frames: int
     height: int
@@ -118,6 +142,7 @@ class Video:
     colour: str
     batch: int = 1
     timestamps_s: tuple[float, ...] | None = None
+    display: Display | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +222,8 @@ def _head(video: Video, segments: int) -> list[tuple[int, bytes]]:
     sections = [(VIDEO, _pack(VIDEO_FIELDS, values))]
     if video.timestamps_s is not None:
         sections.append((TIMESTAMPS, _write_timestamps(video.timestamps_s)))
+    if video.display is not None:
+        sections.append((DISPLAY, _write_display(video.display)))
     return sections
 
 
@@ -261,6 +288,18 @@ def _write_timestamps(timestamps_s: Sequence[float]) -> bytes:
     return b"".join(write_number(after - before) for before, after in itertools.pairwise(ticks))
 
 
+def _write_display(display: Display) -> bytes:
+    width, height = map(int, display.sample_aspect.split(":"))
+    values = {
+        "aspect_width": width,
+        "aspect_height": height,
+        "field_order": _number(FIELD_ORDERS, display.field_order),
+        "transfer": _number(TRANSFERS, display.transfer),
+        "primaries": _number(PRIMARIES, display.primaries),
+    }
+    return _pack(DISPLAY_FIELDS, values)
+
+
 def _write_model(segment: Segment) -> bytes:
     values = {
         "architecture": segment.architecture.wire_id,
@@ -322,10 +361,13 @@ def version(data: bytes) -> int:
 
 def read(data: bytes) -> Bitstream:
     """Parse and check the bytes of a file; raises `BitstreamError` in one sentence."""
-    sections = [(number, payload) for number, payload in split(data) if number < FIRST_REMARK]
+    everything = split(data)
+    sections = [(number, payload) for number, payload in everything if number < FIRST_REMARK]
     if not sections or sections[0][0] != VIDEO:
         raise BitstreamError("section video is missing; the file is truncated, get it again")
     video, count = _read_video(sections[0][1])
+    displays = (_read_display(payload) for number, payload in everything if number == DISPLAY)
+    video = dataclasses.replace(video, display=next(filter(None, displays), None))
     rest = sections[1:]
     if rest and rest[0][0] == TIMESTAMPS:
         video = dataclasses.replace(video, timestamps_s=_read_timestamps(rest[0][1], video.frames))
@@ -428,6 +470,18 @@ def _read_timestamps(data: bytes, frames: int) -> tuple[float, ...]:
         raise damaged
     ticks = itertools.accumulate(steps, initial=0)
     return tuple(tick / TICKS_PER_SECOND for tick in ticks)
+
+
+def _read_display(data: bytes) -> Display | None:
+    """The remark, None where it is not one that this reader knows: frames do not depend on it."""
+    head = layout(DISPLAY_FIELDS)
+    if len(data) != head.size:
+        return None
+    width, height, order, transfer, primaries = head.unpack(data)
+    known = order in FIELD_ORDERS and transfer in TRANSFERS and primaries in PRIMARIES
+    if not known or not width or not height:
+        return None
+    return Display(f"{width}:{height}", FIELD_ORDERS[order], TRANSFERS[transfer], PRIMARIES[primaries])
 
 
 def _read_segments(sections: list[tuple[int, bytes]], video: Video) -> tuple[Segment, ...]:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from boostnerv.codec import bitstream, version0
 from boostnerv.codec.bitstream import Bitstream, Segment
+from boostnerv.codec.display import display_notes
 from boostnerv.codec.keyframes import Keyframes
 from boostnerv.codec.limits import Demand, check_proportion, demand, most_side_by_side
 from boostnerv.codec.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
@@ -109,6 +110,11 @@ class VideoFile:
     def timestamps_s(self) -> tuple[float, ...] | None:
         """When each frame is shown, from the first one; None at a constant rate."""
         return self.stream.video.timestamps_s
+
+    @property
+    def notes(self) -> list[str]:
+        """What players do not learn from videos that are decoded of it."""
+        return display_notes(self.stream.video.display, self.height, self.width)
 
     def __len__(self) -> int:
         return self.stream.video.frames

@@ -129,8 +129,8 @@ the section, then its payload. The bytes before include the CRCs of earlier sect
 {_table(("number", "section", "where", "what"), rows)}
 
 Sections of numbers from {bitstream.FIRST_REMARK} to 255 are **remarks**. They may stand anywhere behind the first
-section, their CRCs have to be right, and a reader passes over those that it does not know. None is defined yet. What
-frames depend on is never a remark: other unknown numbers are refused.
+section, their CRCs have to be right, and a reader passes over those that it does not know. What frames depend on is
+never a remark: other unknown numbers are refused. One remark is defined, {bitstream.DISPLAY} `display`.
 """
 
 
@@ -148,6 +148,17 @@ T − 1 numbers: how many ticks of 1/{bitstream.TICKS_PER_SECOND} s each frame b
 before. A number is written in groups of seven bits, the lowest first, one to a byte; the top bit of a byte says that
 another follows, and six bytes are the most. The first frame is shown at 0. Without this section
 frame k is shown at k / fps.
+
+## Remark display
+
+How the frames are meant to be shown, if their source was interlaced or HDR, or had pixels that are not square, and was
+coded as it is. Frames are decoded without it; a file without it holds progressive SDR of square pixels. A remark of
+another length or with other values is passed over.
+
+{_fields(bitstream.DISPLAY_FIELDS)}
+
+Field orders: {_numbered(bitstream.FIELD_ORDERS)}. Transfer functions and primaries have the numbers of ITU-T H.273:
+{_numbered(bitstream.TRANSFERS)}; {_numbered(bitstream.PRIMARIES)}.
 """
 
 

@@ -1,8 +1,8 @@
 """Any files against the video they were made from, measured again from the files alone.
 
 Reference and test are decoded side by side, a few frames at a time, so that memory does not grow with their length.
-All become 8-bit RGB as frames are extracted, nothing cropped or scaled: by the colour profile that a ``.bnv`` file or a
-manifest among them names, and by the one that is asked for where none does.
+All become 8-bit RGB as frames are extracted, nothing cropped, scaled or refused unless a preparation says so: by the
+colour profile that a ``.bnv`` file or a manifest among them names, and by the one that is asked for where none does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from boostnerv import files
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.config import Preparation, parse
+from boostnerv.config import Preparation, RawVideo, parse
 from boostnerv.errors import UserError
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure_pairs
 from boostnerv.evaluation.metrics import Frames
@@ -30,6 +30,8 @@ from boostnerv.evaluation.text import aligned, number
 from boostnerv.evaluation.vmaf import VmafMeter
 from boostnerv.progress import Progress, silent
 from boostnerv.video.frames import open_frames
+from boostnerv.video.info import PreparationError
+from boostnerv.video.options import is_headerless
 from boostnerv.video.source import open_source
 
 OUTPUT_SUFFIXES = (".csv", ".json")
@@ -37,6 +39,9 @@ OUTPUT_SUFFIXES = (".csv", ".json")
 
 DEFAULT_COLOUR = Preparation().colour
 """The profile of videos where nothing names another."""
+
+AS_THEY_ARE = Preparation(interlaced="keep", sample_aspect="keep", hdr="keep")
+"""The preparation of videos where nothing gives another: pixels as they are decoded."""
 
 _BATCH_FRAMES = 4
 _HEADINGS = ("file", "kind", "codec", "frames", "bytes", "bit/pixel", "PSNR (dB)", "of mean MSE (dB)", "MS-SSIM")
@@ -97,21 +102,36 @@ def colour_of(paths: Sequence[Path], wanted: str | None = None) -> str:
                 f"{first} has frames by colour profile {colour}, {path} by {other}; compare files of one profile"
             )
     if wanted not in (None, colour):
-        raise UserError(f"{first} has frames by colour profile {colour}, not {wanted}; leave --colour out")
+        raise UserError(f"{first} has frames by colour profile {colour}, not {wanted}; ask for no other colour")
     return colour
 
 
-def open_video(path: str | Path, device: str = "cpu", colour: str = DEFAULT_COLOUR) -> Video:
+def asked_colour(colour: str | None, preparation: Preparation) -> str | None:
+    """The profile that ``--colour`` or a preparation asks for; raises `UserError` where they contradict each other."""
+    if colour is not None:
+        parse(Preparation, {"colour": colour}, "--colour")
+    if "colour" not in preparation.model_fields_set:
+        return colour
+    if colour not in (None, preparation.colour):
+        raise UserError(f"--colour {colour} contradicts --prepare colour={preparation.colour}; give one of them")
+    return preparation.colour
+
+
+def open_video(
+    path: str | Path, device: str = "cpu", preparation: Preparation = AS_THEY_ARE, raw: RawVideo | None = None
+) -> Video:
     """Open a ``.bnv`` file, a video file, a folder of images, or frames (a manifest ``.json``, or ``.npy``).
 
-    `device` is where the network of a ``.bnv`` file is run, `colour` the profile by which a video becomes RGB. Raises
-    `UserError` for anything else.
+    `device` is where the network of a ``.bnv`` file is run, `preparation` how videos and images become frames, `raw`
+    the layout of headerless videos. Raises `UserError` for anything else.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".bnv":
         return _open_bnv(path, device)
-    return _open_frames(path, colour) if suffix in (".json", ".npy") else _open_source(path, colour)
+    if suffix in (".json", ".npy"):
+        return _open_frames(path, preparation.colour)
+    return _open_source(path, preparation, raw if is_headerless(path) else None)
 
 
 def check_fit(reference: Video, test: Video) -> None:
@@ -223,12 +243,14 @@ def _open_bnv(path: Path, device: str) -> Video:
     )
 
 
-def _open_source(path: Path, colour: str) -> Video:
-    preparation = parse(Preparation, {"colour": colour}, "--colour")
-    decoder = open_source(path, preparation)
+def _open_source(path: Path, preparation: Preparation, raw: RawVideo | None) -> Video:
+    try:
+        decoder = open_source(path, preparation, raw=raw)
+    except PreparationError as error:
+        raise UserError(error.with_options()) from error
 
     def frames() -> Generator[Frames]:
-        yield from open_source(path, preparation).frames()
+        yield from open_source(path, preparation, raw=raw).frames()
 
     is_folder = path.is_dir()
     return Video(
@@ -240,7 +262,7 @@ def _open_source(path: Path, colour: str) -> Video:
         expected=decoder.expected,
         file_bytes=None if is_folder else path.stat().st_size,
         frames=frames,
-        colour=colour,
+        colour=preparation.colour,
     )
 
 
@@ -305,7 +327,7 @@ def _left(frames: Iterator[Frames]) -> int:
 def _unequal(reference: Video, reference_frames: int | None, test: Video, test_frames: int | None) -> UserError:
     return UserError(
         f"{test.path} has {_size(test, test_frames)}, but the reference {reference.path} has "
-        f"{_size(reference, reference_frames)}; give the frames that it was made from"
+        f"{_size(reference, reference_frames)}; give the frames that it was made from, or make them with --prepare"
     )
 
 

@@ -146,17 +146,23 @@ def _file_of(
 ) -> bytes:
     """The bytes of a file of one segment; raises `UserError` where its model is of other frames or keyframes."""
     from boostnerv.codec.bitstream import Bitstream, OneOfMany, Video, write
+    from boostnerv.codec.display import display_of
     from boostnerv.training.run import check_trained_with
     from boostnerv.video.collections import OpenCollection
 
     if about.frames_sha256 != video.manifest.pixels_sha256:
         raise UserError(f"checkpoint {given[0]} was trained on other frames than {given[1]}; give those frames")
     check_trained_with(about, keyframes, given[0])
+    display = None
     if isinstance(video, OpenCollection):
         videos = tuple(OneOfMany(each.name, each.frames, each.fps) for each in video.manifest.videos)
         segment = dataclasses.replace(segment, videos=videos, keyframes=keyframes.payload() if keyframes else b"")
+    else:
+        display = display_of(video.manifest)
     spec, timestamps_s = segment.spec, video.manifest.timestamps_s
-    header = Video(spec.frames, spec.height, spec.width, about.fps, about.colour, timestamps_s=timestamps_s)
+    header = Video(
+        spec.frames, spec.height, spec.width, about.fps, about.colour, timestamps_s=timestamps_s, display=display
+    )
     return write(Bitstream(header, (segment,)))
 
 
@@ -170,25 +176,32 @@ def _write(
     report: Path,
 ) -> dict[str, Any]:
     """Write the file `output`, decode it, and write its `report`: what an encoder has `told`, and what all say."""
+    from boostnerv.codec.decoder import VideoFile
+
     files.write_bytes(output, data)
+    written = VideoFile(output)
     result = {
-        **_checked_file(output, video),
+        **_checked_file(written, video),
         **told,
         "psnr_keyframes_db": keyframes and keyframes.manifest.psnr_db,
         # The settings of imported weights are not known; those of their fine-tuning are.
         "config_sha256": config_hash(about.train or about),
     }
     files.write_json(report, result)
+    _show_notes(written)
     return result
 
 
-def _checked_file(output: Path, video: Frames | OpenCollection) -> dict[str, Any]:
+def _show_notes(video: VideoFile) -> None:
+    for note in video.notes:
+        print(f"{video.path}: {note}", file=sys.stderr)
+
+
+def _checked_file(written: VideoFile, video: Frames | OpenCollection) -> dict[str, Any]:
     """Sizes of a file's parts, and what it decodes to, as the decoder shows it."""
-    from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.metrics import psnr_db
     from boostnerv.models.budget import decoder_parameters
 
-    written = VideoFile(output)
     digest, psnr = hashlib.sha256(), []
     with progress.shown("check the file", len(written), "frames") as show:
         for index, frame in enumerate(written.frames()):
@@ -278,6 +291,7 @@ def decode(
     if timestamps_s and has_one_rate(output):
         note = f"{output.name} shows frames at {video.fps:g} fps, as .y4m cannot hold the video's variable rate"
         print(f"{note}; .mkv, .mp4 and .mov can", file=sys.stderr)
+    _show_notes(video)
     decoded_sha256 = write_decoded(video.frames(wanted), described, output, lossless=lossless, audio_from=audio_from)
     decode_s = time.monotonic() - started
     result = {

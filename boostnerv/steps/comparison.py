@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from boostnerv import files, progress
-from boostnerv.config import Experiment, name_of_all
+from boostnerv.config import Experiment, Preparation, RawVideo, name_of_all
 from boostnerv.errors import UserError
 from boostnerv.steps.common import check_suffix, prepare_cpu, vmaf_meter
 
@@ -23,15 +23,19 @@ def compare(
     frames_csv: Path | None = None,
     vmaf: bool = False,
     colour: str | None = None,
+    preparation: Preparation | None = None,
+    raw: RawVideo | None = None,
 ) -> list[Any]:
     """Measure `tests` against `reference` from the files alone; rows go to `output` (CSV or JSON), points to `figure`,
     the values of all frames to `frames_csv`. With `vmaf`, VMAF is measured too. Videos become RGB by the profile
-    `colour` where no file names one.
+    `colour` where no file names one. `preparation` is of videos and folders of images, whose pixels are kept as they
+    are without one; `raw` is the layout of headerless videos.
 
     What can be told without decoding all frames is checked before the first is decoded.
     """
     from boostnerv.evaluation import compare as comparison
     from boostnerv.training.run import choose_device
+    from boostnerv.video.options import check_layout
 
     if output is not None:
         check_suffix(output, comparison.OUTPUT_SUFFIXES, f"{output} is a table")
@@ -41,9 +45,12 @@ def compare(
     prepare_cpu(threads)
     where = str(choose_device(device))
     names = comparison.short_names(tests)
-    profile = comparison.colour_of([reference, *tests], colour)
-    video = comparison.open_video(reference, where, profile)
-    opened = [comparison.open_video(test, where, profile) for test in tests]
+    check_layout([reference, *tests], raw)
+    asked = preparation or comparison.AS_THEY_ARE
+    profile = comparison.colour_of([reference, *tests], comparison.asked_colour(colour, asked))
+    prepared = asked.model_copy(update={"colour": profile})
+    video = comparison.open_video(reference, where, prepared, raw)
+    opened = [comparison.open_video(test, where, prepared, raw) for test in tests]
     for test in opened:
         comparison.check_fit(video, test)
     rows = []

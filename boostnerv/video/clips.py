@@ -212,8 +212,14 @@ def has_audio(path: Path) -> bool:
 
 
 def start_s(path: Path) -> tuple[float, float]:
-    """When a video file starts, its earliest stream that is, and when its first frame is shown; in seconds of its
-    own clock. Raises `UserError` where it has no video."""
+    """When a file starts, its earliest stream that is, and when its first frame is shown; in seconds of its own clock.
+
+    Sound without pictures, or with a cover, starts with the first frame. Raises `UserError` for a file that has neither
+    video nor sound.
+    """
+    sound_start_s = _start_of_sound_alone(path)
+    if sound_start_s is not None:
+        return sound_start_s, sound_start_s
     reading = _read_start(path, None)
     first = float((reading.ticks[0] or 0) * reading.time_base)
     return min(reading.start_s, first), first
@@ -496,6 +502,21 @@ def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
     if raw is None and (len(reading.ticks) == 1 or reading.codec == "mjpeg"):
         check_not_still(path, len(reading.ticks))
     return reading
+
+
+def _start_of_sound_alone(path: Path) -> float | None:
+    """When a file of sound without pictures starts, in seconds of its own clock; None for any other file."""
+    reading = _Reading()
+    # Nothing has to be read: what ffmpeg says of the input is enough.
+    graph = ffmpeg.local_input(path)["a"].output("pipe:1", format="null", c="copy", t=0)
+    try:
+        with ffmpeg.running(graph, reading.add) as process:
+            process.finish()
+    except ffmpeg.FfmpegError:
+        # Without sound; or what is wrong is said where it is read as video.
+        return None
+    has_pictures = any("(attached pic)" not in rest for _, rest in reading.streams.values())
+    return None if has_pictures else reading.start_s
 
 
 def _read_log(stream: ffmpeg.Graph, frames: int | None, *, own_clock: bool = False) -> _Reading:

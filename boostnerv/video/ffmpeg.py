@@ -1,7 +1,7 @@
 """The ffmpeg binary: which one, what it can do, and how the graphs of the ffmpeg-python package are run.
 
-The binary comes with the package imageio-ffmpeg; the environment variable ``FFMPEG_BINARY`` names another.
-Nothing here needs ffprobe, which that package does not carry.
+The binary comes with the package imageio-ffmpeg; the environment variable ``FFMPEG_BINARY`` names another, of version
+`OLDEST` or newer. Nothing here needs ffprobe, which that package does not carry.
 """
 
 from __future__ import annotations
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 Graph = Any  # a node of the ffmpeg-python package, which has no types
+
+OLDEST = (7, 1)
+"""The oldest release that will do: the first whose ``scale`` takes the place of chroma by its name."""
+
+NEEDED = ".".join(map(str, OLDEST))
+"""`OLDEST` as text."""
 
 SCALER_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Flags of swscale wherever it scales planes or subsamples chroma on our terms."""
@@ -58,31 +64,53 @@ _EMPTY_PHRASES = (
 
 
 def binary() -> str:
-    """Path of the ffmpeg binary; raises `UserError` where there is none."""
+    """Path of the ffmpeg binary; raises `UserError` where there is none, or only one older than `OLDEST`."""
     named = os.environ.get("FFMPEG_BINARY")
     if named:
-        found = shutil.which(named)
-        if found is None:
+        program = shutil.which(named)
+        if program is None:
             raise UserError(
                 f"FFMPEG_BINARY names {named}, which is no program here; correct the variable or unset it to "
                 "use the ffmpeg of the package imageio-ffmpeg"
             )
-        return found
+        _check_version(program, "unset FFMPEG_BINARY to use the ffmpeg of the package imageio-ffmpeg, or name a newer")
+        return program
     try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
+        program = str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
         raise UserError(
             "no ffmpeg found: install the package imageio-ffmpeg with its binary, or set FFMPEG_BINARY to one"
         ) from error
+    _check_version(program, "install a newer imageio-ffmpeg, or set FFMPEG_BINARY to a newer ffmpeg")
+    return program
 
 
 def ffmpeg_version() -> str:
     """The binary's own version text, e.g. ``7.1``; a part of every manifest."""
-    first = _ask(binary(), "-version").partition("\n")[0]
-    match = re.match(r"ffmpeg version (\S+)", first)
+    return _version_of(binary())
+
+
+def release(version: str) -> tuple[int, ...] | None:
+    """The numbers of a version text such as ``7.0.2-static`` or ``n7.1``; None for builds between releases, which are
+    called by a date or a commit (``N-109468-gd39b34123d``)."""
+    match = re.match(r"n?(\d+(?:\.\d+)+)", version)
+    return tuple(map(int, match[1].split("."))) if match else None
+
+
+def _version_of(program: str) -> str:
+    match = re.match(r"ffmpeg version (\S+)", _ask(program, "-version"))
     if match is None:
-        raise UserError(f"{binary()} does not answer like ffmpeg; set FFMPEG_BINARY to an ffmpeg binary")
+        raise UserError(f"{program} does not answer like ffmpeg; set FFMPEG_BINARY to an ffmpeg binary")
     return match[1]
+
+
+@cache
+def _check_version(program: str, remedy: str) -> None:
+    """Raise `UserError` with the `remedy` for a release before `OLDEST`, which would blame the video for its lacks."""
+    version = _version_of(program)
+    numbers = release(version)
+    if numbers is not None and numbers < OLDEST:
+        raise UserError(f"ffmpeg {program} has version {version}, and {NEEDED} or newer is needed; {remedy}")
 
 
 def list_encoders() -> frozenset[str]:

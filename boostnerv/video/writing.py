@@ -73,7 +73,8 @@ def write_frames(
 
     The name ends in .npy (uint8 [T, H, W, 3]), .mp4, .mkv, .mov (visually transparent, or RGB to the bit where
     `lossless`) or .y4m, or is that of a folder of PNGs. Timestamps are kept in .mp4 and .mov to 1/90000 s, in .mkv to
-    1 ms. The audio streams of the video `audio_from` are copied; `frames` are taken to start with its first frame.
+    1 ms. The audio streams of the file `audio_from` are copied; `frames` are taken to start with its first frame, or
+    with its sound where it has no pictures.
 
     `output` appears when all of it is written. Raises `UserError` where it cannot be, and `ValueError` for frames
     that are not what `video` says.
@@ -290,6 +291,6 @@ def _check_audio(source: Path, output: Path, container: str, temporary: Path) ->
         ffmpeg.run(ffmpeg.local_input(source)["a"].output(f"file:{temporary}", **options).overwrite_output())
     except ffmpeg.FfmpegError as error:
         if "matches no streams" in str(error):
-            raise UserError(f"{source} has no audio: give a video that has, or leave the audio out") from error
+            raise UserError(f"{source} has no audio: give a file that has, or leave the audio out") from error
         way = "leave the audio out" if container == "matroska" else "choose an output that ends in .mkv"
         raise UserError(f"the audio of {source} cannot be copied into {output.name} ({error}): {way}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,9 @@ from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.config import PathSource, Preparation, VideoSpec
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.evaluation.compare import (
+    AS_THEY_ARE,
     Video,
+    asked_colour,
     check_fit,
     colour_of,
     compare,
@@ -33,10 +35,11 @@ from boostnerv.evaluation.measure import measure
 from boostnerv.evaluation.metrics import Frames
 from boostnerv.evaluation.vmaf import VmafMeter
 from boostnerv.video.frames import extract_frames, write_frames
+from tests.conftest import Outcome
 from tests.evaluation.videos import counting, moving
 from tests.golden.streams import paths
 from tests.models.tiny import tiny_model
-from tests.video.conftest import LOSSLESS, reference, write_clip, write_images
+from tests.video.conftest import LOSSLESS, ffmpeg, reference, synthetic, write_clip, write_images
 
 BNV, _ = paths("hnerv-boost", version=0)
 LOSSY = ("-c:v", "libx264", "-crf", "35", "-pix_fmt", "yuv420p")
@@ -149,8 +152,8 @@ def test_the_profile_that_one_file_names_is_that_of_all(own_profile: dict[str, P
     clip, frames, coded = own_profile.values()
     assert colour_of([clip, coded]) == colour_of([clip, frames]) == colour_of([coded, clip]) == "bt709-float"
     assert (colour_of([clip]), colour_of([clip], "bt601-float")) == ("ffmpeg-default", "bt601-float")
-    by_profile = open_video(clip, colour=colour_of([frames, clip]))
-    row = compare(open_video(frames, colour="bt709-float"), by_profile, "clip")
+    prepared = Preparation.model_validate({"colour": colour_of([frames, clip])})
+    row = compare(open_video(frames, preparation=prepared), open_video(clip, preparation=prepared), "clip")
     assert (row.measured.psnr_db, row.colour) == (90.0, "bt709-float")
     assert compare(open_video(frames), open_video(clip), "clip").measured.psnr_db < 60
 
@@ -168,10 +171,82 @@ def test_a_mix_of_profiles_is_refused(own_profile: dict[str, Path]) -> None:
     frames = own_profile["frames"]
     with pytest.raises(UserError, match=r"frames.json has frames by .*bt709-float, .*bnv by ffmpeg-default; compare"):
         colour_of([frames, BNV])
-    with pytest.raises(UserError, match="by colour profile bt709-float, not bt601-float; leave --colour out"):
+    with pytest.raises(UserError, match="by colour profile bt709-float, not bt601-float; ask for no other colour"):
         colour_of([frames, own_profile["clip"]], "bt601-float")
-    with pytest.raises(UserError, match="--colour"):
-        open_video(own_profile["clip"], colour="bt709")
+
+
+def test_the_colour_that_is_asked_for() -> None:
+    assert asked_colour(None, AS_THEY_ARE) is None
+    assert asked_colour("bt601-float", AS_THEY_ARE) == "bt601-float"
+    prepared = Preparation(colour="bt709-float")
+    assert asked_colour(None, prepared) == asked_colour("bt709-float", prepared) == "bt709-float"
+    with pytest.raises(UserError, match="--colour bt601-float contradicts --prepare colour=bt709-float; give one of"):
+        asked_colour("bt601-float", prepared)
+    for preparation in (AS_THEY_ARE, prepared):
+        with pytest.raises(UserError, match="--colour: .*bt709"):
+            asked_colour("bt709", preparation)
+
+
+# --- how videos become frames ---------------------------------------------------------------------------------
+
+UNUSUAL = {
+    "interlaced": ("-vf", "tinterlace=interleave_top", "-c:v", "libx264", "-flags", "+ildct+ilme"),
+    "sample_aspect": ("-vf", "setsar=128/117", "-c:v", "ffv1"),
+    "hdr": ("-vf", "setparams=color_trc=smpte2084", "-c:v", "libx264"),
+}
+
+
+@pytest.mark.parametrize("key", UNUSUAL)
+def test_pixels_are_kept_as_they_are(key: str, tmp_path: Path) -> None:
+    clip = synthetic(tmp_path / "a.mkv", *UNUSUAL[key])
+    decoded = reference(clip, tmp_path / "png")
+    np.save(tmp_path / "decoded.npy", decoded)
+    (row,) = steps.compare(clip, [tmp_path / "decoded.npy"], None, None, device="cpu", threads=1)
+    assert (row.height, row.width) == (48, 64)
+    assert set(row.measured.frame_psnr_db) == {90.0}
+    assert len(row.measured.frame_psnr_db) == len(decoded) > 1
+
+
+def test_a_preparation_is_of_videos_and_images(pixels: Frames, tmp_path: Path, boost: Callable[..., Outcome]) -> None:
+    clip = write_clip(tmp_path / "a.mkv", pixels, "-vf", "setsar=2", *LOSSLESS)
+    images = write_images(tmp_path / "images", pixels)
+    np.save(tmp_path / "two.npy", pixels[1:3])
+    part = ("--prepare", "first_frame=1", "--prepare", "frame_count=2", "--json")
+    outcome = boost("compare", clip, images, tmp_path / "two.npy", *part)
+    assert outcome.code == 0, outcome.err
+    rows = json.loads(outcome.out)
+    assert [(row["name"], row["frames"], row["psnr_db"]) for row in rows] == [("images", 2, 90.0), ("two.npy", 2, 90.0)]
+    outcome = boost("compare", clip, images, "--prepare", "sample_aspect=square")
+    assert outcome.code == 2
+    assert outcome.err.endswith(
+        "has frames of 162x352; give the frames that it was made from, or make them with --prepare\n"
+    )
+    outcome = boost("compare", clip, clip, "--prepare", "sample_aspect=refuse")
+    assert (outcome.code, "a.mkv has pixels of aspect 2:1" in outcome.err) == (2, True)
+    assert "add --prepare sample_aspect=square (scales the width) or --prepare sample_aspect=keep" in outcome.err
+    for options, sentence in (
+        (("--prepare", "frames=2"), "boostnerv: --prepare: unknown key 'frames'"),
+        (("--prepare", "colour=bt709-float", "--colour", "bt601-float"), "--colour bt601-float contradicts --prepare"),
+        (("--raw", "64x48"), "--raw 64x48 is no layout; write it as WIDTHxHEIGHT,PIXEL_FORMAT,FPS"),
+        (("--raw", "64x48,gray,25"), "--raw is the layout of headerless .yuv files, and none is given; leave it out"),
+    ):
+        outcome = boost("compare", clip, images, *options)
+        assert outcome.code == 2
+        assert sentence in outcome.err
+
+
+def test_headerless_videos_have_the_layout_that_is_given(tmp_path: Path, boost: Callable[..., Outcome]) -> None:
+    kinds = ("-c:v", "ffv1", "-pix_fmt", "yuv420p")
+    clip, raw = synthetic(tmp_path / "a.mkv", *kinds), tmp_path / "a.yuv"
+    ffmpeg("-i", clip, "-f", "rawvideo", raw)
+    raw.with_name("b.YUV").write_bytes(raw.read_bytes())
+    outcome = boost("compare", clip, raw, raw.with_name("b.YUV"), "--raw", "64x48,yuv420p,10", "--json")
+    assert outcome.code == 0, outcome.err
+    rows = json.loads(outcome.out)
+    assert [(row["psnr_db"], row["frames"], row["file_bytes"]) for row in rows] == [(90.0, 6, raw.stat().st_size)] * 2
+    outcome = boost("compare", raw, clip)
+    assert outcome.code == 2
+    assert "a.yuv has no header; give its layout with --raw WIDTHxHEIGHT,PIXEL_FORMAT,FPS" in outcome.err
 
 
 # --- what does not fit ----------------------------------------------------------------------------------------

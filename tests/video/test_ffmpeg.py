@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,67 @@ def test_the_environment_chooses_the_binary(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("FFMPEG_BINARY", "true")
     with pytest.raises(UserError, match="does not answer like ffmpeg"):
         ffmpeg.ffmpeg_version()
+
+
+@pytest.mark.parametrize(
+    ("version", "numbers"),
+    [
+        ("7.0.2-static", (7, 0, 2)),
+        ("5.1.6-0+deb12u1", (5, 1, 6)),
+        ("4.2.2-static", (4, 2, 2)),
+        ("n6.1", (6, 1)),
+        ("n9.0.2-17-g2a571b6068-20260930", (9, 0, 2)),
+        ("7.1-essentials_build-www.gyan.dev", (7, 1)),
+        ("10.0", (10, 0)),
+        ("N-109468-gd39b34123d", None),
+        ("2024-05-02-git-71669f2ad5-full_build-www.gyan.dev", None),
+        ("git-2020-01-01-abcdef0", None),
+    ],
+)
+def test_versions(version: str, numbers: tuple[int, ...] | None) -> None:
+    assert ffmpeg.release(version) == numbers
+
+
+def of_version(path: Path, version: str) -> Path:
+    """A program that runs our ffmpeg and says that it is of another version."""
+    said = f"ffmpeg version {version} Copyright (c) 2000-2024 the FFmpeg developers"
+    path.write_text(f'#!/bin/sh\ncase "$*" in *-version) echo "{said}";; *) exec "{ffmpeg.binary()}" "$@";; esac\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("version", ["7.0.2-static", "5.1.9-0+deb12u1", "4.2.2-static", "n7.0-11-gabcdef0"])
+def test_an_older_release_is_refused_wherever_it_is_used(
+    version: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = of_version(tmp_path / "old-ffmpeg", version)
+    monkeypatch.setenv("FFMPEG_BINARY", str(program))
+    sentence = re.escape(f"ffmpeg {program} has version {version}, and 7.1 or newer is needed; unset FFMPEG_BINARY")
+    for use in (ffmpeg.binary, ffmpeg.ffmpeg_version, ffmpeg.list_encoders, lambda: ffmpeg.frame_bytes("gray", 2, 3)):
+        with pytest.raises(UserError, match=sentence):
+            use()
+    # The package may name another program than its own.
+    monkeypatch.delenv("FFMPEG_BINARY")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
+    with pytest.raises(UserError, match="7.1 or newer is needed; install a newer imageio-ffmpeg, or set"):
+        ffmpeg.binary()
+
+
+@pytest.mark.parametrize("version", ["7.1", "n7.1.5", "8.0", "10.0.1", "N-109468-gd39b34123d", "2026-01-02-git-7166"])
+def test_the_oldest_release_newer_ones_and_builds_between_them_will_do(
+    version: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = of_version(tmp_path / "my-ffmpeg", version)
+    monkeypatch.setenv("FFMPEG_BINARY", str(program))
+    assert (ffmpeg.binary(), ffmpeg.ffmpeg_version()) == (str(program), version)
+    assert ffmpeg.frame_bytes("gray", 2, 3) == 6
+
+
+def test_the_package_that_is_required_carries_a_version_that_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FFMPEG_BINARY", raising=False)
+    numbers = ffmpeg.release(ffmpeg.ffmpeg_version())
+    assert numbers is not None
+    assert numbers >= ffmpeg.OLDEST
 
 
 def test_pixel_formats() -> None:

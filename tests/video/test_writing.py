@@ -310,6 +310,57 @@ def test_every_audio_stream_is_copied_and_none_is_cut(tmp_path: Path) -> None:
     assert len(after["v"]) == 2
 
 
+SOUNDS = {
+    "s.wav": ("-c:a", "pcm_s16le"),
+    "s.mp3": ("-c:a", "libmp3lame"),
+    "s.m4a": ("-c:a", "aac"),
+    "s.flac": ("-c:a", "flac"),
+    "s.ogg": ("-c:a", "libvorbis"),
+    "cover.mp3": ("-c:a", "libmp3lame"),
+    "cover.m4a": ("-c:a", "aac"),
+    "cover.flac": ("-c:a", "flac"),
+}
+
+
+def sound(path: Path, *codec: str) -> Path:
+    """0.7 s of a sine, with a picture beside it where the name says so."""
+    if path.stem != "cover":
+        ffmpeg("-f", "lavfi", "-i", "sine=duration=0.7", *codec, path)
+        return path
+    cover = ("-f", "lavfi", "-i", "testsrc2=size=32x32", "-map", "0", "-map", "1", "-c:v", "mjpeg", "-frames:v", "1")
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.7", *cover, "-disposition:v", "attached_pic", *codec, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+@pytest.mark.parametrize("source", SOUNDS)
+def test_sound_without_pictures_starts_with_the_first_frame(source: str, name: str, tmp_path: Path) -> None:
+    original, pixels = sound(tmp_path / source, *SOUNDS[source]), noise(5, 16, 16)
+    command = [
+        ffmpeg_runner.binary(),
+        "-v",
+        "error",
+        "-i",
+        str(original),
+        "-map",
+        "0:a",
+        "-c",
+        "copy",
+        "-f",
+        "framemd5",
+    ]
+    told = subprocess.run([*command, "-"], check=True, capture_output=True, text=True).stdout.splitlines()
+    digests = [line.split(",")[5].strip() for line in told if line and not line.startswith("#")]
+    write_frames(pixels, tmp_path / name, video_of(pixels, 10), lossless=True, audio_from=original)
+    np.testing.assert_array_equal(read(tmp_path / name), pixels)
+    assert times(tmp_path / name) == (10, None)
+    written = packets(tmp_path / name)
+    assert set(written) == {"v", "a0"}
+    assert [digest for _, digest in written["a0"]] == digests
+    # Samples that a decoder throws away may stand before.
+    assert -0.06 < written["a0"][0][0] - written["v"][0][0] < 0.002
+
+
 def test_audio_that_cannot_be_copied(tmp_path: Path) -> None:
     pixels = noise(2, 16, 16)
     old = with_audio(tmp_path / "old.mkv", "-c:a", "wmav2")
@@ -317,7 +368,7 @@ def test_audio_that_cannot_be_copied(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("text")
     for name, source, words in (
         ("a.mp4", old, r"audio of .*old\.mkv cannot be copied into a\.mp4 \(.*\): choose an output that ends in \.mkv"),
-        ("a.mkv", mute, r"mute\.mp4 has no audio: give a video that has"),
+        ("a.mkv", mute, r"mute\.mp4 has no audio: give a file that has"),
         ("a.mkv", tmp_path / "absent.mp4", r"there is no video file .*absent\.mp4"),
         ("a.mkv", tmp_path / "text.mp4", r"text\.mp4 cannot be read as video"),
         ("a.npy", old, r"a\.npy cannot hold audio: choose one of \.mp4 \.mkv \.mov"),
