@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 import boostnerv
-from boostnerv.codec.bitstream import VERSION
+from boostnerv.codec.bitstream import VERSION, Display
 from tests.conftest import Outcome
 
 MODEL = {"name": "hnerv-boost", "strides": [2, 2], "total_m": 0.06}
@@ -125,6 +125,29 @@ def test_the_entropy_model_can_be_chosen(made: Path, tmp_path: Path, boost: Call
     options = ("--report", tmp_path / "other.json", "--entropy-model", "laplacian")
     refused(boost("encode", *given, *options), "laplacian.*laplace")
     assert all_files(tmp_path) == before
+
+
+def test_what_was_kept_of_the_source_is_remarked(made: Path, tmp_path: Path, boost: Callable[..., Outcome]) -> None:
+    manifest = json.loads((made / "frames.json").read_text())
+    manifest["source"]["sample_aspect"], manifest["preparation"]["sample_aspect"] = "4:3", "keep"
+    (tmp_path / "frames.json").write_text(json.dumps(manifest))
+    (tmp_path / "frames.npy").symlink_to(made / "frames.npy")
+    for verb, checkpoint, plain in (
+        ("encode", "finetuned.safetensors", made / "x.bnv"),
+        ("encode-after-training", "model.safetensors", tmp_path / "plain.bnv"),
+    ):
+        arguments = (verb, "--model", made / checkpoint, "--report", tmp_path / "encode.json")
+        if not plain.exists():
+            assert boost(*arguments, "--frames", made / "frames.json", "-o", plain).code == 0
+        outcome = boost(*arguments, "--frames", tmp_path / "frames.json", "-o", tmp_path / "x.bnv")
+        assert outcome.code == 0, outcome
+        assert f"{tmp_path / 'x.bnv'}: the pixel aspect is 4:3, and decoded videos say square pixels" in outcome.err
+        report, video = json.loads((tmp_path / "encode.json").read_text()), boostnerv.open(tmp_path / "x.bnv")
+        assert json.loads(outcome.out) == report
+        assert video.stream.video.display == Display(sample_aspect="4:3")
+        # It is a part of the rate, and no frame depends on it.
+        assert report["file_bytes"] == (tmp_path / "x.bnv").stat().st_size == plain.stat().st_size + 20
+        assert np.array_equal(video[3], boostnerv.open(plain)[3])
 
 
 def test_the_older_pipeline_codes_the_model_as_trained(

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from boostnerv import compression, files, progress, steps
-from boostnerv.codec.bitstream import Bitstream, head_bytes, write
+from boostnerv.codec.bitstream import Bitstream, Display, head_bytes, write
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.compression import Preset, Request, compress, forget, parse_size, plan, verify
 from boostnerv.config import Preparation
@@ -35,7 +35,7 @@ from boostnerv.models.budget import natural_strides, total_parameters
 from boostnerv.training.state import StopRequest
 from boostnerv.video import ffmpeg as ffmpeg_runner
 from boostnerv.video.frames import Frames, Manifest, open_frames
-from boostnerv.video.options import parse_raw
+from boostnerv.video.options import parse_preparation, parse_raw
 from boostnerv.video.source import open_source
 from boostnerv.video.writing import OutputVideo, write_frames
 from tests.video.conftest import Pixels, ffmpeg, noise, synthetic, write_clip, write_images
@@ -179,6 +179,25 @@ def test_a_source_without_sound_has_no_note_of_it(tmp_path: Path) -> None:
     assert compression._sound_notes(write_images(tmp_path / "folder", noise(2, 16, 16)), Preparation()) == []
 
 
+def test_what_players_do_not_learn_is_planned_for_and_said(tmp_path: Path) -> None:
+    clip = synthetic(tmp_path / "wide.mkv", "-vf", "setsar=4/3", "-c:v", "ffv1")
+    sizes = {}
+    for choice in ("keep", "square"):
+        request = dataclasses.replace(ASKED, preparation=parse_preparation([f"sample_aspect={choice}"]))
+        video = compression._extracted(clip, request, tmp_path / "work", Told())
+        head, bare = compression._heads(video)
+        sizes[choice] = head_bytes(head) - head_bytes(bare)
+        notes = compression._display_notes(video.manifest)
+        if choice == "keep":
+            assert head.display == Display(sample_aspect="4:3")
+            (note,) = notes
+            assert note.startswith("the pixel aspect is 4:3, and decoded videos say square pixels; `ffmpeg -i DECODED")
+            assert "-aspect 16:9 " in note
+        else:
+            assert (head.display, notes) == (None, [])
+    assert sizes == {"keep": 20, "square": 0}
+
+
 def test_a_file_that_decodes_to_something_else_is_found_out(done: Done, tmp_path: Path) -> None:
     video = done.frames()
     plans = plan(video, ASKED, Told())
@@ -235,6 +254,12 @@ def test_a_file_that_is_too_large_gets_no_name(tmp_path: Path) -> None:
             1,
         ),
         (
+            lambda folder: synthetic(folder / "wide.mkv", "-vf", "setsar=2", "-c:v", "ffv1", frames=2),
+            ("5k", "--prepare", "sample_aspect=keep"),
+            (2, 48, 64),
+            1,
+        ),
+        (
             lambda folder: synthetic(folder / "a.yuv", "-pix_fmt", "yuv420p", "-f", "rawvideo", frames=2),
             ("5k", "--raw", "64x48,yuv420p,30000/1001"),
             (2, 48, 64),
@@ -256,6 +281,8 @@ def test_the_command_on_uncommon_sources(
     video = VideoFile(tmp_path / "new/deeper/x.bnv")
     assert (len(video), video.height, video.width) == (found["frames"], found["height"], found["width"]) == shape
     assert found["segments"] == len(video.stream.segments) == parts
+    assert set(video.notes) <= set(found["notes"])
+    assert (video.stream.video.display is not None) == ("sample_aspect=keep" in asked)
     assert video.file_bytes == found["file_bytes"] <= parse_size(asked[0])
     assert [path.name for path in (tmp_path / "new/deeper").iterdir()] == ["x.bnv"]
 

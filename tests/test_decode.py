@@ -232,6 +232,8 @@ def test_what_players_do_not_learn_is_said(file: Path, decode: Decode, tmp_path:
     assert code == 0
     assert "pixel aspect" not in err
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    # An array is not shown by players.
+    assert "pixel aspect" not in decode(tmp_path / "x.bnv", "-o", tmp_path / "a.npy")[2]
 
 
 def test_sound_belongs_to_whole_videos(file: Path, decode: Decode, tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ def decode(
     """
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.training.run import choose_device, device_name
-    from boostnerv.video.writing import OutputVideo, has_one_rate
+    from boostnerv.video.writing import OutputVideo, has_one_rate, is_video
 
     prepare_cpu(threads)
     started = time.monotonic()
@@ -291,7 +291,8 @@ def decode(
     if timestamps_s and has_one_rate(output):
         note = f"{output.name} shows frames at {video.fps:g} fps, as .y4m cannot hold the video's variable rate"
         print(f"{note}; .mkv, .mp4 and .mov can", file=sys.stderr)
-    _show_notes(video)
+    if is_video(output):
+        _show_notes(video)
     decoded_sha256 = write_decoded(video.frames(wanted), described, output, lossless=lossless, audio_from=audio_from)
     decode_s = time.monotonic() - started
     result = {

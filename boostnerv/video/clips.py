@@ -48,7 +48,8 @@ _STREAM = re.compile(r"^ +Stream #(?P<stream>\d+:\d+).*?: Video: (?P<codec>\w+)(
 _AUDIO = re.compile(r"^ +Stream #\d+:\d+.*?: Audio: ")
 _USED = re.compile(r"^ +Stream #(?P<stream>\d+:\d+) .*-> showinfo")
 _DURATION = re.compile(r"^ +Duration: (?:(\d+):(\d+):(\d+\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?")
-_ROTATION = re.compile(r"^ +Display Matrix: rotation of (-?\d+(?:\.\d+)?) degrees")
+# Before version 9 it is called displaymatrix.
+_ROTATION = re.compile(r"^ +(?:Display Matrix|displaymatrix): rotation of (-?\d+(?:\.\d+)?) degrees")
 _ALPHA = re.compile(r"^ +alpha_mode +: 1$", re.IGNORECASE)
 _CLOCK = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
 _FRAME = re.compile(

@@ -60,6 +60,11 @@ def has_one_rate(output: Path) -> bool:
     return _kind(output) == ".y4m"
 
 
+def is_video(output: Path) -> bool:
+    """True where `output` is of a kind that players show, and no array or folder of images."""
+    return _kind(output) in (*_CONTAINERS, ".y4m")
+
+
 def write_frames(
     frames: Iterable[Pixels],
     output: Path,

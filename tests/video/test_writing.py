@@ -332,31 +332,22 @@ def sound(path: Path, *codec: str) -> Path:
     return path
 
 
+def coded_sound(path: Path) -> bytes:
+    """The bytes of all packets of sound, however it is cut into packets."""
+    command = [ffmpeg_runner.binary(), "-v", "error", "-i", str(path), "-map", "0:a", "-c", "copy", "-f", "data", "-"]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
 @pytest.mark.parametrize("source", SOUNDS)
 def test_sound_without_pictures_starts_with_the_first_frame(source: str, name: str, tmp_path: Path) -> None:
     original, pixels = sound(tmp_path / source, *SOUNDS[source]), noise(5, 16, 16)
-    command = [
-        ffmpeg_runner.binary(),
-        "-v",
-        "error",
-        "-i",
-        str(original),
-        "-map",
-        "0:a",
-        "-c",
-        "copy",
-        "-f",
-        "framemd5",
-    ]
-    told = subprocess.run([*command, "-"], check=True, capture_output=True, text=True).stdout.splitlines()
-    digests = [line.split(",")[5].strip() for line in told if line and not line.startswith("#")]
     write_frames(pixels, tmp_path / name, video_of(pixels, 10), lossless=True, audio_from=original)
     np.testing.assert_array_equal(read(tmp_path / name), pixels)
     assert times(tmp_path / name) == (10, None)
+    assert coded_sound(tmp_path / name) == coded_sound(original) != b""
     written = packets(tmp_path / name)
     assert set(written) == {"v", "a0"}
-    assert [digest for _, digest in written["a0"]] == digests
     # Samples that a decoder throws away may stand before.
     assert -0.06 < written["a0"][0][0] - written["v"][0][0] < 0.002
 
