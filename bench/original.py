@@ -25,7 +25,6 @@ from torch.utils.data import Dataset
 from bench.baseline import Parts
 from boostnerv.interop.boosting_nerv import to_original
 from boostnerv.models.architecture import VideoModel
-from boostnerv.models.conditional import stage_blocks
 
 _MODELS = {"hnerv-boost": ("model_hnerv", "HNeRV_Boost"), "e-nerv-boost": ("model_enerv", "ENeRV_Boost")}
 _LOSS = "Fusion10_freq"
@@ -99,7 +98,7 @@ def _settings(model: VideoModel, pngs: Path) -> Namespace:
         embed=f"pe_{spec.base}_{spec.levels}",
         lfreq="pi",
         ks="_".join(map(str, (0, spec.kernel_smallest, spec.kernel_largest))),
-        enc_blks=1,
+        enc_blks=getattr(spec, "encoder_blocks", 1),
         enc_strds=list(spec.strides) if encoder else [],
         enc_dim=f"{spec.encoder_width}_{spec.embedding_width}" if encoder else "64_16",
         fc_dim=spec.fc_dim,
@@ -107,7 +106,7 @@ def _settings(model: VideoModel, pngs: Path) -> Namespace:
         reduce=spec.reduce,
         lower_width=spec.lower_width,
         dec_strds=list(spec.strides),
-        dec_blks=list(stage_blocks(len(spec.strides))),
+        dec_blks=list(spec.blocks),
         conv_type=["convnext", "pshuffel_3x3"],
         norm="none",
         act="sin",

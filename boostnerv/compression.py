@@ -37,6 +37,7 @@ from boostnerv.config import (
     FinetuneJob,
     Finetuning,
     ModelSettings,
+    OptionValue,
     OwnVideo,
     Preparation,
     RawVideo,
@@ -335,12 +336,12 @@ def _fewest_parameters(narrow: Spec, name: str) -> float:
     return max(smallest, narrow.embedding_parameters / _LARGEST_EMBEDDING_SHARE)
 
 
-def _settings(name: str, height: int, width: int, total: float, options: dict[str, int | float | str]) -> ModelSettings:
+def _settings(name: str, height: int, width: int, total: float, options: dict[str, OptionValue]) -> ModelSettings:
     strides = natural_strides(height, width)
     return ModelSettings(name=name, strides=strides, total_m=total / 1e6, options=options)
 
 
-def _embedding_options(name: str) -> list[dict[str, int | float | str]]:
+def _embedding_options(name: str) -> list[dict[str, OptionValue]]:
     if architecture(name).encoder is None:
         return [{}]
     return [{"embedding_width": width} for width in _EMBEDDING_WIDTHS]

@@ -273,6 +273,10 @@ class Preparation(Closed):
 # --- models and training --------------------------------------------------------------------------------------
 
 
+OptionValue = int | float | str | list[int]
+"""A field of a model's spec as an experiment says it."""
+
+
 class ModelSettings(Closed):
     """One network: its name, its strides and exactly one way of saying how large it is."""
 
@@ -285,7 +289,7 @@ class ModelSettings(Closed):
         default=None, gt=0, description="The papers' size argument; the width follows their formula."
     )
     fc_dim: int | None = Field(default=None, gt=0, description="The width itself, as D-NeRV's sizes are given.")
-    options: dict[str, int | float | str] = Field(
+    options: dict[str, OptionValue] = Field(
         default_factory=dict, description="Other choices of the model's spec, by field name."
     )
 
@@ -569,9 +573,7 @@ class ModelEntry(Closed):
         default=(), description="Lengths of training instead of training.epochs; a run is made for each."
     )
     strides: Strides | None = Field(default=None, description="Instead of the experiment's.")
-    options: dict[str, int | float | str] = Field(
-        default_factory=dict, description="Other choices of the model's spec."
-    )
+    options: dict[str, OptionValue] = Field(default_factory=dict, description="Other choices of the model's spec.")
     training: dict[str, Any] = Field(default_factory=dict, description="Keys of training that differ for this model.")
     finetuning: dict[str, Any] = Field(
         default_factory=dict, description="Keys of finetuning that differ for this model."

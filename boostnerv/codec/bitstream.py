@@ -36,7 +36,7 @@ from typing import Any
 
 from boostnerv.codec.varints import read_numbers, write_number
 from boostnerv.errors import BitstreamError, UserError
-from boostnerv.models.architecture import Architecture, Spec, architectures_by_wire_id
+from boostnerv.models.architecture import Architecture, Spec, architectures_by_wire_id, is_stored
 from boostnerv.models.clips import ClipSpec
 
 MAGIC = b"BNV"
@@ -73,7 +73,7 @@ LEAST_FPS, FPS_LIMIT = 1e-6, 1e6
 _INFLATED_AT_ONCE = 1 << 16
 _SECTION_HEAD = struct.Struct("<BII")
 _COUNT = struct.Struct("<I")
-_NOT_STORED = ("frames", "height", "width", "lengths")  # fields of a spec
+_FOLLOWING = ("frames", "height", "width", "lengths")  # fields of a spec that follow from the video and its segments
 
 
 @dataclass(frozen=True)
@@ -268,6 +268,7 @@ def _check_fits(stream: Bitstream) -> None:
             "never before the last one; convert the video to a constant rate"
         )
     for segment in stream.segments:
+        check_storable(segment.architecture, segment.spec)
         try:
             check_spec(segment.spec)
         except UserError as error:
@@ -327,8 +328,19 @@ def _write_videos(segment: Segment) -> bytes:
 
 
 def spec_fields(kind: type[Spec]) -> list[dataclasses.Field[Any]]:
-    """The fields of a spec that a file stores; the others follow from the video, the segment and its videos."""
-    return [field for field in dataclasses.fields(kind) if field.name not in _NOT_STORED]
+    """The fields of a spec that a file stores; the others follow from the video, the segment and its videos, or have
+    their default."""
+    return [field for field in dataclasses.fields(kind) if field.name not in _FOLLOWING and is_stored(field)]
+
+
+def check_storable(entry: Architecture, spec: Spec) -> None:
+    """Raise `UserError` for a decoder that the format cannot describe, as fields that it does not store differ."""
+    for name, value in spec.unstored_choices(of_encoder=False).items():
+        said = list(value) if isinstance(value, tuple) else value
+        raise UserError(
+            f"{entry.name} has {name} = {said}, which format version {VERSION} of .bnv files does not store: it can be "
+            "trained, evaluated and exported, not coded; leave that option out, or the coding"
+        )
 
 
 def _write_spec(spec: Spec) -> bytes:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -38,7 +39,7 @@ from boostnerv.codec.grids import (
 from boostnerv.codec.symbols import CONSTRICTION, PRECISION
 from boostnerv.files import write_text
 from boostnerv.models import work
-from boostnerv.models.architecture import Architecture, architectures_by_wire_id
+from boostnerv.models.architecture import Architecture, architectures_by_wire_id, is_of_encoder, is_stored
 from boostnerv.models.clips import ClipSpec
 from boostnerv.recipes import MODELS_OF_MANY
 
@@ -175,7 +176,9 @@ Behind these stands the spec of the architecture, its fields in this order witho
 
 {_table(("number", "architecture", "spec"), rows)}
 
-A spec also has T (`frames` of the segment), H and W. The tensors and their shapes follow from it, in the order in which
+A spec also has T (`frames` of the segment), H and W. {_unstored()}
+
+The tensors and their shapes follow from the spec, in the order in which
 the architecture's modules register them, depth first; `boostnerv info --json FILE` lists them. {with_embeddings} have
 embeddings `[e, h, w]`: e is `embedding_width`, h and w are H and W divided by the product of the strides and rounded
 up.
@@ -520,6 +523,15 @@ def _fields(fields: Sequence[Field]) -> str:
         rows.append((offset, _TYPES[field.code], f"`{field.name}`", field.meaning))
         offset += struct.calcsize(field.code)
     return _table(("offset", "type", "field", "meaning"), rows)
+
+
+def _unstored() -> str:
+    """What decoders have that the spec of a file does not say."""
+    kinds = [entry.spec for entry in architectures_by_wire_id().values()]
+    fields = [field for kind in kinds for field in dataclasses.fields(kind)]
+    names = {field.name for field in fields if not is_stored(field) and not is_of_encoder(field)}
+    listed = ", ".join(f"`{name}`" for name in sorted(names))
+    return f"Fields of its class that are missing in the table ({listed}) have their defaults in files of this version."
 
 
 def _spec(entry: Architecture) -> str:

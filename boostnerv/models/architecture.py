@@ -21,6 +21,27 @@ from torch.nn import functional as F
 from boostnerv.config import model_names
 from boostnerv.errors import UserError, nearest
 
+_STORED, _OF_ENCODER = "stored", "of_encoder"
+MOST_BLOCKS = 64  # of a stage
+
+
+def not_stored(default: Any, *, of_encoder: bool = False) -> Any:
+    """A field of a `Spec` that files of format version 1 do not store: what they hold has its default.
+
+    Where it is of the encoder, which no file holds, a file decodes the same whatever its value.
+    """
+    return dataclasses.field(default=default, metadata={_STORED: False, _OF_ENCODER: of_encoder})
+
+
+def is_stored(field: dataclasses.Field[Any]) -> bool:
+    """Whether files store this field of a spec; see `not_stored`."""
+    return field.metadata.get(_STORED, True)
+
+
+def is_of_encoder(field: dataclasses.Field[Any]) -> bool:
+    """Whether this field of a spec that files do not store is of the encoder alone; see `not_stored`."""
+    return field.metadata.get(_OF_ENCODER, False)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
@@ -38,6 +59,8 @@ class Spec:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value == field.default:
+                continue
             numbers = value if isinstance(value, tuple) else (value,)
             if not numbers or not all(0 < number < math.inf for number in numbers):
                 raise UserError(
@@ -47,6 +70,15 @@ class Spec:
                 raise UserError(
                     f"model setting {field.name} = {value} must be odd, or sizes change; correct it in options"
                 )
+
+    def unstored_choices(self, *, of_encoder: bool = True) -> dict[str, Any]:
+        """Values other than the default of fields that files do not store, those of the encoder too or not."""
+        fields = [field for field in dataclasses.fields(self) if not is_stored(field)]
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields
+            if getattr(self, field.name) != field.default and (of_encoder or not is_of_encoder(field))
+        }
 
     @property
     def decoded_size(self) -> tuple[int, int]:
@@ -89,6 +121,43 @@ class Spec:
     def stack(self) -> StackBudget:
         """What the published size formula needs to know."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedSpec(Spec):
+    """The choices of a decoder whose stages have one block or more; the first of a stage upsamples, the rest do not."""
+
+    stage_blocks: tuple[int, ...] = not_stored(())  # a number for each stage; empty for those of the published models
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stage_blocks == self.published_blocks(len(self.strides)):
+            object.__setattr__(self, "stage_blocks", ())  # one model, one spec
+        if len(self.blocks) != len(self.strides):
+            raise UserError(
+                f"model setting stage_blocks = {list(self.stage_blocks)} must have a number for each of the strides "
+                f"{list(self.strides)}; correct it in options"
+            )
+        check_blocks("stage_blocks", max(self.blocks))
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks of each stage."""
+        return self.stage_blocks or self.published_blocks(len(self.strides))
+
+    @staticmethod
+    def published_blocks(stages: int) -> tuple[int, ...]:
+        """Blocks of each of so many stages in the published models."""
+        return (1,) * stages
+
+
+def check_blocks(name: str, blocks: int) -> None:
+    """Raise `UserError` where the model setting `name` asks for more `blocks` in a stage than any network has."""
+    if blocks > MOST_BLOCKS:
+        raise UserError(
+            f"model setting {name} asks for {blocks} blocks in a stage, and {MOST_BLOCKS} are the most; "
+            "correct it in options"
+        )
 
 
 @dataclass(frozen=True)

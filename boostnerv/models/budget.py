@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from boostnerv.config import ModelSettings
+from boostnerv.config import ModelSettings, OptionValue
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Architecture, Spec, StackBudget, architecture, tensor_shapes
 
@@ -150,8 +150,16 @@ def _make_spec(entry: Architecture, settings: ModelSettings, shape: Mapping[str,
     for key, value in settings.options.items():
         if key not in free:
             raise UserError(f"model {settings.name} has no option '{key}': {nearest(key, free)}")
-        wanted = float if fields[key].type == "float" else int
-        if fields[key].type not in ("int", "float") or isinstance(value, str) or wanted(value) != value:
-            raise UserError(f"model {settings.name}: option {key} = {value!r} is not of type {fields[key].type}")
-        options[key] = wanted(value)
+        options[key] = _option(settings.name, key, value, str(fields[key].type))
     return entry.spec(**fixed, **options)
+
+
+def _option(model: str, key: str, value: OptionValue, kind: str) -> Any:
+    """The value of an option with the type of its field; raises `UserError` for one of another type."""
+    listed = isinstance(value, list)
+    numbers: list[Any] = value if isinstance(value, list) else [value]
+    wanted = float if kind == "float" else int
+    if listed != kind.startswith("tuple") or any(isinstance(each, str) or wanted(each) != each for each in numbers):
+        named = "a list of whole numbers" if kind.startswith("tuple") else f"of type {kind}"
+        raise UserError(f"model {model}: option {key} = {value!r} is not {named}; correct it in options")
+    return tuple(map(wanted, numbers)) if listed else wanted(numbers[0])

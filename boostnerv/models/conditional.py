@@ -11,10 +11,13 @@ Shapes: x ``[N, C, H, W]``, condition c ``[N, condition_width]``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
+from boostnerv.models.architecture import StagedSpec, not_stored
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.layers import GELU, Sine, UpsampleBlock, in_place
+from boostnerv.models.layers import GELU, Sine, UpsampleBlock, block_layout, in_place
 
 
 class TemporalAffine(nn.Module):
@@ -74,9 +77,21 @@ class ConditionalBlock(nn.Module):
         return result
 
 
-def stage_blocks(stages: int) -> tuple[int, ...]:
-    """Conditional blocks a stage in the published models: 1 1 2 2 2 …"""
-    return tuple(1 if stage < 2 else 2 for stage in range(stages))
+@dataclass(frozen=True, kw_only=True)
+class ConditionalSpec(StagedSpec):
+    """The choices that all boosted models have beside those of their plain ones."""
+
+    kernel_limit: int = not_stored(3)  # no convolution is built with a larger kernel; the size formula is without it
+
+    @staticmethod
+    def published_blocks(stages: int) -> tuple[int, ...]:
+        """1 1 2 2 2 …"""
+        return tuple(1 if stage < 2 else 2 for stage in range(stages))
+
+    @property
+    def kernels(self) -> tuple[int, ...]:
+        """Kernel of the upsampling convolutions of each stage."""
+        return tuple(min(kernel, self.kernel_limit) for kernel in self.stack.kernels)
 
 
 def conditional_stages(
@@ -88,10 +103,7 @@ def conditional_stages(
     condition_width: int,
 ) -> nn.ModuleList:
     """All conditional blocks of a decoder in order; the first block of a stage upsamples, the rest do not."""
-    modules = []
-    for width, kernel, stride, count in zip(widths, kernels, strides, blocks, strict=True):
-        for index in range(count):
-            step = stride if index == 0 else 1
-            modules.append(ConditionalBlock(inputs, width, kernel, step, condition_width))
-            inputs = width
-    return nn.ModuleList(modules)
+    laid_out = block_layout(inputs, widths, kernels, strides, blocks)
+    return nn.ModuleList(
+        ConditionalBlock(each.inputs, each.outputs, each.kernel, each.stride, condition_width) for each in laid_out
+    )

@@ -1,6 +1,7 @@
 """The ConvNeXt encoder that turns a frame into its embedding; it trains with the decoder and is never stored.
 
-Liu et al., "A ConvNet for the 2020s", CVPR 2022, one block a stage, as used by HNeRV (Chen et al., CVPR 2023).
+Liu et al., "A ConvNet for the 2020s", CVPR 2022, by default of one block a stage, as used by HNeRV (Chen et al., CVPR
+2023).
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ class ConvNeXtEncoder(nn.Module):
     """RGB ``[N, 3, H', W']`` in [0, 1] → embedding ``[N, e, H'/∏s, W'/∏s]``.
 
     Widths are `hidden` for every stage but the last, which has the embedding's `outputs`. The stem is
-    convolution then norm, every later downsampling norm then convolution, kernel = stride.
+    convolution then norm, every later downsampling norm then convolution, kernel = stride. A stage has `blocks`.
     """
 
-    def __init__(self, strides: Sequence[int], hidden: int, outputs: int) -> None:
+    def __init__(self, strides: Sequence[int], hidden: int, outputs: int, blocks: int = 1) -> None:
         super().__init__()
         widths = [hidden] * (len(strides) - 1) + [outputs]
         stages: list[nn.Module] = []
@@ -61,11 +62,17 @@ class ConvNeXtEncoder(nn.Module):
             stages += [down, ConvNeXtBlock(width)]
             inputs = width
         self.stages = nn.Sequential(*stages)
+        # Apart from the first ones, whose names are those of networks with one block a stage.
+        self.further = nn.ModuleList(
+            nn.Sequential(*(ConvNeXtBlock(width) for _ in range(blocks - 1))) for width in widths
+        )
         self.apply(_initialise)
 
     def forward(self, frames: Tensor) -> Tensor:
-        embedding: Tensor = self.stages(frames)
-        return embedding
+        x = frames
+        for stage, further in enumerate(self.further):
+            x = further(self.stages[2 * stage + 1](self.stages[2 * stage](x)))
+        return x
 
 
 def _initialise(module: nn.Module) -> None:

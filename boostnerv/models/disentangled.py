@@ -19,7 +19,7 @@ from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import MLP, Activated, PositionalEncoding, UpsampleBlock, in_place
 
 _HEAD_WIDTH = 64
-EXPANSION = 3  # the first stage has this many times the channels of the stem
+EXPANSION = 3.0  # the first stage has this many times the channels of the stem
 
 
 class Attention(nn.Module):
@@ -77,9 +77,9 @@ class DisentangledStem(nn.Module):
 
 
 class ExpandingUpsample(nn.Module):
-    """First stage of E-NeRV: upsampling at a quarter of the channels, then a convolution that widens.
+    """Block of E-NeRV's first stage: upsampling at a quarter of the channels, then a convolution that widens.
 
-    ``[N, C, H, W] → [N, 3·C, s·H, s·W]``. The last activation is `activation`; there is none between.
+    ``[N, C_in, H, W] → [N, C_out, s·H, s·W]``. The last activation is `activation`; there is none between.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> None:
@@ -92,6 +92,34 @@ class ExpandingUpsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.activation(self.widen(self.upsample(x)))
         return result
+
+
+class NarrowingUpsample(nn.Module):
+    """Block of E-NeRV's first stage where that has fewer channels than the stem: a convolution that narrows, then
+    upsampling.
+
+    ``[N, C_in, H, W] → [N, C_out, s·H, s·W]``. The last activation is `activation`; there is none between.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> None:
+        super().__init__()
+        self.narrow = Convolution(inputs, outputs, 3, padding=1)
+        self.enlarge = UpsampleBlock(outputs, outputs, kernel, stride, activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.enlarge(self.narrow(x))
+        return result
+
+
+def first_upsample(inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> nn.Module:
+    """Block of E-NeRV's first stage, before it is modulated or aligned."""
+    kind = ExpandingUpsample if inputs <= outputs else NarrowingUpsample
+    return kind(inputs, outputs, kernel, stride, activation)
+
+
+def first_width(fc_dim: int, expansion: float) -> int:
+    """Channels of the first stage."""
+    return max(int(fc_dim * expansion), 1)
 
 
 def _encoded_positions(grid: tuple[int, int], encoding: PositionalEncoding) -> Tensor:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -157,11 +158,36 @@ def rounded_widths(fc_dim: int, strides: Sequence[int], reduce: float, lowest: i
 
 
 def plain_stages(
-    inputs: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int], activation: Activated
+    inputs: int,
+    widths: Sequence[int],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+    activation: Activated,
+    blocks: Sequence[int] | None = None,
 ) -> nn.Sequential:
-    """One upsampling block a stage: the decoder of the models without condition."""
-    modules = []
-    for width, kernel, stride in zip(widths, kernels, strides, strict=True):
-        modules.append(UpsampleBlock(inputs, width, kernel, stride, activation))
-        inputs = width
-    return nn.Sequential(*modules)
+    """Upsampling blocks alone, one a stage where `blocks` does not say how many: decoders without condition."""
+    laid_out = block_layout(inputs, widths, kernels, strides, blocks or [1] * len(widths))
+    return nn.Sequential(
+        *(UpsampleBlock(each.inputs, each.outputs, each.kernel, each.stride, activation) for each in laid_out)
+    )
+
+
+@dataclass(frozen=True)
+class BlockLayout:
+    """A block of a decoder: the stage that it is of, its channels, kernel and stride."""
+
+    stage: int
+    inputs: int
+    outputs: int
+    kernel: int
+    stride: int
+
+
+def block_layout(
+    inputs: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int], blocks: Sequence[int]
+) -> Iterator[BlockLayout]:
+    """Yield all blocks of a decoder in order; the first block of a stage upsamples, the rest do not."""
+    for stage, (width, kernel, stride, count) in enumerate(zip(widths, kernels, strides, blocks, strict=True)):
+        for index in range(count):
+            yield BlockLayout(stage, inputs, width, kernel, stride if index == 0 else 1)
+            inputs = width

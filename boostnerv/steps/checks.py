@@ -109,6 +109,8 @@ def _shape_of(preparation: Preparation, probed: Probed) -> Shape | None:
 
 
 def _plan(experiment: Experiment, probed: Probed, run: Run, shape: Shape) -> Iterable[dict[str, Any]]:
+    from boostnerv.codec.bitstream import check_storable
+    from boostnerv.models.architecture import architecture
     from boostnerv.training.losses import check_frame_size
     from boostnerv.training.run import planned_spec
 
@@ -121,6 +123,8 @@ def _plan(experiment: Experiment, probed: Probed, run: Run, shape: Shape) -> Ite
             check_frame_size(run.finetune.finetuning.loss, *shape[1:])
         if run.post_training is not None and run.post_training.quantizer == "slices":
             check_slices(run.train.model.name, has_embeddings=spec.embedding_shape is not None)
+        if run.coded:
+            check_storable(architecture(run.train.model.name), spec)
     except UserError as error:
         raise UserError(f"video {probed.video.name}: {error}") from error
     yield _planned(probed.video.name, run, spec) | {"frames_estimated": is_estimate}

@@ -80,6 +80,7 @@ def encode_after_training(
 
     `report` (JSON) has what `encode` reports, and the bits as the published pipeline counts them.
     """
+    from boostnerv.codec.bitstream import check_storable
     from boostnerv.training import checkpoint
     from boostnerv.training.run import check_keyframes, trained_on
     from boostnerv.video.collections import open_videos
@@ -87,6 +88,7 @@ def encode_after_training(
     prepare_cpu(threads)
     started = time.monotonic()
     found, model = checkpoint.restore_any(trained)
+    check_storable(model.architecture, model.spec)
     video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
     shown = given_keyframes(keyframes, video)
     check_keyframes(model.spec, shown, video)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from boostnerv.codec.encoder import Quantized
 from boostnerv.config import Closed, FinetuneJob, Sha256, TrainJob, parse
 from boostnerv.errors import UserError
 from boostnerv.files import canonical_json, final
-from boostnerv.models.architecture import Spec, VideoModel, architecture, tensor_shapes
+from boostnerv.models.architecture import Spec, VideoModel, architecture, is_stored, tensor_shapes
 
 _KEY = "boostnerv"
 _MODEL, _QUANTIZED = "model.", "quantized."
@@ -80,8 +80,10 @@ class Imported(Described):
 
 
 def spec_fields(spec: Spec) -> dict[str, Any]:
-    """Fields of a spec as JSON has them."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()}
+    """Fields of a spec as JSON has them; those that files do not store stand there where they have no default."""
+    choices = spec.unstored_choices()
+    said = {field.name: getattr(spec, field.name) for field in fields(spec) if is_stored(field)} | choices
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
 
 
 def save(path: Path, about: About | Imported, model: VideoModel, quantized: Quantized | None = None) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from boostnerv import files, provenance
+from boostnerv.codec.bitstream import check_storable
 from boostnerv.codec.decoder import render_clip, to_uint8
 from boostnerv.codec.limits import machine_memory_bytes
 from boostnerv.config import Closed, FinetuneJob, Memory, Training, TrainJob, config_hash
@@ -56,10 +57,29 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"device '{name}' is not available here: {nearest(name, ['auto', 'cpu', 'cuda'])}") from error
+    if device.type == "cuda":
+        _check_gpu(device)
+    try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{name}' is not available here: {nearest(name, ['auto', 'cpu', 'cuda'])}") from error
+        raise UserError(f"device '{name}' is not available here; give --device auto, cpu or cuda") from error
     return device
+
+
+def _check_gpu(device: torch.device) -> None:
+    """Raise `UserError` where PyTorch has no such GPU."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not count:
+        reason = "sees no GPU" if torch.version.cuda else "is a build without CUDA"
+        raise UserError(
+            f"device '{device}' is not available here: PyTorch {torch.__version__} {reason}; give --device cpu or "
+            "auto, or see what `boostnerv doctor` says of the GPU"
+        )
+    if device.index is not None and device.index >= count:
+        named = "'cuda:0' is the only GPU" if count == 1 else f"the GPUs are 'cuda:0' to 'cuda:{count - 1}'"
+        raise UserError(f"device '{device}' is not available here: {named}; give one that is there, or --device auto")
 
 
 def planned_spec(job: TrainJob, frames: int, height: int, width: int) -> Spec:
@@ -234,6 +254,7 @@ def finetune_video(
     of its training. `state_folder` is as in `train_video`."""
     only_alone("finetune")
     about, model = checkpoint.restore_any(trained_path)
+    check_storable(model.architecture, model.spec)
     finetuned = _finetuned(about, job, frames, trained_path, keyframes)
     check_trained_with(finetuned, keyframes, trained_path)
     check_frame_size(job.finetuning.loss, *model.spec.decoded_size)

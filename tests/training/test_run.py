@@ -179,9 +179,36 @@ def test_devices() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(UserError, match=r"device 'cdua' is not available here: did you mean 'cuda'\?"):
         choose_device("cdua")
-    if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="device 'cuda:7' is not available here"):
-            choose_device("cuda:7")
+    with pytest.raises(UserError, match=r"device 'xpu' is not available here; give --device auto, cpu or cuda"):
+        choose_device("xpu")
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:7"])
+@pytest.mark.parametrize(("built_for", "reason"), [(None, "is a build without CUDA"), ("13.0", "sees no GPU")])
+def test_a_gpu_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, name: str, built_for: str | None, reason: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", built_for)
+    with pytest.raises(UserError) as caught:
+        choose_device(name)
+    assert str(caught.value) == (
+        f"device '{name}' is not available here: PyTorch {torch.__version__} {reason}; "
+        "give --device cpu or auto, or see what `boostnerv doctor` says of the GPU"
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "named"), [(1, "'cuda:0' is the only GPU"), (2, "the GPUs are 'cuda:0' to 'cuda:1'")]
+)
+def test_a_gpu_behind_the_last_one(monkeypatch: pytest.MonkeyPatch, count: int, named: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(UserError) as caught:
+        choose_device("cuda:9")
+    assert str(caught.value) == (
+        f"device 'cuda:9' is not available here: {named}; give one that is there, or --device auto"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "no json", '{"epoch": 1}\n'])

@@ -18,14 +18,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from boostnerv.models.architecture import Architecture, Spec, StackBudget
+from boostnerv.models.architecture import Architecture, StackBudget, StagedSpec, not_stored
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.disentangled import EXPANSION, DisentangledStem, ExpandingUpsample
+from boostnerv.models.disentangled import EXPANSION, DisentangledStem, first_upsample, first_width
 from boostnerv.models.layers import (
     GELU,
     MLP,
     PositionalEncoding,
     UpsampleBlock,
+    block_layout,
     floored_widths,
     stage_kernels,
     to_image,
@@ -33,7 +34,7 @@ from boostnerv.models.layers import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ENeRVSpec(Spec):
+class ENeRVSpec(StagedSpec):
     """Choices of E-NeRV; the defaults are those of Boosting-NeRV's code."""
 
     reduce: float = 2.0  # width divisor of every stage that upsamples, the first excepted
@@ -44,11 +45,12 @@ class ENeRVSpec(Spec):
     base: float = 1.25  # its growth
     token_width: int = 128  # D of the transformers
     condition_width: int = 128
+    expansion: float = not_stored(EXPANSION)  # width of the first stage over fc_dim
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
-        return floored_widths(EXPANSION * self.fc_dim, self.strides, self.reduce, self.lower_width)
+        return floored_widths(first_width(self.fc_dim, self.expansion), self.strides, self.reduce, self.lower_width)
 
     @property
     def stack(self) -> StackBudget:
@@ -85,13 +87,11 @@ class ENeRVDecoder(nn.Module):
         self.encoding = PositionalEncoding(spec.base, spec.levels)
         self.stem = DisentangledStem(spec.grid, self.encoding, spec.token_width, spec.fc_dim, GELU)
         self.condition = MLP((2 * spec.levels, spec.condition_width, spec.condition_width), GELU)
-        inputs, stages = spec.fc_dim, []
-        for index, (width, kernel, stride) in enumerate(
-            zip(spec.widths, spec.stack.kernels, spec.strides, strict=True)
-        ):
-            kind = ExpandingUpsample if index == 0 else UpsampleBlock
-            stages.append(ModulatedBlock(inputs, spec.condition_width, kind(inputs, width, kernel, stride, GELU)))
-            inputs = width
+        stages = []
+        for each in block_layout(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, spec.blocks):
+            kind = first_upsample if each.stage == 0 else UpsampleBlock
+            block = kind(each.inputs, each.outputs, each.kernel, each.stride, GELU)
+            stages.append(ModulatedBlock(each.inputs, spec.condition_width, block))
         self.stages = nn.ModuleList(stages)
         self.head = Convolution(spec.widths[-1], 3, 1)
 

@@ -15,15 +15,24 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from boostnerv.models.architecture import Architecture, Spec, StackBudget
-from boostnerv.models.conditional import TATResidualBlock, conditional_stages, stage_blocks
+from boostnerv.models.architecture import Architecture, StackBudget, not_stored
+from boostnerv.models.conditional import ConditionalBlock, ConditionalSpec, TATResidualBlock
 from boostnerv.models.convolution import Convolution
-from boostnerv.models.disentangled import EXPANSION, DisentangledStem, ExpandingUpsample
-from boostnerv.models.layers import MLP, PositionalEncoding, Sine, floored_widths, stage_kernels, to_image
+from boostnerv.models.disentangled import EXPANSION, DisentangledStem, first_upsample, first_width
+from boostnerv.models.layers import (
+    MLP,
+    BlockLayout,
+    PositionalEncoding,
+    Sine,
+    block_layout,
+    floored_widths,
+    stage_kernels,
+    to_image,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ENeRVBoostSpec(Spec):
+class ENeRVBoostSpec(ConditionalSpec):
     """Choices of E-NeRV-Boost; the defaults are the published ones."""
 
     reduce: float = 2.0  # width divisor of every stage that upsamples, the first excepted
@@ -34,11 +43,12 @@ class ENeRVBoostSpec(Spec):
     base: float = 1.25  # its growth
     token_width: int = 128  # D of the transformers
     condition_width: int = 32
+    expansion: float = not_stored(EXPANSION)  # width of the first stage over fc_dim
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
-        return floored_widths(EXPANSION * self.fc_dim, self.strides, self.reduce, self.lower_width)
+        return floored_widths(first_width(self.fc_dim, self.expansion), self.strides, self.reduce, self.lower_width)
 
     @property
     def stack(self) -> StackBudget:
@@ -55,14 +65,10 @@ class ENeRVBoostDecoder(nn.Module):
         self.encoding = PositionalEncoding(spec.base, spec.levels)
         self.stem = DisentangledStem(spec.grid, self.encoding, spec.token_width, spec.fc_dim, Sine)
         self.condition = MLP((2 * spec.levels, 2 * spec.condition_width, spec.condition_width), Sine)
-        kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
-        first, *widths = spec.widths
-        self.expand = ExpandingUpsample(spec.fc_dim, first, kernels[0], spec.strides[0], Sine)
-        self.expand_residual = TATResidualBlock(first, spec.condition_width)
-        blocks = stage_blocks(len(spec.strides))
-        self.stages = conditional_stages(
-            first, tuple(widths), kernels[1:], spec.strides[1:], blocks[1:], spec.condition_width
-        )
+        first, *further = block_layout(spec.fc_dim, spec.widths, spec.kernels, spec.strides, spec.blocks)
+        self.expand = first_upsample(first.inputs, first.outputs, first.kernel, first.stride, Sine)
+        self.expand_residual = TATResidualBlock(first.outputs, spec.condition_width)
+        self.stages = nn.ModuleList(_block(each, spec.condition_width) for each in further)
         self.head = Convolution(spec.widths[-1], 3, 1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:
@@ -72,6 +78,25 @@ class ENeRVBoostDecoder(nn.Module):
         for block in self.stages:
             x = block(x, condition)
         return to_image(self.head(x))
+
+
+class _FirstStageBlock(nn.Module):
+    """A further block of the first stage: ``[N, C, H, W] → [N, C, H, W]``."""
+
+    def __init__(self, layout: BlockLayout, condition_width: int) -> None:
+        super().__init__()
+        self.expand = first_upsample(layout.inputs, layout.outputs, layout.kernel, layout.stride, Sine)
+        self.residual = TATResidualBlock(layout.outputs, condition_width)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        result: Tensor = self.residual(self.expand(x), condition)
+        return result
+
+
+def _block(layout: BlockLayout, condition_width: int) -> nn.Module:
+    if layout.stage == 0:
+        return _FirstStageBlock(layout, condition_width)
+    return ConditionalBlock(layout.inputs, layout.outputs, layout.kernel, layout.stride, condition_width)
 
 
 ARCHITECTURE = Architecture(name="e-nerv-boost", wire_id=5, spec=ENeRVBoostSpec, decoder=ENeRVBoostDecoder)

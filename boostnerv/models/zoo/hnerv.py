@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from boostnerv.models.architecture import Architecture, Spec, StackBudget
+from boostnerv.models.architecture import Architecture, StackBudget, StagedSpec, check_blocks, not_stored
 from boostnerv.models.convnext import ConvNeXtEncoder
 from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import GELU, plain_stages, rounded_widths, stage_kernels, to_image
 
 
 @dataclass(frozen=True, kw_only=True)
-class HNeRVSpec(Spec):
+class HNeRVSpec(StagedSpec):
     """Choices of HNeRV; the defaults are the published ones."""
 
     embedding_width: int = 16  # e
@@ -29,6 +29,11 @@ class HNeRVSpec(Spec):
     lower_width: int = 12  # least width
     kernel_smallest: int = 1
     kernel_largest: int = 5
+    encoder_blocks: int = not_stored(1, of_encoder=True)  # of each stage of the encoder
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_blocks("encoder_blocks", self.encoder_blocks)
 
     @property
     def embedding_shape(self) -> tuple[int, int, int]:
@@ -51,7 +56,7 @@ class HNeRVDecoder(nn.Module):
     def __init__(self, spec: HNeRVSpec) -> None:
         super().__init__()
         self.stem = nn.Sequential(Convolution(spec.embedding_width, spec.fc_dim, 1), GELU())
-        self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, GELU)
+        self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, GELU, spec.blocks)
         self.head = Convolution(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, t: Tensor, embedding: Tensor) -> Tensor:
@@ -59,7 +64,7 @@ class HNeRVDecoder(nn.Module):
 
 
 def _encoder(spec: HNeRVSpec) -> ConvNeXtEncoder:
-    return ConvNeXtEncoder(spec.strides, spec.encoder_width, spec.embedding_width)
+    return ConvNeXtEncoder(spec.strides, spec.encoder_width, spec.embedding_width, spec.encoder_blocks)
 
 
 ARCHITECTURE = Architecture(name="hnerv", wire_id=3, spec=HNeRVSpec, decoder=HNeRVDecoder, encoder=_encoder)

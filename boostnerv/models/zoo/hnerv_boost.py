@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from boostnerv.models.architecture import Architecture, Spec, StackBudget
-from boostnerv.models.conditional import TATResidualBlock, conditional_stages, stage_blocks
+from boostnerv.models.architecture import Architecture, StackBudget, check_blocks, not_stored
+from boostnerv.models.conditional import ConditionalSpec, TATResidualBlock, conditional_stages
 from boostnerv.models.convnext import ConvNeXtEncoder
 from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import MLP, PositionalEncoding, Sine, rounded_widths, stage_kernels, to_image
 
 
 @dataclass(frozen=True, kw_only=True)
-class HNeRVBoostSpec(Spec):
+class HNeRVBoostSpec(ConditionalSpec):
     """Choices of HNeRV-Boost; the defaults are the published ones."""
 
     embedding_width: int = 16  # e
@@ -31,10 +31,15 @@ class HNeRVBoostSpec(Spec):
     reduce: float = 1.2  # width divisor of every stage
     lower_width: int = 12  # least width
     kernel_smallest: int = 1
-    kernel_largest: int = 5  # enters the size formula; the convolutions are built with at most 3
+    kernel_largest: int = 5  # enters the size formula; the convolutions are built with at most 3 by default
     levels: int = 80  # L of the positional encoding
     base: float = 1.25  # its growth
     condition_width: int = 32
+    encoder_blocks: int = not_stored(1, of_encoder=True)  # of each stage of the encoder
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_blocks("encoder_blocks", self.encoder_blocks)
 
     @property
     def embedding_shape(self) -> tuple[int, int, int]:
@@ -60,9 +65,9 @@ class HNeRVBoostDecoder(nn.Module):
         self.condition = MLP((2 * spec.levels, 2 * spec.condition_width, spec.condition_width), Sine)
         self.stem = nn.Sequential(Convolution(spec.embedding_width, spec.fc_dim, 1), Sine())
         self.stem_residual = TATResidualBlock(spec.fc_dim, spec.condition_width)
-        kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
-        blocks = stage_blocks(len(spec.strides))
-        self.stages = conditional_stages(spec.fc_dim, spec.widths, kernels, spec.strides, blocks, spec.condition_width)
+        self.stages = conditional_stages(
+            spec.fc_dim, spec.widths, spec.kernels, spec.strides, spec.blocks, spec.condition_width
+        )
         self.head = Convolution(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, t: Tensor, embedding: Tensor) -> Tensor:
@@ -74,7 +79,7 @@ class HNeRVBoostDecoder(nn.Module):
 
 
 def _encoder(spec: HNeRVBoostSpec) -> ConvNeXtEncoder:
-    return ConvNeXtEncoder(spec.strides, spec.encoder_width, spec.embedding_width)
+    return ConvNeXtEncoder(spec.strides, spec.encoder_width, spec.embedding_width, spec.encoder_blocks)
 
 
 ARCHITECTURE = Architecture(

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from boostnerv.models.architecture import Architecture, Spec, StackBudget
+from boostnerv.models.architecture import Architecture, StackBudget, StagedSpec
 from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import GELU, MLP, PositionalEncoding, plain_stages, rounded_widths, stage_kernels, to_image
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeRVSpec(Spec):
+class NeRVSpec(StagedSpec):
     """Choices of NeRV; the defaults are those of the HNeRV code base."""
 
     reduce: float = 2.0  # width divisor of every stage
@@ -51,7 +51,7 @@ class NeRVDecoder(nn.Module):
         rows, columns = spec.grid
         self.encoding = PositionalEncoding(spec.base, spec.levels)
         self.stem = MLP((2 * spec.levels, rows * columns * spec.fc_dim), GELU)
-        self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, GELU)
+        self.stages = plain_stages(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, GELU, spec.blocks)
         self.head = Convolution(spec.widths[-1], 3, 3, padding=1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:

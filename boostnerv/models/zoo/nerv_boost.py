@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from boostnerv.models.architecture import Architecture, Spec, StackBudget
-from boostnerv.models.conditional import conditional_stages, stage_blocks
+from boostnerv.models.architecture import Architecture, StackBudget, not_stored
+from boostnerv.models.conditional import ConditionalSpec, conditional_stages
 from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import MLP, PositionalEncoding, Sine, floored_widths, stage_kernels, to_image
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeRVBoostSpec(Spec):
+class NeRVBoostSpec(ConditionalSpec):
     """Choices of NeRV-Boost; the defaults are the published ones."""
 
     reduce: float = 2.0  # width divisor of every stage that upsamples, the first excepted
@@ -31,11 +31,12 @@ class NeRVBoostSpec(Spec):
     base: float = 1.25  # its growth
     stem_width: int = 256
     condition_width: int = 32
+    expansion: float = not_stored(1.0)  # width of the first stage over fc_dim
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage."""
-        return floored_widths(self.fc_dim, self.strides, self.reduce, self.lower_width)
+        return floored_widths(max(int(self.fc_dim * self.expansion), 1), self.strides, self.reduce, self.lower_width)
 
     @property
     def stack(self) -> StackBudget:
@@ -55,9 +56,9 @@ class NeRVBoostDecoder(nn.Module):
         self.encoding = PositionalEncoding(spec.base, spec.levels)
         self.stem = MLP((inputs, spec.stem_width, rows * columns * spec.fc_dim), Sine)
         self.condition = MLP((inputs, 2 * spec.condition_width, spec.condition_width), Sine)
-        kernels = tuple(min(kernel, 3) for kernel in spec.stack.kernels)
-        blocks = stage_blocks(len(spec.strides))
-        self.stages = conditional_stages(spec.fc_dim, spec.widths, kernels, spec.strides, blocks, spec.condition_width)
+        self.stages = conditional_stages(
+            spec.fc_dim, spec.widths, spec.kernels, spec.strides, spec.blocks, spec.condition_width
+        )
         self.head = Convolution(spec.widths[-1], 3, 1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:
