@@ -21,35 +21,15 @@ from boostnerv.errors import UserError, nearest
 from boostnerv.interop import d_nerv
 from boostnerv.interop.boosting_nerv import our_name
 from boostnerv.interop.clips import clip_fields
+from boostnerv.interop.shapes import READ, fields_from_shapes
 from boostnerv.models.architecture import Architecture, Spec, architecture
 
 _ORIGINAL_MODELS = {"": "hnerv", "hnerv": "hnerv", "nerv": "nerv", "enerv": "e-nerv"}
 _WITH_ENCODER = ("hnerv", "hnerv-boost")
 
-# Where the shape of a tensor says a field of the spec: (our name, axis, divisor).
-_Read = dict[str, tuple[str, int, int]]
-_CONDITION: _Read = {
-    "levels": ("decoder.condition.0.weight", 1, 2),
-    "condition_width": ("decoder.condition.2.weight", 0, 1),
-}
-_TOKENS: _Read = {"token_width": ("decoder.stem.time.2.weight", 0, 1)}
-_ENCODED: _Read = {
-    "fc_dim": ("decoder.stem.0.weight", 0, 1),
-    "embedding_width": ("decoder.stem.0.weight", 1, 1),
-    "encoder_width": ("encoder.stages.0.0.weight", 0, 1),
-}
-_READ: dict[str, _Read] = {
-    "nerv": {"fc_dim": ("decoder.stages.0.conv.weight", 1, 1), "levels": ("decoder.stem.0.weight", 1, 2)},
-    "e-nerv": {"fc_dim": ("decoder.stages.0.block.upsample.conv.weight", 1, 1), **_CONDITION, **_TOKENS},
-    "hnerv": _ENCODED,
-    "nerv-boost": {
-        "fc_dim": ("decoder.stages.0.upsample.conv.weight", 1, 1),
-        "stem_width": ("decoder.stem.0.weight", 0, 1),
-        **_CONDITION,
-    },
-    "e-nerv-boost": {"fc_dim": ("decoder.expand.upsample.conv.weight", 1, 1), **_CONDITION, **_TOKENS},
-    "hnerv-boost": {**_ENCODED, **_CONDITION},
-}
+_PIXEL_SHUFFLE, _PIXEL_SHUFFLE_AT_MOST_3 = "pshuffel", "pshuffel_3x3"
+_LIST = "tuple[int, ...]"
+_COLOURS = {"mean_e4", "deviation_e4"}  # --dataset says them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +71,8 @@ def make_spec(
     types = {key.name: str(key.type) for key in dataclasses.fields(entry.spec)}
     if entry.name in d_nerv.RULES:
         return entry, _clip_spec(path, entry, flags, tensors, types)
-    if entry.name not in _READ:
-        raise UserError(f"no original checkpoint layout is known for model '{entry.name}'; known: {', '.join(_READ)}")
+    if entry.name not in READ:
+        raise UserError(f"no original checkpoint layout is known for model '{entry.name}'; known: {', '.join(READ)}")
     if (flags.lengths, flags.size, flags.dataset) != (None, None, None):
         raise UserError(
             f"--lengths, --size and --dataset are of models of many videos, not of {entry.name}; leave them out"
@@ -100,8 +80,7 @@ def make_spec(
     # The file may say more than this model has; the user may not.
     usable = {key: value for key, value in recorded.options.items() if key in types}
     options = {**usable, **_checked_options(entry.name, flags.options, types)}
-    shapes = {our_name(entry.name, name): tensor.shape for name, tensor in tensors.items()}
-    read = _from_shapes(_READ[entry.name], shapes)
+    read = fields_from_shapes(entry.name, {name: tensor.shape for name, tensor in tensors.items()}, known.strides)
     known = dataclasses.replace(known, options=options).over(_from_embeddings(entry.name, embedded))
     # Without it nothing fits, and the sentence about that names the tensors.
     fc_dim = known.fc_dim or read.pop("fc_dim", 1)
@@ -142,10 +121,14 @@ def from_namespace(given: Mapping[str, Any], where: str) -> Arguments:
         fc_dim=_value(given, where, "fc_dim", int),
         grid=_value(given, where, "fc_hw", _pair) if indexed else None,
         options={
-            **_numbers(given, where, "reduce", lambda value: _reduction(value, where)),
-            **_numbers(given, where, "lower_width", lambda value: {"lower_width": int(value)}),
-            **_numbers(given, where, "ks", _kernels),
-            **_numbers(given, where, "embed", _encoding),
+            **_fields(given, where, "reduce", lambda value: _reduction(value, where)),
+            **_fields(given, where, "lower_width", lambda value: {"lower_width": int(value)}),
+            **_fields(given, where, "expansion", lambda value: {"expansion": float(value)}),
+            **_fields(given, where, "ks", lambda value: _kernels(value, given, model, where)),
+            **_fields(given, where, "embed", _encoding),
+            **_fields(given, where, "num_blks", lambda value: _blocks_of_all_stages(value, given)),
+            **_fields(given, where, "enc_blks", lambda value: {"encoder_blocks": int(value)}),
+            **_fields(given, where, "dec_blks", lambda value: _blocks_of_each_stage(value, given, where)),
         },
     )
 
@@ -180,9 +163,24 @@ def _check_behaviour(given: Mapping[str, Any], model: str, where: str) -> None:
     for key, value in wanted.items():
         if str(given.get(key, value)) != value:
             raise UserError(f"{where}: {key} = {given[key]!r} is not what {model} does here ({value}); not supported")
+    _check_convolutions(given, model, where)
     strides = given.get("enc_strds")
     if strides and strides != given.get("dec_strds", strides):
         raise UserError(f"{where}: enc_strds = {strides} differ from dec_strds = {given['dec_strds']}; not supported")
+
+
+def _check_convolutions(given: Mapping[str, Any], model: str, where: str) -> None:
+    """Refuse networks of other convolutions than ours: ``conv_type`` is that of the encoder, then the decoder's."""
+    kinds = _value(given, where, "conv_type", lambda value: (str(value[0]), str(value[1])))
+    if kinds is None:
+        return
+    if model in _WITH_ENCODER and kinds[0] != "convnext":
+        raise UserError(f"{where}: conv_type has an encoder of '{kinds[0]}', {model} has convnext here; not supported")
+    if kinds[1] not in (_PIXEL_SHUFFLE, _PIXEL_SHUFFLE_AT_MOST_3):
+        raise UserError(
+            f"{where}: conv_type has a decoder of '{kinds[1]}', {model} has {_PIXEL_SHUFFLE} or "
+            f"{_PIXEL_SHUFFLE_AT_MOST_3} here; not supported"
+        )
 
 
 def _frame_size(given: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -198,10 +196,32 @@ def _pair(value: Any) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _kernels(value: Any) -> dict[str, int]:
-    """``0_1_5``: encoder, first and largest kernel of the decoder."""
+def _kernels(value: Any, given: Mapping[str, Any], model: str | None, where: str) -> dict[str, int]:
+    """``0_1_5``: encoder, first and largest kernel of the decoder, as its kind of convolution builds them."""
     _, smallest, largest = map(int, str(value).split("_"))
-    return {"kernel_smallest": smallest, "kernel_largest": largest}
+    boosted = model is not None and model.endswith("boost")
+    usual = _PIXEL_SHUFFLE_AT_MOST_3 if boosted else _PIXEL_SHUFFLE
+    kind = _value(given, where, "conv_type", lambda kinds: str(kinds[1])) or usual
+    if kind == usual:
+        return {"kernel_smallest": smallest, "kernel_largest": largest}
+    if boosted:
+        return {"kernel_smallest": smallest, "kernel_largest": largest, "kernel_limit": max(largest, 3)}
+    return {"kernel_smallest": min(smallest, 3), "kernel_largest": min(largest, 3)}
+
+
+def _blocks_of_all_stages(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """``1_2``: blocks of each stage of the encoder, and of the decoder, as HNeRV's program has them."""
+    of_encoder, of_decoder = map(int, str(value).split("_"))
+    return {"encoder_blocks": of_encoder, "stage_blocks": (of_decoder,) * len(given.get("dec_strds") or ())}
+
+
+def _blocks_of_each_stage(value: Any, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """``[1, 1, 2]``: blocks of each stage of the decoder; what stands behind the last stage is not looked at."""
+    blocks = tuple(map(int, value))
+    stages = len(given.get("dec_strds") or blocks)
+    if len(blocks) < stages:
+        raise UserError(f"{where} says dec_blks = {list(blocks)} for {stages} dec_strds; give one for each")
+    return {"stage_blocks": blocks[:stages]}
 
 
 def _encoding(value: Any) -> dict[str, float]:
@@ -212,9 +232,9 @@ def _encoding(value: Any) -> dict[str, float]:
     return {"base": float(base), "levels": int(levels)}
 
 
-def _numbers(
-    given: Mapping[str, Any], where: str, key: str, read: Callable[[Any], Mapping[str, float]]
-) -> Mapping[str, float]:
+def _fields(
+    given: Mapping[str, Any], where: str, key: str, read: Callable[[Any], Mapping[str, Any]]
+) -> Mapping[str, Any]:
     return _value(given, where, key, read) or {}
 
 
@@ -224,34 +244,30 @@ def _value(given: Mapping[str, Any], where: str, key: str, read: Callable[[Any],
         return None
     try:
         return read(given.get(key))
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise UserError(f"{where}: {key} = {given.get(key)!r} is not understood; correct it there") from error
 
 
 def _checked_options(name: str, given: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
     """Options of the user with the types of the spec's fields; those with a flag of their own are none."""
-    own = {key.name for key in dataclasses.fields(Arguments)}
-    free = sorted(key for key, kind in types.items() if kind in ("int", "float") and key not in own)
+    own = {key.name for key in dataclasses.fields(Arguments)} | _COLOURS
+    free = sorted(key for key, kind in types.items() if kind in ("int", "float", _LIST) and key not in own)
     checked: dict[str, Any] = {}
     for key, value in given.items():
         if key not in free:
             raise UserError(f"model {name} has no option '{key}': {nearest(key, free)}")
-        kind = float if types[key] == "float" else int
         try:
-            checked[key] = kind(value)
+            checked[key] = _option(value, types[key])
         except ValueError as error:
-            raise UserError(
-                f"model {name}: option {key} = {value!r} is not of type {types[key]}; correct it"
-            ) from error
+            wanted = "a list of whole numbers like 1,1,2" if types[key] == _LIST else f"of type {types[key]}"
+            raise UserError(f"model {name}: option {key} = {value!r} is not {wanted}; correct it") from error
     return checked
 
 
-def _from_shapes(places: _Read, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    return {
-        key: shapes[name][axis] // divisor
-        for key, (name, axis, divisor) in places.items()
-        if name in shapes and len(shapes[name]) > axis
-    }
+def _option(value: Any, kind: str) -> Any:
+    if kind == _LIST:
+        return tuple(map(int, value.split(",") if isinstance(value, str) else value))
+    return float(value) if kind == "float" else int(value)
 
 
 def _from_embeddings(name: str, shape: Sequence[int] | None) -> Arguments:

@@ -30,6 +30,8 @@ _AFFINE: Rules = [
 _BLOCK: Rules = [*_AFFINE, (r"conv\.upconv\.0", "upsample.conv")]
 _ENCODER: Rules = [
     (r"^encoder\.downsample_layers\.(\d+)\.([01])", lambda m: f"encoder.stages.{2 * int(m[1])}.{m[2]}"),
+    # A tensor of a block: further ones of a stage are apart from the first.
+    (r"^encoder\.stages\.(\d+)\.([1-9]\d*)\.(?=[dnpg])", lambda m: f"encoder.further.{m[1]}.{int(m[2]) - 1}."),
     (r"^encoder\.stages\.(\d+)\.0\.(?=[dnpg])", lambda m: f"encoder.stages.{2 * int(m[1]) + 1}."),
     (r"dwconv", "depthwise"),
     (r"pwconv1", "expand"),
@@ -55,20 +57,31 @@ _PLAIN: Rules = [
     (r"conv\.upconv\.0", "conv"),
     (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
 ]
+
+
+def _first_stage(original: str, ours: str) -> Rules:
+    """Convolutions of a block of E-NeRV's first stage: it upsamples, then widens, or narrows, then upsamples."""
+    return [
+        (original + r"conv1\.upconv\.0", ours + "upsample.conv"),
+        (original + r"conv2\.upconv\.0", ours + "enlarge.conv"),
+        (original + r"conv1\.(?=[wb])", ours + "narrow."),
+        (original + r"conv2\.(?=[wb])", ours + "widen."),
+    ]
+
+
 _RULES: dict[str, Rules] = {
     "nerv": [*_HEAD, *_PLAIN],
     "e-nerv": [
         *_DISENTANGLED,
-        (r"^layers\.0\.conv1\.upconv\.0", "decoder.stages.0.block.upsample.conv"),
-        (r"^layers\.0\.conv2", "decoder.stages.0.block.widen"),
+        *_first_stage(r"^layers\.(\d+)\.", r"decoder.stages.\1.block."),
         (r"^layers\.(\d+)\.conv\.upconv\.0", r"decoder.stages.\1.block.conv"),
         (r"^t_layers\.(\d+)\.", r"decoder.stages.\1.modulation."),
     ],
     "hnerv": [*_ENCODER, *_HEAD, *_PLAIN],
     "e-nerv-boost": [
         *_DISENTANGLED,
-        (r"^layers\.0\.conv1\.upconv\.0", "decoder.expand.upsample.conv"),
-        (r"^layers\.0\.conv2", "decoder.expand.widen"),
+        *_first_stage(r"^layers\.0\.", "decoder.expand."),
+        *_first_stage(r"^layers\.(\d+)\.", r"layers.\1.expand."),
         *_BLOCK,
         (r"^layers\.0\.residual", "decoder.expand_residual"),
         (r"^layers\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
@@ -98,6 +111,7 @@ _TO_BLOCK: Rules = [
 _TO_ENCODER: Rules = [
     (r"^encoder\.stages\.(\d+)\.([01])\.", lambda m: f"encoder.downsample_layers.{int(m[1]) // 2}.{m[2]}."),
     (r"^encoder\.stages\.(\d+)\.", lambda m: f"encoder.stages.{int(m[1]) // 2}.0."),
+    (r"^encoder\.further\.(\d+)\.(\d+)\.", lambda m: f"encoder.stages.{m[1]}.{int(m[2]) + 1}."),
     (r"depthwise", "dwconv"),
     (r"expand\.(?=[wb])", "pwconv1."),
     (r"project\.(?=[wb])", "pwconv2."),
@@ -122,22 +136,32 @@ _TO_PLAIN: Rules = [
     (r"^decoder\.stem\.0", "decoder.0.conv.downconv"),
     (r"^decoder\.stages\.(\d+)\.conv", lambda m: f"decoder.{int(m[1]) + 1}.conv.upconv.0"),
 ]
+
+
+def _to_first_stage(ours: str, original: str) -> Rules:
+    return [
+        (ours + r"upsample\.conv", original + "conv1.upconv.0"),
+        (ours + r"enlarge\.conv", original + "conv2.upconv.0"),
+        (ours + r"narrow\.", original + "conv1."),
+        (ours + r"widen\.", original + "conv2."),
+    ]
+
+
 _RULES_BACK: dict[str, Rules] = {
     "nerv": _TO_PLAIN,
     "e-nerv": [
         *_TO_DISENTANGLED,
-        (r"^decoder\.stages\.0\.block\.upsample\.conv", "layers.0.conv1.upconv.0"),
-        (r"^decoder\.stages\.0\.block\.widen", "layers.0.conv2"),
+        *_to_first_stage(r"^decoder\.stages\.(\d+)\.block\.", r"layers.\1."),
         (r"^decoder\.stages\.(\d+)\.block\.conv", r"layers.\1.conv.upconv.0"),
         (r"^decoder\.stages\.(\d+)\.modulation\.", r"t_layers.\1."),
     ],
     "hnerv": [*_TO_ENCODER, *_TO_PLAIN],
     "e-nerv-boost": [
         *_TO_DISENTANGLED,
-        (r"^decoder\.expand\.upsample\.conv", "layers.0.conv1.upconv.0"),
-        (r"^decoder\.expand\.widen", "layers.0.conv2"),
+        *_to_first_stage(r"^decoder\.expand\.", "layers.0."),
         (r"^decoder\.expand_residual", "layers.0.residual"),
         (r"^decoder\.stages\.(\d+)\.", lambda m: f"layers.{int(m[1]) + 1}."),
+        *_to_first_stage(r"^layers\.(\d+)\.expand\.", r"layers.\1."),
         *_TO_BLOCK,
     ],
     "nerv-boost": [*_TO_HEAD, (r"^decoder\.stem\.", "stem."), (r"^decoder\.stages\.", "layers."), *_TO_BLOCK],
@@ -153,6 +177,9 @@ _RULES_BACK: dict[str, Rules] = {
 }
 # Linear maps of the originals; every other one of ours is a 1×1 convolution there.
 _LINEAR_THERE = re.compile(r"pwconv|attn\.|ffn\.")
+_WITH_TRANSFORMERS = ("e-nerv", "e-nerv-boost")
+_HEAD_WIDTH = 64  # of their attention
+_OUTPUT_MAP = "trans1.attn.to_out.0"
 
 
 def our_name(model: str, original: str) -> str:
@@ -169,6 +196,8 @@ def from_original(model: VideoModel, tensors: Mapping[str, Tensor]) -> dict[str,
     """State dict for `model` from original names; raises `UserError` with the first three mismatches."""
     name = _known(model)
     wanted = model.state_dict()
+    if _without_output_map(model):
+        tensors = {**_identity_map(wanted), **tensors}
     found = {our_name(name, original): tensor for original, tensor in tensors.items()}
     problems = [f"{key} is missing" for key in wanted if key not in found]
     problems += [f"{key} is not in the model" for key in found if key not in wanted]
@@ -183,10 +212,31 @@ def from_original(model: VideoModel, tensors: Mapping[str, Tensor]) -> dict[str,
 
 
 def to_original(model: VideoModel) -> dict[str, Tensor]:
-    """The tensors of `model` under their original names and in their original shapes, detached copies on the CPU."""
+    """The tensors of `model` under their original names and in their original shapes, detached copies on the CPU.
+
+    Raises `UserError` for a network that the original program does not build.
+    """
     name = _known(model)
     found = {original_name(name, ours): tensor for ours, tensor in model.state_dict().items()}
+    if _without_output_map(model):
+        for key, value in _identity_map(model.state_dict()).items():
+            if not torch.equal(found.pop(key).cpu(), value):
+                raise UserError(
+                    f"the original {name} with tokens of {_HEAD_WIDTH} has no {key}, which was trained here: it cannot be "
+                    "exported; train it with another token_width"
+                )
     return {original: _original_shape(name, original, tensor).cpu().clone() for original, tensor in found.items()}
+
+
+def _without_output_map(model: VideoModel) -> bool:
+    """Whether the original leaves out what follows the attention of its first transformer, whose head is all of it."""
+    return model.architecture.name in _WITH_TRANSFORMERS and getattr(model.spec, "token_width", 0) == _HEAD_WIDTH
+
+
+def _identity_map(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The map that is left out, by its original names: one that changes nothing."""
+    width = len(ours["decoder.stem.before.attention.output.bias"])
+    return {f"{_OUTPUT_MAP}.weight": torch.eye(width), f"{_OUTPUT_MAP}.bias": torch.zeros(width)}
 
 
 def _original_shape(model: str, original: str, tensor: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from boostnerv.config import load_dataset
 from boostnerv.errors import UserError, nearest
 
 _WITH_KEYFRAMES = "d-nerv"
+_EXPANSION, _LOWER_WIDTH = 2.0, 32  # of the published models
 
 
 @dataclass(frozen=True)
@@ -123,5 +124,17 @@ def _from_shapes(model: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, A
     if keyed:
         found |= {"encoder_width": encoder_width, "clip_frames": side("stages.0.temporal", 1)}
     if strides and min(strides) > 0:
-        found["strides"] = tuple(strides)
+        found |= {"strides": tuple(strides), **_width_rule(found["fc_dim"], inputs[1:], strides)}
     return {key: value for key, value in found.items() if isinstance(value, tuple) or value > 0}
+
+
+def _width_rule(fc_dim: int, widths: Sequence[int], strides: Sequence[int]) -> dict[str, float]:
+    """``expansion`` and ``lower_width`` that give these widths of stages, where the published ones do not."""
+    rule: dict[str, float] = {}
+    if fc_dim > 0 and widths[0] != int(fc_dim * _EXPANSION):
+        ratio = widths[0] / fc_dim
+        rule["expansion"] = ratio if int(fc_dim * ratio) == widths[0] else (widths[0] + 0.5) / fc_dim
+    pairs = list(zip(widths, widths[1:], strides[1:], strict=False))
+    if any(width != max(round(before / stride), _LOWER_WIDTH) for before, width, stride in pairs):
+        rule["lower_width"] = min(width for _, width, _ in pairs)
+    return rule

@@ -1,6 +1,7 @@
 """Files of the published implementations: training checkpoints, and the compressed videos of HNeRV.
 
-    checkpoint (.pth)        {epoch, state_dict: {name: tensor}, optimizer, …}, of D-NeRV as well
+    checkpoint (.pth)        {epoch, state_dict: {name: tensor}, optimizer, …}, of D-NeRV as well; or {name: tensor},
+                             by itself or under another key
     compressed (quant_vid)   {embed: Q, model: {name: Q}},  Q = {quant uint8, min, scale}: value = min + scale·quant
 
 `min` and `scale` are float16 or float32, one number or one along some axes of the tensor. Files are read without
@@ -13,7 +14,7 @@ import dataclasses
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,10 +124,12 @@ class _Stored(nn.Module):
 def read_file(path: Path) -> TrainingCheckpoint | CompressedVideo:
     """Read a ``.pth`` file of either kind; raises `UserError` for one that is damaged, hostile or another thing."""
     content = _load(path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        return _training_checkpoint(path, content)
-    if isinstance(content, dict) and isinstance(content.get("model"), dict) and "embed" in content:
+    if isinstance(content, dict) and "state_dict" not in content and _is_compressed(content):
         return _compressed_video(path, content)
+    state = _state_dict(path, content) if isinstance(content, dict) else None
+    if state is not None:
+        epoch = content.get("epoch")
+        return _training_checkpoint(path, state, epoch if isinstance(epoch, int) and epoch >= 0 else None)
     raise UserError(
         f"{path} is neither a checkpoint (with a state_dict) nor a compressed video (with embed and model); "
         "give model_latest.pth or quant_vid.pth of a training"
@@ -164,30 +167,70 @@ def _load(path: Path) -> Any:
         ) from error
 
 
-def _training_checkpoint(path: Path, content: Mapping[str, Any]) -> TrainingCheckpoint:
-    named = {
-        _plain_name(path, name): _checked_tensor(path, name, value) for name, value in content["state_dict"].items()
-    }
-    epoch = content.get("epoch")
+def _is_compressed(content: Mapping[Any, Any]) -> bool:
+    return isinstance(content.get("model"), dict) and "embed" in content
+
+
+def _state_dict(path: Path, content: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
+    """The weights by name: `content` itself, what stands under ``state_dict``, or the only such part; None without any.
+
+    Raises `UserError` where several parts could be meant.
+    """
+    named = content.get("state_dict")
+    if isinstance(named, dict):
+        return named
+    if _has_weights(content):
+        return content
+    parts = {key: part for key, part in content.items() if _has_weights(part)}
+    if len(parts) > 1:
+        raise UserError(
+            f"{path} holds weights under {', '.join(map(repr, parts))}, and does not say which are meant; save one of them "
+            "in a file of its own"
+        )
+    return next(iter(parts.values()), None)
+
+
+def _has_weights(part: Any) -> bool:
+    return isinstance(part, dict) and bool(part) and all(isinstance(value, Tensor) for value in part.values())
+
+
+def _training_checkpoint(path: Path, state: Mapping[Any, Any], epoch: int | None) -> TrainingCheckpoint:
+    named = {name: _checked_tensor(path, name, value) for name, value in _with_plain_names(path, state.items()).items()}
     return TrainingCheckpoint(
         path,
-        epoch if isinstance(epoch, int) and epoch >= 0 else None,
+        epoch,
         {name: value for name, value in named.items() if _QUANTIZER not in name},
         tuple(name for name in named if _QUANTIZER in name),
     )
 
 
 def _compressed_video(path: Path, content: Mapping[str, Any]) -> CompressedVideo:
-    tensors = {_plain_name(path, name): _dequantized(path, name, value) for name, value in content["model"].items()}
+    named = _with_plain_names(path, content["model"].items())
+    tensors = {name: _dequantized(path, name, value) for name, value in named.items()}
     embed = content["embed"]
     embeddings = _dequantized(path, "embed", embed) if isinstance(embed, dict) else None
     return CompressedVideo(path, tensors, embeddings)
 
 
-def _plain_name(path: Path, name: Any) -> str:
-    if not isinstance(name, str) or not name.isprintable():
-        raise UserError(f"{path} has a tensor called {name!r}, which is no name; get the file again")
-    return name.removeprefix("module.")
+def _with_plain_names(path: Path, items: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """What stands under each name; raises `UserError` for what is no name, and for one that stands twice."""
+    named: dict[str, Any] = {}
+    for name, value in items:
+        if not isinstance(name, str) or not name.isprintable():
+            raise UserError(f"{path} has a tensor called {name!r}, which is no name; get the file again")
+        plain = _plain_name(name)
+        if plain in named:
+            raise UserError(f"{path} has two tensors called {plain}, with and without a prefix; leave one out")
+        named[plain] = value
+    return named
+
+
+def _plain_name(name: str) -> str:
+    """The name without what torch.compile and data parallelism put before it; torch.compile does so anywhere."""
+    name = name.replace("_orig_mod.", "")
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
 
 
 def _checked_tensor(path: Path, name: str, value: Any) -> Tensor:
