@@ -126,6 +126,7 @@ def from_namespace(given: Mapping[str, Any], where: str) -> Arguments:
             **_fields(given, where, "expansion", lambda value: {"expansion": float(value)}),
             **_fields(given, where, "ks", lambda value: _kernels(value, given, model, where)),
             **_fields(given, where, "embed", _encoding),
+            **_fields(given, where, "enc_dim", lambda value: {"encoder_width": int(float(str(value).split("_")[0]))}),
             **_fields(given, where, "num_blks", lambda value: _blocks_of_all_stages(value, given)),
             **_fields(given, where, "enc_blks", lambda value: {"encoder_blocks": int(value)}),
             **_fields(given, where, "dec_blks", lambda value: _blocks_of_each_stage(value, given, where)),

@@ -222,8 +222,8 @@ def to_original(model: VideoModel) -> dict[str, Tensor]:
         for key, value in _identity_map(model.state_dict()).items():
             if not torch.equal(found.pop(key).cpu(), value):
                 raise UserError(
-                    f"the original {name} with tokens of {_HEAD_WIDTH} has no {key}, which was trained here: it cannot be "
-                    "exported; train it with another token_width"
+                    f"the original {name} with tokens of {_HEAD_WIDTH} has no {key}, which was trained here: it cannot "
+                    "be exported; train it with another token_width"
                 )
     return {original: _original_shape(name, original, tensor).cpu().clone() for original, tensor in found.items()}
 

@@ -184,8 +184,8 @@ def _state_dict(path: Path, content: Mapping[Any, Any]) -> Mapping[Any, Any] | N
     parts = {key: part for key, part in content.items() if _has_weights(part)}
     if len(parts) > 1:
         raise UserError(
-            f"{path} holds weights under {', '.join(map(repr, parts))}, and does not say which are meant; save one of them "
-            "in a file of its own"
+            f"{path} holds weights under {', '.join(map(repr, parts))}, and does not say which are meant; save one of "
+            "them in a file of its own"
         )
     return next(iter(parts.values()), None)
 

@@ -36,6 +36,7 @@ READ: dict[str, _Read] = {
     "e-nerv-boost": {"fc_dim": ("decoder.expand.upsample.conv.weight", 1, 1), **_CONDITION, **_TOKENS},
     "hnerv-boost": {**_ENCODED, **_CONDITION},
 }
+_NARROWING = "decoder.expand.narrow.weight"  # of E-NeRV-Boost, where the first stage has fewer channels than the stem
 _UPSAMPLING = re.compile(r"^(?:layers|decoder)\.(\d+)\.(conv[12]?)\.upconv\.0\.weight$")
 _ENCODER_BLOCK = re.compile(r"^encoder\.stages\.0\.(\d+)\.gamma$")
 
@@ -51,6 +52,8 @@ def fields_from_shapes(model: str, tensors: Shapes, strides: Sequence[int] | Non
         for key, (name, axis, divisor) in READ[model].items()
         if name in ours and len(ours[name]) > axis
     }
+    if len(ours.get(_NARROWING, ())) == 4:
+        fields["fc_dim"] = ours[_NARROWING][1]
     encoder_blocks = len({match[1] for match in map(_ENCODER_BLOCK.match, tensors) if match})
     if encoder_blocks:
         fields["encoder_blocks"] = encoder_blocks
