@@ -18,7 +18,7 @@ from boostnerv.codec.bitstream import Bitstream, Video
 from boostnerv.codec.payloads import write_embeddings
 from boostnerv.errors import BitstreamError, UserError
 from tests.codec.container import EMBEDDINGS, MODEL, TIMESTAMPS, VIDEO, WEIGHTS, Sections, join, split
-from tests.codec.tiny import file_of, opened, segment_of, small_file
+from tests.codec.tiny import file_of, opened, quantized, segment_of, small_file
 from tests.golden.streams import FILES as KINDS
 from tests.models.tiny import NAMES, tiny_model
 
@@ -171,6 +171,30 @@ def test_models_that_do_not_fit(change: dict[str, object]) -> None:
 
 
 # --- damage ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "said"),
+    [
+        ("hnerv-boost", {"stage_blocks": (2, 1)}, "stage_blocks = [2, 1]"),
+        ("nerv", {"stage_blocks": (2, 1)}, "stage_blocks = [2, 1]"),
+        ("e-nerv", {"expansion": 2.0}, "expansion = 2.0"),
+        ("nerv-boost", {"kernel_limit": 5}, "kernel_limit = 5"),
+    ],
+)
+def test_decoders_that_the_format_cannot_describe(name: str, choices: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        file_of([segment_of(tiny_model(name, **choices))])
+    assert str(caught.value) == (
+        f"{name} has {said}, which format version 1 of .bnv files does not store: it can be trained, evaluated and "
+        "exported, not coded; leave that option out, or the coding"
+    )
+
+
+def test_blocks_of_an_encoder_change_nothing_in_a_file() -> None:
+    one, two = (tiny_model("hnerv-boost", encoder_blocks=blocks) for blocks in (1, 2))
+    values = quantized(one)
+    assert file_of([segment_of(two, values)]) == file_of([segment_of(one, values)])
 
 
 def test_every_truncation_is_noticed(data: bytes) -> None:

@@ -113,3 +113,93 @@ def test_the_seed_decides_the_weights_and_nothing_else_does(name: str) -> None:
 def test_choices_that_make_no_model_are_refused(choice: dict[str, int]) -> None:
     with pytest.raises(UserError, match=f"model setting {next(iter(choice))}"):
         tiny_spec("hnerv-boost", **choice)
+
+
+# --- blocks of stages ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("stages", [1, 2, 3, 5, 7])
+def test_blocks_of_the_published_models(name: str, stages: int) -> None:
+    published = (1, 1, 2, 2, 2, 2, 2)[:stages] if name.endswith("boost") else (1,) * stages
+    spec = tiny_spec(name, strides=(2,) * stages)
+    assert spec.blocks == published
+    # Said or not, it is one spec.
+    assert tiny_spec(name, strides=(2,) * stages, stage_blocks=published) == spec
+    assert spec.unstored_choices() == {}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_further_blocks_keep_the_size_and_have_the_width_of_their_stage(name: str) -> None:
+    once, often = (tiny_model(name, fc_dim=4, stage_blocks=blocks) for blocks in ((1, 1), (3, 2)))
+    more = len(often.state_dict()) - len(once.state_dict())
+    assert more == 3 * _tensors_of_a_block(name) + (2 * 2 if name.startswith("e-nerv") else 0)
+    with torch.no_grad():
+        output = often(torch.tensor([0.5]), torch.rand(1, 3, 5, 6))
+    assert tuple(output.shape) == (1, 3, 5, 6)
+    assert not torch.equal(output, once(torch.tensor([0.5]), torch.rand(1, 3, 5, 6)))
+
+
+def _tensors_of_a_block(name: str) -> int:
+    """A convolution; its affine transforms, two of four linear maps, and two convolutions; or its modulation."""
+    return 2 * {"nerv": 1, "hnerv": 1, "e-nerv": 2}.get(name, 1 + 2 * 4 + 2)
+
+
+@pytest.mark.parametrize("name", ["hnerv", "hnerv-boost"])
+def test_blocks_of_the_encoder_are_no_part_of_the_decoder(name: str) -> None:
+    one, three = tiny_model(name), tiny_model(name, encoder_blocks=3)
+    assert one.encoder is not None
+    assert three.encoder is not None
+    assert three.decoder.state_dict().keys() == one.decoder.state_dict().keys()
+    assert len(three.encoder.state_dict()) == len(one.encoder.state_dict()) + 2 * 2 * 9
+    assert three.spec.unstored_choices() == {"encoder_blocks": 3}
+    assert three.spec.unstored_choices(of_encoder=False) == {}
+    embedding = three.embed(torch.rand(1, 3, 5, 6))
+    assert embedding is not None
+    assert tuple(embedding.shape[1:]) == three.spec.embedding_shape
+
+
+@pytest.mark.parametrize(
+    ("name", "expansion", "first"),
+    [
+        ("nerv-boost", 1.0, 7),
+        ("nerv-boost", 2.5, 17),
+        ("e-nerv", 3.0, 21),
+        ("e-nerv", 0.5, 3),
+        ("e-nerv-boost", 1.0, 7),
+    ],
+)
+def test_expansion_is_of_the_first_stage(name: str, expansion: float, first: int) -> None:
+    spec = tiny_spec(name, fc_dim=7, expansion=expansion)
+    assert spec.widths[0] == first  # type: ignore[attr-defined]
+    assert tensor_shapes(architecture(name), spec)["head.weight"][1] == spec.widths[-1]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("limit", "kernels"), [(3, [1, 3, 3]), (5, [1, 3, 5])])
+def test_the_largest_kernel_that_is_built(limit: int, kernels: list[int]) -> None:
+    choices = {"kernel_smallest": 1, "kernel_largest": 5, "kernel_limit": limit, "stage_blocks": (1, 1, 1)}
+    shapes = tensor_shapes(architecture("hnerv-boost"), tiny_spec("hnerv-boost", strides=(2, 2, 2), **choices))
+    assert [shapes[f"stages.{stage}.upsample.conv.weight"][2] for stage in range(3)] == kernels
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("blocks", "sentence"),
+    [
+        ((1,), "stage_blocks = [1] must have a number for each of the strides [2, 2]; correct it in options"),
+        ((1, 2, 1), "stage_blocks = [1, 2, 1] must have a number for each of the strides [2, 2]; correct"),
+        ((1, 0), "stage_blocks = (1, 0) must be above zero"),
+        ((1, 65), "stage_blocks asks for 65 blocks in a stage, and 64 are the most; correct it in options"),
+    ],
+)
+def test_blocks_that_cannot_be(name: str, blocks: tuple[int, ...], sentence: str) -> None:
+    with pytest.raises(UserError) as caught:
+        tiny_spec(name, stage_blocks=blocks)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["hnerv", "hnerv-boost"])
+@pytest.mark.parametrize(("blocks", "word"), [(0, "must be above zero"), (65, "64 are the most")])
+def test_blocks_of_an_encoder_that_cannot_be(name: str, blocks: int, word: str) -> None:
+    with pytest.raises(UserError, match=f"encoder_blocks.*{word}"):
+        tiny_spec(name, encoder_blocks=blocks)

@@ -66,6 +66,10 @@ def test_too_large_a_size() -> None:
         ({"reduce": "2"}, "option reduce = '2' is not of type float"),
         ({"reduce": 0}, "model setting reduce = 0.0 must be above zero"),
         ({"levels": -1}, "model setting levels = -1 must be above zero"),
+        ({"levels": [1]}, "option levels = [1] is not of type int; correct it in options"),
+        ({"stage_blocks": 2}, "option stage_blocks = 2 is not a list of whole numbers; correct it in options"),
+        ({"stage_blocks": [1, 2]}, "stage_blocks = [1, 2] must have a number for each of the strides [5, 2, 2]"),
+        ({"stage_blocks": [1, 0, 2]}, "model setting stage_blocks = (1, 0, 2) must be above zero"),
     ],
 )
 def test_options_are_checked(options: dict[str, object], sentence: str) -> None:
@@ -78,6 +82,8 @@ def test_options_reach_the_spec_with_their_types() -> None:
     spec = resolve(sized("hnerv-boost", total_m=0.5, options={"reduce": 2, "embedding_width": 8.0}), *CLIP)
     assert (spec.reduce, type(spec.reduce)) == (2.0, float)  # type: ignore[attr-defined]
     assert (spec.embedding_width, type(spec.embedding_width)) == (8, int)  # type: ignore[attr-defined]
+    blocks = resolve(sized("hnerv-boost", total_m=0.5, options={"stage_blocks": [1, 2, 3]}), *CLIP)
+    assert blocks.stage_blocks == (1, 2, 3)  # type: ignore[attr-defined]
 
 
 def test_odd_sizes_are_padded_before_the_formula() -> None:

@@ -33,13 +33,15 @@ def tiny_spec(
     width: int = 6,
     strides: tuple[int, ...] = (2, 2),
     fc_dim: int = 3,
+    **choices: Any,
 ) -> Spec:
+    """`choices` are further fields of the spec."""
     return architecture(name).spec(
-        frames=frames, height=height, width=width, strides=strides, fc_dim=fc_dim, **OPTIONS[name]
+        frames=frames, height=height, width=width, strides=strides, fc_dim=fc_dim, **{**OPTIONS[name], **choices}
     )
 
 
-def tiny_model(name: str, *, seed: int = 1, **choices: int) -> VideoModel:
+def tiny_model(name: str, *, seed: int = 1, **choices: Any) -> VideoModel:
     return build_model(name, tiny_spec(name, **choices), seed)
 
 

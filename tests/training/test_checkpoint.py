@@ -50,6 +50,18 @@ def test_a_checkpoint_explains_itself(saved: Path) -> None:
     assert all(torch.equal(value, original[key]) for key, value in model.state_dict().items())
 
 
+def test_choices_that_files_do_not_store_stand_in_it_where_they_are_made(tmp_path: Path) -> None:
+    other = tiny_model("hnerv-boost", stage_blocks=(2, 1), encoder_blocks=2)
+    plain = spec_fields(tiny_model("hnerv-boost").spec)
+    assert not set(plain) & {"stage_blocks", "encoder_blocks", "kernel_limit"}
+    assert spec_fields(other.spec) == plain | {"stage_blocks": [2, 1], "encoder_blocks": 2}
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(path, about("hnerv-boost").model_copy(update={"spec": spec_fields(other.spec)}), other)
+    _, model = checkpoint.restore(path)
+    assert model.spec == other.spec
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+
+
 def test_nothing_in_it_depends_on_where_and_when(saved: Path, tmp_path: Path) -> None:
     name = checkpoint.load(saved)[0].architecture
     model = tiny_model(name).to(memory_format=torch.channels_last)
