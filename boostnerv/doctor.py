@@ -85,7 +85,20 @@ def _examine_packages() -> list[Finding]:
         _python_finding(platform.python_version(), python),
         _packages_finding("packages", _of_extra(needed, None)),
         *(_part_finding(extra, _of_extra(needed, extra)) for extra in _PARTS),
+        *_examine_coder(_version("constriction")),
     ]
+
+
+def _examine_coder(installed: str | None) -> list[Finding]:
+    """A note where files are coded by another release of constriction than they are made and tested with."""
+    if installed is None:
+        return []  # said among the packages
+    from boostnerv.codec.symbols import CONSTRICTION
+
+    if installed == CONSTRICTION:
+        return []
+    says = f"constriction {installed} codes .bnv files, which are made and tested with {CONSTRICTION}"
+    return [Finding("note", "constriction", says, f"pip install constriction=={CONSTRICTION}")]
 
 
 def _python_finding(found: str, wanted: str) -> Finding:

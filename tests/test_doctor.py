@@ -12,6 +12,7 @@ import pytest
 
 from boostnerv import doctor
 from boostnerv.cluster import Profile, parse_config, parse_nodes, parse_records
+from boostnerv.codec.symbols import CONSTRICTION
 from boostnerv.config import Cluster
 from tests.conftest import Outcome
 from tests.test_cluster import CONFIG, NODES, PARTITION
@@ -36,6 +37,13 @@ from tests.video.test_ffmpeg import of_version
 )
 def test_versions(version: str, wanted: str, holds: bool) -> None:
     assert doctor.within(version, wanted) is holds
+
+
+@pytest.mark.parametrize(("installed", "said"), [(CONSTRICTION, False), (None, False), ("0.4.2", True)])
+def test_another_constriction_is_noted(installed: str | None, said: bool) -> None:
+    found = doctor._examine_coder(installed)
+    assert [(each.mark, each.about) for each in found] == [("note", "constriction")] * said
+    assert all(f"constriction {installed} " in each.says and f"with {CONSTRICTION}" in each.says for each in found)
 
 
 @pytest.mark.parametrize(

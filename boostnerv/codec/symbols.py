@@ -7,6 +7,9 @@ where the symbols did.
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import constriction
@@ -16,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from boostnerv.errors import BitstreamError
 
 _Piece = tuple[NDArray[np.int32], Any, tuple[NDArray[np.float64], ...]]
-CONSTRICTION = "0.5.0"  # its models are a part of the format
+CONSTRICTION = "0.5.0"  # its models are a part of the format; another release is used, with a warning
 _SYMBOLS_AT_ONCE = 1 << 14
 PRECISION = 24  # bits: the probabilities of a model are whole numbers that add up to 2^PRECISION
 
@@ -37,10 +40,24 @@ def tabulated(model: Any, low: int, high: int) -> Any:
     return constriction.stream.model.Categorical(np.diff(starts) - 1, perfect=False, lazy=False)
 
 
+@cache
+def _warn_of_another_release() -> None:
+    """Say once, on the standard error output, that another constriction is installed than files are made with."""
+    installed = version("constriction")
+    if installed != CONSTRICTION:
+        print(
+            f"constriction {installed} is installed, .bnv files are made and tested with {CONSTRICTION}: where frames "
+            f"come out wrong, install constriction=={CONSTRICTION}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 class SymbolWriter:
     """Collects symbols in the order in which they will be read."""
 
     def __init__(self) -> None:
+        _warn_of_another_release()
         self._pieces: list[_Piece] = []
 
     def integers(self, values: ArrayLike, size: int) -> None:
@@ -72,6 +89,7 @@ class SymbolReader:
     """Reads what `SymbolWriter` wrote; raises `BitstreamError` for bytes that are no stream."""
 
     def __init__(self, data: bytes) -> None:
+        _warn_of_another_release()
         if len(data) % 4:
             raise BitstreamError(
                 f"an entropy-coded stream of {len(data)} bytes is not a whole number of words; "

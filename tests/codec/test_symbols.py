@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from boostnerv.codec.symbols import SymbolReader, SymbolWriter
+from boostnerv.codec import symbols
+from boostnerv.codec.symbols import CONSTRICTION, SymbolReader, SymbolWriter
 from boostnerv.errors import BitstreamError
 
 Gaussian = constriction.stream.model.QuantizedGaussian
@@ -104,3 +105,29 @@ def test_garbage_gives_symbols_within_range_or_is_refused(data: bytes, size: int
         return
     assert ((numbers >= 0) & (numbers < size)).all()
     assert ((codes >= -9) & (codes <= 5)).all()
+
+
+def test_another_constriction_is_warned_of_once_and_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = [(5, [4, 0, 2])]
+    data = written(content)
+    monkeypatch.setattr(symbols, "version", lambda package: {"constriction": "0.4.2"}[package])
+    symbols._warn_of_another_release.cache_clear()
+    assert written(content) == data
+    assert SymbolReader(data).integers(3, 5).tolist() == [4, 0, 2]
+    assert capsys.readouterr().err == (
+        f"constriction 0.4.2 is installed, .bnv files are made and tested with {CONSTRICTION}: where frames come out "
+        f"wrong, install constriction=={CONSTRICTION}\n"
+    )
+    symbols._warn_of_another_release.cache_clear()
+
+
+def test_nothing_is_said_of_the_constriction_that_files_are_made_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(symbols, "version", lambda package: {"constriction": CONSTRICTION}[package])
+    symbols._warn_of_another_release.cache_clear()
+    assert SymbolReader(written([(5, [4])])).integers(1, 5).tolist() == [4]
+    assert capsys.readouterr().err == ""
+    symbols._warn_of_another_release.cache_clear()
