@@ -34,7 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "evaluation": (*BASE, "config", "video", "models", "codec"),
     "report": (*BASE, "config", "video", "evaluation"),
     "compression": (*BASE, "config", "video", "models", "codec", "training", "evaluation"),
-    "doctor": (*BASE, "cluster", "workfolder", "config", "video"),
+    "doctor": (*BASE, "cluster", "workfolder", "config", "video", "codec"),
     "inspection": (*BASE, "config", "video", "models", "codec", "evaluation"),
     "status": (*BASE, "config", "training", "evaluation"),
     "records": ("errors", "files"),
