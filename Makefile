@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
 .PHONY: help setup demo smoke smoke-cluster report pull test test-cluster test-browser test-all lint format docs \
-  docs-graphs wheel-check clean
+  docs-graphs lock wheel-check clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -88,6 +88,17 @@ docs: setup  ## pages made from the code
 
 docs-graphs: setup  ## pictures of the workflow; the SVG files where graphviz is installed
 	$(VENV)/bin/python workflow/graphs.py
+
+# uv (pip install uv) reads metadata alone. The CPU builds of torch are not on PyPI; CPU_BUILDS says where they are.
+CPU_BUILDS ?= --extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match
+COMPILE := uv pip compile --quiet --generate-hashes --no-annotate --no-header --constraint constraints.txt \
+  --python-version 3.11 --python-platform x86_64-manylinux_2_36
+
+lock:  ## versions and hashes of what images install, by uv
+	echo '$(TORCH)+cpu' | $(COMPILE) $(CPU_BUILDS) --no-emit-package torch \
+	  --extra workflow --extra report --output-file containers/requirements.txt pyproject.toml -
+	printf '%s\n' setuptools '$(TORCH)+cpu' | $(COMPILE) $(CPU_BUILDS) --no-deps --output-file containers/torch-cpu.txt -
+	printf '%s\n' setuptools '$(TORCH)' | $(COMPILE) --output-file containers/torch-cuda.txt -
 
 wheel-check: setup  ## a wheel in a clean environment decodes a file
 	tests/wheel-check.sh '$(TORCH)'
