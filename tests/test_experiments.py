@@ -75,6 +75,23 @@ def test_counts_of_the_other_tasks(golden: Golden, experiment: str, frames: int)
             assert row["params_total"] == recorded_counts(golden, "uvg")[row["run"]]
 
 
+def test_blocks_that_no_file_stores_are_planned_only_where_nothing_is_coded() -> None:
+    given: dict[str, Any] = {
+        "name": "blocks",
+        "dataset": "bunny",
+        "strides": [5, 2, 2, 2, 2],
+        "models": [{"name": "hnerv-boost", "total_m": [1.5], "options": {"stage_blocks": [1, 1, 1, 1, 2]}}],
+        "training": {"epochs": 1},
+    }
+    coded = {"epochs": 1, "target_bits": 4}
+    with pytest.raises(UserError, match=r"hnerv-boost has stage_blocks = \[1, 1, 1, 1, 2\], which format version 1"):
+        check(parse(Experiment, given | {"finetuning": coded}, "x"), None)
+    (row,) = check(parse(Experiment, given | {"finetuning": None}, "x"), None)
+    assert row["params_total"] == pytest.approx(1.5e6, rel=0.01)
+    given["models"][0]["options"] = {"stage_blocks": [1, 1, 2, 2, 2]}  # the published ones, in words
+    assert len(check(parse(Experiment, given | {"finetuning": coded}, "x"), None)) == 1
+
+
 @pytest.mark.parametrize("experiment", ["bunny-inpainting", "bunny-interpolation"])
 def test_counts_of_the_tasks_on_bunny(experiment: str) -> None:
     rows = check(load_experiment(CONFIG / f"{experiment}.yaml"), None)

@@ -100,6 +100,26 @@ def test_export_then_import_gives_the_same_model(tmp_path: Path, name: str) -> N
     assert all(torch.equal(back.state_dict()[key], value) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize(
+    ("fc_dim", "choices"),
+    [
+        (3, {"expansion": 7 / 3, "lower_width": 2}),
+        (3, {"expansion": 0.7, "lower_width": 4}),
+        (9, {"expansion": 1.0, "lower_width": 1}),
+        (16, {"expansion": 3.5, "lower_width": 50}),
+    ],
+)
+def test_widths_of_stages_are_read(name: str, fc_dim: int, choices: dict[str, float]) -> None:
+    entry = architecture(name)
+    spec: Any = tiny_clip_spec(name, fc_dim=fc_dim, strides=(2, 2, 2), **choices)
+    read = {f"decoder.{key}": shape for key, shape in tensor_shapes(entry, spec).items()}
+    said = {"lengths": (5, 3), "height": 5, "width": 6, "mean_e4": (1, 1, 1), "deviation_e4": (1, 1, 1)}
+    found: Any = entry.spec(**clip_fields(Path("a"), name, read, size=None, dataset=None, said=said))
+    assert (found.fc_dim, found.widths) == (spec.fc_dim, spec.widths)
+    assert tensor_shapes(entry, found) == tensor_shapes(entry, spec)
+
+
 def test_a_published_width_says_the_data_set() -> None:
     found = clip_fields(Path("a"), "d-nerv", shapes("d-nerv", 213), size=None, dataset=None, said={})
     assert (found["lengths"], found["frames"]) == (UVG_LENGTHS, 3900)

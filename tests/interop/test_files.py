@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from boostnerv import steps
 from boostnerv.codec.decoder import to_uint8
-from boostnerv.config import FinetuneJob, Finetuning
+from boostnerv.config import FinetuneJob, Finetuning, PostTraining
 from boostnerv.errors import UserError
 from boostnerv.interop.boosting_nerv import from_original, to_original
 from boostnerv.interop.files import read_file
@@ -52,7 +53,7 @@ FLAGS = ["--strides", "5,2,2", "--height", HEIGHT, "--width", WIDTH, "--frames",
 # --- training checkpoints ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
 @pytest.mark.parametrize("name", FILES)
 def test_a_checkpoint_gives_the_recorded_output(golden: Golden, tmp_path: Path, name: str, prefix: str) -> None:
     tensors, weights = recorded(golden, name)
@@ -108,6 +109,87 @@ def test_equal_checkpoints_are_exported_as_equal_bytes(tmp_path: Path) -> None:
     for name in ("b.pth", "other.pth"):
         steps.export_checkpoint(mine, tmp_path / name)
     assert (tmp_path / "b.pth").read_bytes() == (tmp_path / "other.pth").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        lambda name: f"_orig_mod.module.{name}",
+        lambda name: f"module._orig_mod.{name}",
+        lambda name: f"module.module.{name}",
+        # A part of the network that was compiled by itself.
+        lambda name: name.replace("decoder.", "decoder._orig_mod.", 1),
+    ],
+)
+def test_prefixes_in_any_order(tmp_path: Path, renamed: Callable[[str], str]) -> None:
+    weights = to_original(tiny_model("hnerv-boost"))
+    file = write_training(tmp_path / "a.pth", {renamed(name): value for name, value in weights.items()})
+    found = read_file(file)
+    assert found.tensors.keys() == weights.keys()
+    assert all(torch.equal(found.tensors[name], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "epoch"),
+    [
+        (lambda weights: weights, None),
+        (OrderedDict, None),
+        (lambda weights: {"model": weights}, None),
+        (lambda weights: {"model_state_dict": weights, "epoch": 7, "optimizer": {"state": {}}}, 7),
+        (lambda weights: {"net": weights, "args": {"lr": 0.1}, "epoch": "last"}, None),
+        (lambda weights: {"state_dict": weights, "ema": weights, "epoch": 3}, 3),
+    ],
+)
+def test_weights_in_any_wrapping(
+    tmp_path: Path, wrapped: Callable[[dict[str, Tensor]], dict[str, Any]], epoch: int | None
+) -> None:
+    weights, file, output = to_original(tiny_model("nerv")), tmp_path / "a.pth", tmp_path / "b.safetensors"
+    torch.save(wrapped(weights), file)
+    assert steps.import_checkpoint(file, output, model="nerv", **TINY)["epoch"] == epoch
+    _, model = checkpoint.restore_any(output)
+    assert all(torch.equal(to_original(model)[name], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            {"model": {"x": torch.zeros(1)}, "ema": {"x": torch.zeros(1)}},
+            "holds weights under 'model', 'ema', and does not say which are meant; save one of them",
+        ),
+        (
+            {"module.x": torch.zeros(1), "x": torch.zeros(1)},
+            "has two tensors called x, with and without a prefix; leave one out",
+        ),
+        ({"model": {}}, "is neither a checkpoint (with a state_dict) nor a compressed video"),
+        ({"epoch": 3, "optimizer": {"lr": 0.1}}, "is neither a checkpoint (with a state_dict) nor a compressed video"),
+    ],
+)
+def test_weights_that_could_be_others(tmp_path: Path, refused: Refused, content: dict[str, Any], sentence: str) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    assert sentence in refused(
+        "import", tmp_path / "a.pth", "--model", "nerv", *TINY_FLAGS, output=tmp_path / "b.safetensors"
+    )
+
+
+@pytest.mark.parametrize("choice", [{"stage_blocks": (1, 2)}, {"kernel_limit": 5}])
+def test_what_no_file_can_hold_is_said_before_it_is_fine_tuned_or_coded(tmp_path: Path, choice: dict[str, Any]) -> None:
+    imported, model = tmp_path / "b.safetensors", tiny_model("hnerv-boost", **choice)
+    spec = checkpoint.spec_fields(model.spec)
+    checkpoint.save(imported, about("hnerv-boost").model_copy(update={"spec": spec}), model)
+    pixels = np.zeros((3, 5, 6, 3), dtype=np.uint8)
+    write_frames(pixels, tmp_path / "f.npy", dataset="own", video="clip", fps=25)
+    frames, out = manifest_path(tmp_path / "f.npy"), tmp_path / "out"
+    job = FinetuneJob(finetuning=Finetuning(epochs=1, loss={"l1": 1.0}))
+    sentence = f"has {next(iter(choice))} = .* which format version 1 of .bnv files does not store"
+    with pytest.raises(UserError, match=sentence):
+        steps.finetune(frames, imported, job, out, out, tmp_path / "state", device="cpu", threads=1)
+    with pytest.raises(UserError, match=sentence):
+        steps.encode_after_training(frames, imported, PostTraining(), out, out, threads=1)
+    assert not out.exists()
+    # Its pictures, its export and its way back are those of the model.
+    steps.export_checkpoint(imported, tmp_path / "c.pth")
+    assert torch.load(tmp_path / "c.pth", weights_only=True)["state_dict"].keys() == to_original(model).keys()
 
 
 def test_quantisers_of_a_fine_tuned_checkpoint_are_left_out(tmp_path: Path) -> None:
