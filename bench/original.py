@@ -23,11 +23,21 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from bench.baseline import Parts
+from boostnerv.errors import UserError
 from boostnerv.interop.boosting_nerv import to_original
 from boostnerv.models.architecture import VideoModel
 
 _MODELS = {"hnerv-boost": ("model_hnerv", "HNeRV_Boost"), "e-nerv-boost": ("model_enerv", "ENeRV_Boost")}
 _LOSS = "Fusion10_freq"
+_REPOSITORY = "https://github.com/Xinjie-Q/Boosting-NeRV"
+
+
+def check_original(folder: Path) -> None:
+    """Raise `UserError` where `folder` is no clone of their code, or a package that it imports is not installed."""
+    if not all((folder / f"{module}.py").is_file() for module, _ in _MODELS.values()):
+        raise UserError(f"{folder} is no clone of the authors' code: git clone {_REPOSITORY}, and give that folder")
+    if importlib.util.find_spec("einops") is None:
+        raise UserError("the authors' code imports einops, which is not installed: pip install einops")
 
 
 def original_parts(folder: Path, model: VideoModel, pngs: Path) -> Parts:

@@ -25,10 +25,11 @@ import torch
 from numpy.typing import NDArray
 
 from bench.baseline import Trainer, published_parts, write_pngs
-from bench.original import original_parts
+from bench.original import check_original, original_parts
 from bench.timing import OwnProcess, Spread, machine, ratio, tell
 from bench.trainer import OurTrainer
 from boostnerv.config import Computing, ModelSettings, Training
+from boostnerv.errors import UserError
 from boostnerv.evaluation.text import aligned
 from boostnerv.models.architecture import build_model
 from boostnerv.models.budget import natural_strides, resolve
@@ -208,6 +209,11 @@ def main() -> None:
         "--original", type=Path, help="a folder with the authors' own code, trained with beside the rest"
     )
     given = parser.parse_args()
+    if given.original:
+        try:
+            check_original(given.original)
+        except UserError as error:
+            parser.error(str(error))
     ways = ["baseline", *(["original"] if given.original else []), *given.way]
     job = {"threads": given.threads, "device": given.device, "original": given.original}
     found: list[Measured] = []

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
+from bench import train_speed
 from bench.baseline import baseline_of, fusion10_freq
 from bench.train_speed import Case, largest_difference, moving_picture
 from boostnerv.models.architecture import build_model, frame_time
@@ -29,6 +33,30 @@ def test_the_baseline_is_our_model(name: str, total_m: float) -> None:
     other.backward()
     ours, theirs = model.decoder.head.weight.grad, plain.head_layer.weight.grad
     assert (ours - theirs).abs().max() < 1e-3 * theirs.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("cloned", "sentence"),
+    [
+        (True, "the authors' code imports einops, which is not installed: pip install einops\n"),
+        (False, "is no clone of the authors' code: git clone https://github.com/Xinjie-Q/Boosting-NeRV, and give that"),
+    ],
+)
+def test_what_the_authors_code_needs_is_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    cloned: bool,
+    sentence: str,
+) -> None:
+    for name in ("model_hnerv", "model_enerv") if cloned else ():
+        (tmp_path / f"{name}.py").write_text("import einops\n")
+    monkeypatch.setitem(sys.modules, "einops", None)
+    monkeypatch.setattr(sys, "argv", ["train_speed", "--original", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        train_speed.main()
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_loss_curves_are_compared_step_by_step() -> None:
