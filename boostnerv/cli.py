@@ -128,7 +128,7 @@ def compress(
         seed=seed,
         device=device,
     )
-    folder = (work or output.parent) / f"{output.name}.work"
+    folder = compression.work_folder(output, work)
     found = compression.compress(source, output, request, folder, progress.shown, keep=keep)
     if as_json:
         _print(found)
@@ -884,17 +884,29 @@ def restore_records(
 
 
 def main() -> None:
-    """Entry point: errors of the user become one sentence and exit code 2."""
-    from boostnerv.errors import InterruptedBySignal, UserError
+    """Entry point: errors of the user, and of the system, become one sentence and exit code 2.
 
+    A reader of the output that is gone, as ``head`` when it has enough, ends the command without a word.
+    """
+    from boostnerv import signals, terminal
+    from boostnerv.errors import InterruptedBySignal, UserError, system_sentence
+
+    terminal.prepare_streams()
     try:
-        app()
+        with signals.raising(signals.not_ignored(), "before it was done", state_is_saved=False):
+            app()
+    except SystemExit as ended:
+        # Typer has met it, and gives the code of a check that did not hold.
+        sys.exit(terminal.READER_IS_GONE if isinstance(ended.__context__, BrokenPipeError) else ended.code)
     except UserError as error:
-        print(f"boostnerv: {error}", file=sys.stderr)
+        terminal.say(str(error))
         sys.exit(2)
     except InterruptedBySignal as stop:
-        print(f"boostnerv: {stop}", file=sys.stderr)
+        terminal.say(str(stop))
         sys.exit(128 + stop.signal_number)
+    except (OSError, UnicodeError) as error:
+        terminal.say(terminal.output_problem() or system_sentence(error))
+        sys.exit(2)
 
 
 def _settings(kind: type[Closed], text: str) -> Any:

@@ -6,27 +6,25 @@ bits by its frames. The file is decoded again by a fresh process before it gets 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import hashlib
 import itertools
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 
-from boostnerv import files
+from boostnerv import files, signals
 from boostnerv.codec.bitstream import Bitstream, Segment, Video, head_bytes, write
 from boostnerv.codec.display import display_notes, display_of
 from boostnerv.codec.encoder import encode_segment, snap
@@ -46,7 +44,7 @@ from boostnerv.config import (
     config_hash,
     own_video,
 )
-from boostnerv.errors import InterruptedBySignal, UserError, nearest
+from boostnerv.errors import UserError, nearest
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure
 from boostnerv.models.architecture import Spec, architecture
 from boostnerv.models.budget import narrowest, natural_strides, resolve, total_parameters
@@ -56,7 +54,6 @@ from boostnerv.training.checkpoint import restore_quantized
 from boostnerv.training.lease import hold
 from boostnerv.training.losses import MS_SSIM_SMALLEST_SIDE
 from boostnerv.training.run import choose_device, finetune_video, last_record, train_video
-from boostnerv.training.state import StopRequest
 from boostnerv.versions import STEP_VERSIONS
 from boostnerv.video.frames import Frames, Manifest, extract_frames, manifest_path, open_frames
 from boostnerv.video.info import PreparationError
@@ -139,17 +136,22 @@ def compress(
     for what cannot be done, and `InterruptedBySignal` when a signal stopped it.
     """
     started = time.monotonic()
+    files.check_distinct([output, work], [source])
     check_request(request, output)
     _check_source(source, request)
+    if source.resolve().is_relative_to(work.resolve()):
+        raise UserError(f"{source} lies in {work}, which is removed at the end; move it elsewhere")
     files.check_writable(output)
     files.check_writable(work / "frames.npy")
-    with _stopping(), hold(work) as lease:
+    # Trainings save their state before they stop.
+    stopping = signals.raising(signals.obeyed(), "before the file was done", state_is_saved=True)
+    with stopping, hold(work) as lease:
         video = _extracted(source, request, work, shown)
         sound_notes = _sound_notes(source, request)
         plans = plan(video, request, shown)
         for number, each in enumerate(plans):
             _train(video, each, request, f"{number + 1}/{len(plans)} ", shown)
-        coded = work / output.name
+        coded = work / "coded.bnv"
         files.write_bytes(coded, _file(video, plans))
         _check_size(coded, video, request)
         quality, decode_fps = verify(coded, video, plans, shown)
@@ -173,7 +175,8 @@ def compress(
             "notes": [*manifest.notes, *_display_notes(manifest), *sound_notes],
         }
         if not keep:
-            forget(work)
+            # Its lock goes with it, at once for a process that waits for it.
+            files.remove_folder(work)
     return found
 
 
@@ -358,21 +361,6 @@ def _loss(height: int, width: int) -> dict[str, float]:
 # --- doing -------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _stopping() -> Iterator[None]:
-    """Inside, but outside of trainings, which save their state first, signals raise `InterruptedBySignal`."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        raise InterruptedBySignal(number, "before the file was done")
-
-    before = {number: signal.signal(number, stop) for number in StopRequest.SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _check_source(source: Path, request: Request) -> None:
     check_source(source)
     check_layout([source], request.raw)
@@ -471,12 +459,13 @@ def verify(file: Path, video: Frames, plans: tuple[SegmentPlan, ...], shown: Sho
     Returns that and the frames decoded in a second. Raises `UserError` where it does not decode to what was coded.
     """
     decoded, report = file.with_suffix(".npy"), file.with_suffix(".json")
-    command = [sys.executable, "-m", "boostnerv", "decode", str(file), "--output", str(decoded)]
-    command += ["--report", str(report), "--threads", str(torch.get_num_threads())]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    if done.returncode:
+    # -P: nothing that lies in the current folder is taken for a module.
+    command = [sys.executable, "-P", "-m", "boostnerv", "decode", "--output", str(decoded), "--report", str(report)]
+    command += ["--threads", str(torch.get_num_threads()), "--", str(file)]
+    code = _run(command)
+    if code:
         raise UserError(
-            f"{file} could not be decoded by a fresh process, which ended with {done.returncode}: see what it said "
+            f"{file} could not be decoded by a fresh process, which ended with {code}: see what it said "
             "above, and run the same command again, which begins there"
         )
     with shown("measure", video.manifest.frames, "frames") as show:
@@ -485,6 +474,16 @@ def verify(file: Path, video: Frames, plans: tuple[SegmentPlan, ...], shown: Sho
     for each in plans:
         _check_quality(quality.frame_psnr_db[each.frames.start : each.frames.stop], video, each, file)
     return quality, float(files.read_json(report)["decode_fps"])
+
+
+def _run(command: list[str]) -> int:
+    """Run a command to its end, or ask it to stop where this process is to; returns its exit code."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            return process.wait()
+        except BaseException:
+            process.terminate()  # not killed, so that nothing temporary of it stays
+            raise
 
 
 def _check_size(file: Path, video: Frames, request: Request) -> None:
@@ -508,12 +507,13 @@ def _check_quality(frame_psnr_db: tuple[float, ...], video: Frames, each: Segmen
         )
 
 
-def forget(work: Path) -> None:
-    """Remove the folder of unfinished work, lock and all: at once for a process that waits for it."""
-    removed = work.with_name(f".{work.name}.{os.getpid()}.tmp")
-    with contextlib.suppress(OSError):
-        os.replace(work, removed)
-    shutil.rmtree(removed, ignore_errors=True)
+def work_folder(output: Path, parent: Path | None = None) -> Path:
+    """Where the unfinished work of `output` is, beside it or in `parent`: its name and ``.work``, or a shorter name of
+    its own where that would be longer than names may be."""
+    name = f"{output.name}.work"
+    if len(os.fsencode(name)) > files.LONGEST_NAME_BYTES:
+        name = f"{output.name[:16]}-{hashlib.sha256(os.fsencode(output.name)).hexdigest()[:16]}.work"
+    return (parent or output.parent) / name
 
 
 def parse_size(text: str) -> int:

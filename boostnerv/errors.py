@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import os
 import signal
 from collections.abc import Iterable, Sequence
 
@@ -20,13 +21,31 @@ class BitstreamError(UserError):
     """A ``.bnv`` file cannot be decoded: truncated, damaged, of a newer version, or no such file at all."""
 
 
-class InterruptedBySignal(Exception):  # noqa: N818  (nothing is wrong)
-    """A signal asked a training to stop, and its state is saved."""
+class InterruptedBySignal(BaseException):
+    """A signal asked the command to stop; `state_is_saved` where a training can go on from there.
 
-    def __init__(self, signal_number: int, where: str) -> None:
+    No `Exception`, as little as `KeyboardInterrupt`: nothing that handles errors may take it for one.
+    """
+
+    def __init__(self, signal_number: int, where: str, *, state_is_saved: bool = True) -> None:
         name = signal.Signals(signal_number).name
-        super().__init__(f"stopped by {name} {where}; the state is saved, run the same command to go on")
+        then = "the state is saved, run the same command to go on" if state_is_saved else "run the same command again"
+        super().__init__(f"stopped by {name} {where}; {then}")
         self.signal_number = signal_number
+        self.state_is_saved = state_is_saved
+
+
+def system_sentence(error: OSError | UnicodeError) -> str:
+    """What to say of an error of the system, or of a text's encoding, for which nothing nearer to it has a sentence."""
+    where = "".join(f" {note}" for note in getattr(error, "__notes__", [])[:1])
+    if isinstance(error, UnicodeError):
+        text = f"{error.object!r:.200} " if isinstance(error, UnicodeEncodeError) else "a file name or a text "
+        return f"{text}is not in the encoding that is needed{where} ({error}); rename the file, or correct the text"
+    reason = error.strerror or str(error) or type(error).__name__
+    paths = [os.fsdecode(path) for path in (error.filename, error.filename2) if isinstance(path, str | bytes)]
+    if paths:
+        return f"{' and '.join(paths)} cannot be used{where} ({reason}); check the path, and what may be done there"
+    return f"the system refused something{where} ({reason}); see to that, and run the command again"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

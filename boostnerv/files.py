@@ -1,8 +1,8 @@
 """Writing and reading files so that a final name always means a finished file.
 
 Every writer goes through `final`, or `final_folder` for a folder of files: it hands out a temporary name in the same
-folder and renames on success; on any error, a full disk included, what is temporary is removed and nothing appears
-under the final name.
+folder and renames on success, when the content is on the disk itself; on any error, a full disk or a signal included,
+what is temporary is removed and nothing appears under the final name.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +26,33 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """Numbers of the errors that a full disk gives."""
 
 
+LONGEST_NAME_BYTES = 255
+"""Of a file, on nearly every disk."""
+
+_KEPT_CHARACTERS = 16
+_NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+"""Numbers of the errors of a file system that cannot be asked to write at once, and of a folder that cannot be read."""
+
+
 @contextlib.contextmanager
 def final(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, which becomes `path` when the block ends without an error.
+    """Yield the path of an empty temporary file beside `path`, which becomes `path` if the block ends without an error.
 
     Raises `UserError` where the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         with in_sentences(path):
+            _check_replaceable(path)
             path.parent.mkdir(parents=True, exist_ok=True)
+            mode = _create(temporary)
             yield temporary
             # Some writers make files that only their owner can read.
-            os.chmod(temporary, 0o666 & ~_umask())
+            os.chmod(temporary, mode)
+            _put_on_disk(temporary)
             os.replace(temporary, path)
+            _put_on_disk(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -51,31 +65,102 @@ def final_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     An empty folder of that name is replaced. Raises `UserError` as `final` does.
     """
     path = Path(path).absolute()
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         with in_sentences(path):
-            # A killed process of this number may have left one.
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
             yield temporary
+            for written in temporary.rglob("*"):
+                _put_on_disk(written)
+            _put_on_disk(temporary)
             os.replace(temporary, path)
+            _put_on_disk(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, its name first, so that nobody finds half of it."""
+    removed = temporary_path(path)
+    with contextlib.suppress(OSError):
+        os.replace(path, removed)
+    shutil.rmtree(removed, ignore_errors=True)
+
+
+def temporary_path(path: Path) -> Path:
+    """A hidden name beside `path` that nobody can foresee, of at most 150 bytes whatever the length of its name.
+
+    It has the suffix of `path`, by which some writers choose what they write, unless that is a long one.
+    """
+    suffix = path.suffix if len(path.suffix) <= _KEPT_CHARACTERS else ""
+    return path.parent / f".{path.stem[:_KEPT_CHARACTERS]}.{secrets.token_hex(8)}.tmp{suffix}"
+
+
+def _create(temporary: Path) -> int:
+    """Make an empty file, which must not exist, nor a link of that name; returns the mode that the user gives files."""
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+
+
+def _put_on_disk(path: Path) -> None:
+    """Have the system write the content of a file, or the names in a folder, where it survives a loss of power."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise where `path` is a folder, or a device or pipe, which a file of that name would take the place of."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot write {path}: it is a device or a pipe; choose the name of a file")
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise `UserError` where no file `path` can be written, before the work for it; its folder is made."""
     path = Path(path)
     with in_sentences(path):
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+def check_distinct(written: Iterable[Path | None], read: Iterable[Path | None]) -> None:
+    """Raise `UserError` where a file to be `written` is one of those that are `read`, by whatever name or link, or an
+    image in a folder of these, or is to be written twice."""
+    outputs = [path for path in written if path is not None]
+    for output in outputs:
+        for source in read:
+            if source is not None and (_is_same(output, source) or _is_inside(output, source)):
+                raise UserError(f"{output} is {source} itself, or a part of it, which is read: choose another output")
+    for number, output in enumerate(outputs):
+        for other in outputs[:number]:
+            if _is_same(output, other):
+                raise UserError(f"{output} and {other} are one file, to be written twice: choose another name for one")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there yet
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    """Whether `file` exists, and right in `folder`."""
+    return folder.is_dir() and file.is_file() and _is_same(file.parent, folder)
 
 
 @contextlib.contextmanager
@@ -89,16 +174,18 @@ def in_sentences(path: Path) -> Iterator[None]:
                 f"no space left on the disk of {path.parent} while writing {path.name}: free some space there "
                 "or choose another output folder, then run the command again"
             ) from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"cannot write {path}: the name is too long; choose a shorter one") from error
+        if error.errno == errno.EFBIG:
+            raise UserError(
+                f"cannot write {path}: files of this size may not be written; raise the limit (ulimit -f), or choose "
+                "an output folder on another disk"
+            ) from error
         kinds = PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError
         if isinstance(error, kinds) or error.errno == errno.EROFS:
             raise UserError(f"cannot write {path}: {error.strerror}; choose a writable output folder") from error
+        error.add_note(f"while writing {path}")
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -108,9 +195,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8; the file appears when all of it is written."""
+    """Write `text` as UTF-8; the file appears when all of it is written.
+
+    Bytes of file names that are no UTF-8 are written as escapes, as the command prints them.
+    """
     with final(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -70,7 +70,7 @@ class _Lines:
         if self._first is None:
             self._first = done
             if note:
-                print(f"{self._title}: {note} at {done} of {self._total} {self._unit}", file=sys.stderr, flush=True)
+                _say(f"{self._title}: {note} at {done} of {self._total} {self._unit}")
         if now - self._last < _LINE_EVERY_S and done != self._total:
             return
         self._last = now
@@ -78,4 +78,10 @@ class _Lines:
         of = f"/{self._total}" if self._total is not None else ""
         left = f", {(self._total - done) / rate:.0f} s left" if self._total is not None and rate > 0 else ""
         note = f" · {self._note}" if self._note else ""
-        print(f"{self._title}: {done}{of} {self._unit}, {rate:.2f}/s{left}{note}", file=sys.stderr, flush=True)
+        _say(f"{self._title}: {done}{of} {self._unit}, {rate:.2f}/s{left}{note}")
+
+
+def _say(line: str) -> None:
+    # A reader that is gone, as `tee` after Ctrl-C, or a full disk, must not end the work before it is saved.
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

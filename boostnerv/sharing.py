@@ -205,7 +205,7 @@ def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
     if find_spec("dvc") is None:
         raise UserError("DVC is not installed here: run `make setup`, or `pip install 'boostnerv[workflow]'`")
     return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
+        [sys.executable, "-P", "-m", "dvc", *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

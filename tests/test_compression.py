@@ -27,12 +27,12 @@ from PIL import Image
 from boostnerv import compression, files, progress, steps
 from boostnerv.codec.bitstream import Bitstream, Display, head_bytes, write
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.compression import Preset, Request, compress, forget, parse_size, plan, verify
+from boostnerv.compression import Preset, Request, compress, parse_size, plan, verify
 from boostnerv.config import Preparation
 from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.models.architecture import architecture
 from boostnerv.models.budget import natural_strides, total_parameters
-from boostnerv.training.state import StopRequest
+from boostnerv.signals import obeyed
 from boostnerv.video import ffmpeg as ffmpeg_runner
 from boostnerv.video.frames import Frames, Manifest, open_frames
 from boostnerv.video.options import parse_preparation, parse_raw
@@ -357,18 +357,18 @@ def test_other_signals_and_the_folder_of_the_command(number: signal.Signals, don
     assert list(where.iterdir()) == [precious]
 
 
-@pytest.mark.parametrize("number", StopRequest.SIGNALS)
+@pytest.mark.parametrize("number", obeyed())
 @pytest.mark.parametrize("title", ["extract", "look for scenes"])
 def test_signals_outside_of_trainings(number: signal.Signals, title: str, source: Path, tmp_path: Path) -> None:
     @contextlib.contextmanager
     def shown(name: str, total: int | None, unit: str) -> Iterator[progress.Progress]:
         yield lambda count, note="": os.kill(os.getpid(), number) if (name, count) == (title, 3) else None
 
-    handlers = [signal.getsignal(each) for each in StopRequest.SIGNALS]
+    handlers = [signal.getsignal(each) for each in obeyed()]
     work = tmp_path / "clip.bnv.work"
     with pytest.raises(InterruptedBySignal, match="before the file was done; the state is saved, run the same command"):
         compress(source, tmp_path / "clip.bnv", ASKED, work, shown)
-    assert [signal.getsignal(each) for each in StopRequest.SIGNALS] == handlers
+    assert [signal.getsignal(each) for each in obeyed()] == handlers
     # Nothing half-written, and nothing that blocks the next call.
     left = {path.name for path in work.rglob("*") if path.is_file()}
     assert left == (set() if title == "extract" else {"frames.npy", "frames.json"})
@@ -451,7 +451,7 @@ def test_one_folder_of_work_has_one_process(source: Path, tmp_path: Path) -> Non
     assert waiting.returncode == 128 + signal.SIGTERM
     assert errors.startswith("boostnerv: stopped by SIGTERM before the file was done")
     assert list(work.iterdir()) == []
-    forget(work)
+    files.remove_folder(work)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -672,5 +672,5 @@ def test_sizes() -> None:
 
 
 def test_files_reach_their_name_only_when_they_are_verified(done: Done) -> None:
-    assert done.output.read_bytes() == (done.work / "clip.bnv").read_bytes()
-    assert files.read_json(done.work / "clip.json")["frames"] == 12
+    assert done.output.read_bytes() == (done.work / "coded.bnv").read_bytes()
+    assert files.read_json(done.work / "coded.json")["frames"] == 12

@@ -102,6 +102,7 @@ def test_a_folder_where_a_file_is_is_a_sentence(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
     def write() -> None:
         with files.final(tmp_path / "x.bin") as temporary:
+            temporary.unlink()
             temporary.symlink_to("/dev/full")
             temporary.write_bytes(b"x" * 100)
 
@@ -187,7 +188,7 @@ def test_files_are_as_readable_as_the_user_wants_them(tmp_path: Path, mask: int)
     before = os.umask(mask)
     try:
         with files.final(tmp_path / "x") as temporary:
-            temporary.touch(mode=0o600)
+            temporary.chmod(0o600)
         assert os.umask(mask) == mask
     finally:
         os.umask(before)

@@ -13,7 +13,7 @@ import boostnerv
 from boostnerv.config import model_names
 
 PACKAGE = Path(boostnerv.__file__).parent
-BASE = ("errors", "recipes", "versions", "progress", "provenance", "files")
+BASE = ("errors", "recipes", "versions", "progress", "provenance", "files", "terminal", "signals")
 # What each part may import besides itself; left to right, and `interop` beside `training`.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
@@ -22,6 +22,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "progress": (),
     "provenance": (),
     "files": ("errors",),
+    "terminal": (),
+    "signals": ("errors", "terminal"),
     "allocator": (),
     "workfolder": ("files", "provenance"),
     "config": BASE,

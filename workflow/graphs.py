@@ -25,8 +25,8 @@ _EDGE = re.compile(r"\s*(?:id)?\d+ --?> (?:id)?\d+")
 def graph(kind: str, form: str) -> str:
     """What ``snakemake --KIND FORM`` prints for the demo, as ``dot`` or ``mermaid-js``; equal plans give equal text."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", folder]
-        command += ["--configfile", str(ROOT / "config/demo.yaml"), f"--{kind}", form]
+        command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--directory", folder, "--configfile", str(ROOT / "config/demo.yaml"), f"--{kind}", form]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)

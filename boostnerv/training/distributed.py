@@ -1,5 +1,5 @@
 """One training on several processes, each with its share of every batch: ``boostnerv train --processes N …``, which
-is ``torchrun --standalone --nproc-per-node N -m boostnerv train …``.
+is ``torchrun --standalone --nproc-per-node N --no-python -- python -P -m boostnerv train …``.
 
 All processes hold the same weights and make the same decisions; the first one alone writes files. The gradient is
 that of one process with the same batch, up to the order of its sums.
@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from boostnerv import signals
 from boostnerv.errors import InterruptedBySignal, UserError
 
 _LONGEST_WAIT = timedelta(days=7)
@@ -88,8 +89,9 @@ def joined(device: torch.device) -> Iterator[Group]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_LONGEST_WAIT)
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
-    except InterruptedBySignal:  # all of them are
-        _leave()
+    except InterruptedBySignal as stop:
+        if stop.state_is_saved:  # all of them have agreed on it
+            _leave()
         raise
     _leave()
 
@@ -108,8 +110,12 @@ def run_by_torchrun(processes: int, arguments: Sequence[str]) -> NoReturn:
     """Become torchrun, with so many `processes` of ``boostnerv`` with these arguments on this machine."""
     # SIGUSR1 asks a training to save and stop; torchrun itself would die of it before the training has saved.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    os.execv(sys.executable, [*torchrun, "-m", "--", "boostnerv", *arguments])
+    # torchrun would handle a SIGHUP that nohup has it ignore.
+    handled = [number.name for number in (*signals.obeyed(), signal.SIGQUIT) if number != signal.SIGUSR1]
+    torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    torchrun += ["--signals-to-handle", ",".join(handled)]
+    # The command itself and no module of it, so that torchrun's processes do not import from the current folder.
+    os.execv(sys.executable, [*torchrun, "--no-python", "--", sys.executable, "-P", "-m", "boostnerv", *arguments])
 
 
 def leads() -> bool:

@@ -78,7 +78,7 @@ def _record(folder: Path) -> dict[str, Any] | None:
 
 def _link(source: Path, target: Path) -> None:
     with files.final(target) as temporary:
-        temporary.unlink(missing_ok=True)  # a killed process of this number may have left one
+        temporary.unlink()  # a link takes no name that is there
         try:
             os.link(source, temporary)
         except OSError:

