@@ -376,7 +376,8 @@ def _extracted(source: Path, request: Request, work: Path, shown: Shown) -> Fram
     key = files.sha256_of_value([*settings, raw.model_dump()] if raw else settings)[:12]
     output = work / key / "frames.npy"
     if not manifest_path(output).exists():
-        video = own_video(OwnVideo(path=str(source), raw=raw)).model_copy(update={"fps": request.fps})
+        path = files.readable(source)
+        video = own_video(OwnVideo(path=path, raw=raw)).model_copy(update={"fps": request.fps})
         job = ExtractJob(dataset="own", video=video, preparation=preparation)
         try:
             with shown("extract", preparation.frame_count, "frames") as show:

@@ -97,6 +97,11 @@ def temporary_path(path: Path) -> Path:
     return path.parent / f".{path.stem[:_KEPT_CHARACTERS]}.{secrets.token_hex(8)}.tmp{suffix}"
 
 
+def readable(path: str | os.PathLike[str]) -> str:
+    """A path as a text that every file can hold: bytes that are no UTF-8 become escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _create(temporary: Path) -> int:
     """Make an empty file, which must not exist, nor a link of that name; returns the mode that the user gives files."""
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

@@ -16,13 +16,14 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load as deserialize
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from boostnerv.codec.encoder import Quantized
 from boostnerv.config import Closed, FinetuneJob, Sha256, TrainJob, parse
 from boostnerv.errors import UserError
-from boostnerv.files import canonical_json, final
+from boostnerv.files import canonical_json, write_bytes
 from boostnerv.models.architecture import Spec, VideoModel, architecture, is_stored, tensor_shapes
 
 _KEY = "boostnerv"
@@ -97,8 +98,8 @@ def save(path: Path, about: About | Imported, model: VideoModel, quantized: Quan
             tensors[_QUANTIZED + "embeddings"] = quantized.embeddings
             tensors[_QUANTIZED + "embedding_step_offset"] = torch.tensor(scalars, dtype=torch.float32)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    with final(path) as temporary:
-        save_file(plain, temporary, metadata={_KEY: canonical_json(about.model_dump(mode="json"))})
+    # Not by `save_file`, whose error of a full disk is none of the system's.
+    write_bytes(path, serialize(plain, metadata={_KEY: canonical_json(about.model_dump(mode="json"))}))
 
 
 def load(path: Path) -> tuple[About, dict[str, Tensor]]:
@@ -114,23 +115,28 @@ def load(path: Path) -> tuple[About, dict[str, Tensor]]:
 
 def read_about(path: Path) -> About | Imported:
     """What a checkpoint of any kind says of itself, without its tensors; raises `UserError` for a file that is none."""
-    with _opened(path) as file:
-        return _about(path, file.metadata() or {})
+    with _read(path):
+        return _about(path, _metadata(path))
 
 
 def load_any(path: Path) -> tuple[About | Imported, dict[str, Tensor]]:
     """Read a checkpoint of any kind; raises `UserError` for a file that is none."""
-    with _opened(path) as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
-        return _about(path, file.metadata() or {}), tensors
+    with _read(path):
+        tensors = deserialize(path.read_bytes())
+        return _about(path, _metadata(path)), tensors
+
+
+def _metadata(path: Path) -> Mapping[str, str]:
+    # Not for PyTorch, by which it opens no file whose name is no UTF-8.
+    with safe_open(path, framework="np") as file:
+        return file.metadata() or {}
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The open file; what is wrong with it becomes a `UserError`."""
+def _read(path: Path) -> Iterator[None]:
+    """Inside, what is wrong with the file that is read becomes a `UserError`."""
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
+        yield
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist; train the model first, or check the path") from error
     except (OSError, SafetensorError) as error:

@@ -42,6 +42,9 @@ SCALER_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 # Each log line carries its level, so that errors can be told from information.
 _QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info")
 _KEPT_LINES = 200
+# Bytes of names that are no UTF-8, as Python has them in a text, and as private characters of Unicode.
+_HIDDEN_BYTES = {0xDC00 + byte: 0x10DC00 + byte for byte in range(128, 256)}
+_SHOWN_BYTES = {hidden: shown for shown, hidden in _HIDDEN_BYTES.items()}
 _PREFIX = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] ")
 _PROBLEM_LEVELS = ("panic", "fatal", "error")
 # Formats that open other files or addresses, run scripts, or make pictures of text or of bytes without a header.
@@ -234,7 +237,7 @@ def running(graph: Graph, on_line: Callable[[str], None] | None = None, *, fed: 
 
     `on_line` gets every line of the log, from another thread. A graph with an input from the pipe is `fed`.
     """
-    command = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
+    command = _command(graph)
     stdin = subprocess.PIPE if fed else subprocess.DEVNULL
     popen = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     log = Log()
@@ -249,7 +252,7 @@ def running(graph: Graph, on_line: Callable[[str], None] | None = None, *, fed: 
 
 def run(graph: Graph, stdin: bytes | None = None) -> Finished:
     """Run `graph` to its end with `stdin` on ``pipe:0``; raises as `Process.finish` where ffmpeg fails."""
-    command = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
+    command = _command(graph)
     source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     done = subprocess.run(command, capture_output=True, check=False, **source)
     log = Log()
@@ -285,7 +288,19 @@ def split_line(line: str) -> tuple[str, str]:
 
 def local_input(path: str | os.PathLike[str], **options: Any) -> Graph:
     """An input that is a file here, even where its name looks like a URL or an option."""
-    return ffmpeg.input(f"file:{os.fspath(path)}", **options)
+    return ffmpeg.input(local_file(path), **options)
+
+
+def local_file(path: str | os.PathLike[str]) -> str:
+    """A file here, as inputs, outputs and options of a graph name it."""
+    # The ffmpeg-python package has no names that are no UTF-8, so that such bytes are private characters in a graph.
+    return f"file:{os.fspath(path)}".translate(_HIDDEN_BYTES)
+
+
+def _command(graph: Graph) -> list[str]:
+    """The command line of a graph."""
+    compiled = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
+    return [str(argument).translate(_SHOWN_BYTES) for argument in compiled]
 
 
 def video_input(path: str | os.PathLike[str], **options: Any) -> Graph:

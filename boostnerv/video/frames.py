@@ -163,7 +163,7 @@ def extract_frames(
             fps=timing.fps,
             timestamps_s=timing.timestamps_s,
             pixels_sha256=written.sha256,
-            source_name=source.name,
+            source_name=files.readable(source.name),
             source_sha256=digest,
             source=decoder.info,
             preparation=preparation,
@@ -241,6 +241,7 @@ def write_described(
     """Write frames of one shape (H, W), then the manifest; `describe` is called before they get their final name."""
     if output.suffix != ".npy":
         raise ValueError(f"a frames file ends in .npy, not {output.name}")
+    files.check_writable(manifest_path(output))  # its name is a byte longer
     with files.final(output) as temporary:
         with open(temporary, "wb") as file:
             written = _write_payload(file, frames, shape)

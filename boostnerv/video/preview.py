@@ -68,7 +68,7 @@ def previewed(frames: Any, path: Path | None, fps: float) -> Iterator[Any]:
     video = OutputVideo(count, height + height % 2, width + width % 2, fps)
     with files.final(path) as temporary:
         options = {**_CODEC, "filter:v": _chain(video), "fps_mode": "passthrough", "format": "mp4"}
-        graph = rgb_input(video).output(f"file:{temporary}", **options).overwrite_output()
+        graph = rgb_input(video).output(ffmpeg.local_file(temporary), **options).overwrite_output()
         try:
             with ffmpeg.running(graph, fed=True) as process:
                 yield Previewed(frames, process, count)

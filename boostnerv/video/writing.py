@@ -185,7 +185,7 @@ def _write_y4m(frames: Iterable[Pixels], output: Path, video: OutputVideo) -> No
     chain = f"{to_yuv('bt601')},format=yuv444p"
     with files.final(output) as temporary:
         options = {"filter:v": chain, "fps_mode": "passthrough", "format": "yuv4mpegpipe"}
-        _run_fed(rgb_input(video).output(f"file:{temporary}", **options), frames, output)
+        _run_fed(rgb_input(video).output(ffmpeg.local_file(temporary), **options), frames, output)
 
 
 def _write_container(
@@ -206,7 +206,7 @@ def _write_container(
             "map_chapters": -1,
             "format": container,
         }
-        graph = rgb_input(video)["v"].output(*audio, f"file:{temporary}", **options)
+        graph = rgb_input(video)["v"].output(*audio, ffmpeg.local_file(temporary), **options)
         # Without it audio alone would start at 0 in some containers, whenever it started beside the video.
         _run_fed(graph.global_args("-copyts"), frames, output)
 
@@ -262,7 +262,7 @@ def _timing(video: OutputVideo, first_frame_s: float, script: Path, chain: str) 
         return {**options, "filter:v": f"{_set_times(f'round(N*{_TICKS_PER_S / video.fps!r})', start)},{chain}"}
     # A file, as this is too long for a command line.
     script.write_text(f"{_set_times(_choice(_ticks(video.timestamps_s), 0), start)},{chain}", encoding="ascii")
-    return {**options, "/filter:v": f"file:{script}"}
+    return {**options, "/filter:v": ffmpeg.local_file(script)}
 
 
 def _set_times(expression: str, start: int) -> str:
@@ -293,7 +293,7 @@ def _check_audio(source: Path, output: Path, container: str, temporary: Path) ->
     """Raise `UserError` where the audio of `source` cannot be copied; writes to `temporary` to see."""
     options = {"c:a": "copy", "frames:a": _TRIED_PACKETS, "map_chapters": -1, "format": container}
     try:
-        ffmpeg.run(ffmpeg.local_input(source)["a"].output(f"file:{temporary}", **options).overwrite_output())
+        ffmpeg.run(ffmpeg.local_input(source)["a"].output(ffmpeg.local_file(temporary), **options).overwrite_output())
     except ffmpeg.FfmpegError as error:
         if "matches no streams" in str(error):
             raise UserError(f"{source} has no audio: give a file that has, or leave the audio out") from error
