@@ -152,7 +152,7 @@ def check_distinct(written: Iterable[Path | None], read: Iterable[Path | None]) 
                 raise UserError(f"{output} is {source} itself, or a part of it, which is read: choose another output")
     for number, output in enumerate(outputs):
         for other in outputs[:number]:
-            if _is_same(output, other):
+            if os.path.realpath(output) == os.path.realpath(other):
                 raise UserError(f"{output} and {other} are one file, to be written twice: choose another name for one")
 
 

@@ -10,11 +10,13 @@ some rate.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib
 
+from boostnerv import files
 from boostnerv.errors import UserError
 from boostnerv.evaluation.points import Point
 from boostnerv.report.bits import Part, bits_figure, by_layer
@@ -105,5 +107,6 @@ def plot_runs(
 
 def plot_comparison(rows: Sequence[Row], title: str, path: str | Path) -> None:
     """Write PSNR over rate, one labelled point a row, as `path`: SVG or PNG by its suffix."""
+    rows, title = [replace(row, name=files.readable(row.name)) for row in rows], files.readable(title)
     with matplotlib.rc_context(STYLE):
         save_as(comparison_figure(rows, title), Path(path))

@@ -28,6 +28,7 @@ AXES = {"psnr_db": "PSNR (dB)", "ms_ssim": "MS-SSIM"}
 STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
+    "text.parse_math": False,  # file names may have a $
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.spines.top": False,

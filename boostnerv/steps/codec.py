@@ -13,7 +13,14 @@ from boostnerv import files, progress
 from boostnerv.config import config_hash
 from boostnerv.errors import UserError, nearest
 from boostnerv.recipes import MODELS_OF_MANY
-from boostnerv.steps.common import check_slices, given_keyframes, prepare_cpu, threads_in_use, write_decoded
+from boostnerv.steps.common import (
+    check_slices,
+    given_keyframes,
+    prepare_cpu,
+    threads_in_use,
+    with_pixels,
+    write_decoded,
+)
 
 if TYPE_CHECKING:
     from boostnerv.codec.bitstream import Segment
@@ -46,6 +53,7 @@ def encode(
     from boostnerv.training.checkpoint import restore_quantized
     from boostnerv.video.collections import open_videos
 
+    files.check_distinct([output, report], [*with_pixels(frames), finetuned, keyframes])
     prepare_cpu(threads)
     started = time.monotonic()
     about, model = restore_quantized(finetuned)
@@ -85,6 +93,7 @@ def encode_after_training(
     from boostnerv.training.run import check_keyframes, trained_on
     from boostnerv.video.collections import open_videos
 
+    files.check_distinct([output, report], [*with_pixels(frames), trained, keyframes])
     prepare_cpu(threads)
     started = time.monotonic()
     found, model = checkpoint.restore_any(trained)
@@ -273,6 +282,7 @@ def decode(
     from boostnerv.training.run import choose_device, device_name
     from boostnerv.video.writing import OutputVideo, has_one_rate, is_video
 
+    files.check_distinct([output, report], [bitstream, audio_from])
     prepare_cpu(threads)
     started = time.monotonic()
     where = choose_device(device)

@@ -69,6 +69,16 @@ def write_decoded(
         return write_frames(frames, output, video, lossless=lossless, audio_from=audio_from, progress=show)
 
 
+def with_pixels(manifest: Path) -> tuple[Path, Path]:
+    """A manifest of frames and the file of their pixels, which is read with it."""
+    return manifest, manifest.parent / f"{manifest.stem}.npy"
+
+
+def with_manifest(pixels: Path) -> tuple[Path, Path]:
+    """A file of pixels and the manifest that is written with it."""
+    return pixels, pixels.parent / f"{pixels.stem}.json"
+
+
 def vmaf_meter(
     wanted: bool, threads: int | None, video: Frames | OpenCollection | None = None
 ) -> AbstractContextManager[VmafMeter | None]:

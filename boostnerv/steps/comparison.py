@@ -37,6 +37,7 @@ def compare(
     from boostnerv.training.run import choose_device
     from boostnerv.video.options import check_layout
 
+    files.check_distinct([output, figure, frames_csv], [reference, *tests])
     if output is not None:
         check_suffix(output, comparison.OUTPUT_SUFFIXES, f"{output} is a table")
     if frames_csv is not None:
@@ -83,6 +84,7 @@ def check_published(experiment: Experiment, points: Path, output: Path | None) -
     from boostnerv.evaluation.points import read_points
     from boostnerv.evaluation.published import compare
 
+    files.check_distinct([output], [points])
     found = read_points(points)
     for name in {str(point["experiment"]) for point in found} - {experiment.name}:
         raise UserError(f"{points} has results of experiment '{name}', not of '{experiment.name}'; give its own")

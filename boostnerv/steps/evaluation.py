@@ -13,7 +13,7 @@ from boostnerv import files, progress, provenance
 from boostnerv.config import Anchor, Training, config_hash
 from boostnerv.errors import UserError
 from boostnerv.recipes import MODELS_OF_MANY
-from boostnerv.steps.common import given_keyframes, prepare_cpu, vmaf_meter
+from boostnerv.steps.common import given_keyframes, prepare_cpu, vmaf_meter, with_pixels
 
 if TYPE_CHECKING:
     from boostnerv.evaluation.measure import Quality
@@ -64,6 +64,8 @@ def evaluate(
     from boostnerv.video.collections import open_videos
     from boostnerv.video.preview import previewed
 
+    inputs = [*with_pixels(frames), bitstream, decoded, *reports, *logs, planes]
+    files.check_distinct([output, frames_csv, preview], inputs)
     prepare_cpu(threads)
     segment = VideoFile(bitstream).stream.segments[0]
     video = open_videos(frames, many=isinstance(segment.spec, ClipSpec))
@@ -134,6 +136,7 @@ def evaluate_model(
     from boostnerv.video.masks import hidden_pixels
     from boostnerv.video.preview import previewed
 
+    files.check_distinct([output, frames_csv, preview], [*with_pixels(frames), model, log, keyframes])
     prepare_cpu(threads)
     training = last_record(log) if log else {}
     found, trained = checkpoint.restore_any(model)
@@ -202,6 +205,7 @@ def encode_anchor(
     from boostnerv.video.frames import open_frames
     from boostnerv.video.planes import open_planes
 
+    files.check_distinct([stream, output, frames_csv, preview], [*with_pixels(frames), planes])
     prepare_cpu(threads)
     video = open_frames(frames)
     manifest = video.manifest
@@ -244,6 +248,7 @@ def collect(results: Iterable[Path], output: Path) -> None:
     from boostnerv.evaluation.points import collect as collect_points
     from boostnerv.evaluation.points import write_points
 
+    files.check_distinct([output], results)
     write_points(collect_points(results), output)
 
 

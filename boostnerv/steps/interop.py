@@ -30,6 +30,7 @@ def import_checkpoint(
     from boostnerv.interop.arguments import Arguments
     from boostnerv.interop.files import CompressedVideo, read_file
 
+    files.check_distinct([output], [file])
     prepare_cpu(threads)
     flags = Arguments(
         model=model,
@@ -56,6 +57,7 @@ def export_checkpoint(checkpoint: Path, output: Path) -> dict[str, Any]:
     from boostnerv.interop.files import write_checkpoint
     from boostnerv.training.checkpoint import restore_any
 
+    files.check_distinct([output], [checkpoint])
     about, model = restore_any(checkpoint)
     files.write_bytes(output, write_checkpoint(model, about.trained_epochs))
     return {"model": about.architecture, "epoch": about.trained_epochs, "tensors": len(model.state_dict())}

@@ -7,10 +7,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from boostnerv import progress
+from boostnerv import files, progress
 from boostnerv.config import FinetuneJob, Finetuning, Training, TrainJob
 from boostnerv.recipes import MODELS_OF_MANY
-from boostnerv.steps.common import given_keyframes, prepare_cpu
+from boostnerv.steps.common import given_keyframes, prepare_cpu, with_pixels
 
 if TYPE_CHECKING:
     from boostnerv.models.architecture import Spec
@@ -44,6 +44,7 @@ def train(
     from boostnerv.training.distributed import leads
     from boostnerv.training.run import choose_device, train_video
 
+    files.check_distinct([model, log], [*with_pixels(frames), keyframes])
     video, shown = _trained_on(frames, job.model.name, keyframes, scratch)
     _prepare_training_cpu(threads, video)
     total = _training_steps(video, job)
@@ -81,6 +82,7 @@ def finetune(
     from boostnerv.training import checkpoint
     from boostnerv.training.run import choose_device, finetune_video
 
+    files.check_distinct([model, log], [*with_pixels(frames), trained, keyframes])
     about = checkpoint.read_about(trained)
     video, shown = _trained_on(frames, about.architecture, keyframes, scratch)
     _prepare_training_cpu(threads, video)

@@ -8,7 +8,7 @@ from typing import Any
 
 from boostnerv import files
 from boostnerv.errors import UserError
-from boostnerv.steps.common import prepare_cpu
+from boostnerv.steps.common import prepare_cpu, with_pixels
 
 
 def tabulate(
@@ -27,6 +27,7 @@ def tabulate(
     from boostnerv.report.metrics import write_metrics
     from boostnerv.report.tables import published_csv, write_tables
 
+    files.check_distinct([markdown, csv, metrics, bd_markdown, bd_csv, published], [points])
     rows = read_points(points)
     write_tables(rows, markdown, csv)
     if metrics is not None:
@@ -125,6 +126,7 @@ def preview_source(frames: Path, output: Path, *, many: bool) -> None:
     from boostnerv.video.collections import open_videos
     from boostnerv.video.preview import write_preview
 
+    files.check_distinct([output], with_pixels(frames))
     video = open_videos(frames, many=many)
     write_preview(video.pixels, output, video.manifest.fps)
 
@@ -135,4 +137,5 @@ def page(points: Path, folder: Path, experiment: Path | None, output: Path) -> i
     from boostnerv.evaluation.points import read_points
     from boostnerv.report.page import write_page
 
+    files.check_distinct([output], [points, experiment])
     return write_page(read_points(points), folder, None if experiment is None else load_experiment(experiment), output)

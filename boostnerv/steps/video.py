@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from boostnerv import progress
+from boostnerv import files, progress
 from boostnerv.config import DatasetSpec, ExtractJob, KeyframeJob, VideoSpec
+from boostnerv.steps.common import with_manifest, with_pixels
 
 
 def fetch_source(dataset: DatasetSpec, video: VideoSpec, output: Path) -> None:
@@ -21,6 +22,7 @@ def extract_frames(source: Path, job: ExtractJob, output: Path) -> None:
     """Decode a video into `output` (``.npy``) and the manifest beside it (``.json``)."""
     from boostnerv.video.frames import extract_frames as extract
 
+    files.check_distinct(with_manifest(output), [source])
     with progress.shown(f"frames of {job.video.name}", job.preparation.frame_count, "frames") as show:
         extract(
             job.video,
@@ -38,6 +40,7 @@ def extract_planes(source: Path, job: ExtractJob, output: Path) -> None:
     """Decode the planes of a video, 4:2:0, into `output` (``.yuv``) and the manifest beside it (``.json``)."""
     from boostnerv.video.planes import extract_planes as extract
 
+    files.check_distinct(with_manifest(output), [source])
     with progress.shown(f"planes of {job.video.name}", job.preparation.frame_count, "frames") as show:
         extract(job.video, source, job.preparation, output, dataset=job.dataset, progress=show)
 
@@ -47,6 +50,7 @@ def split_patches(frames: Path, height: int, width: int, output: Path) -> None:
     from boostnerv.video.frames import open_frames
     from boostnerv.video.patches import split_patches as split
 
+    files.check_distinct(with_manifest(output), with_pixels(frames))
     video = open_frames(frames)
     with progress.shown(f"patches of {video.manifest.video}", None, "patches") as show:
         split(video, height, width, output, show)
@@ -57,6 +61,7 @@ def gather_videos(manifests: Sequence[Path], statistics: tuple[Any, Any] | None,
     their pixels where they are known."""
     from boostnerv.video.collections import gather
 
+    files.check_distinct([output], [path for manifest in manifests for path in with_pixels(manifest)])
     with progress.shown("videos", len(manifests), "videos") as show:
         gather(manifests, output, statistics, progress=show)
 
@@ -66,5 +71,6 @@ def code_keyframes(videos: Path, job: KeyframeJob, output: Path, *, threads: int
     from boostnerv.training.keyframe_files import code_keyframes as code
     from boostnerv.video.collections import open_collection
 
+    files.check_distinct([*with_pixels(output), output.parent / f"{output.stem}.bin"], [videos])
     with progress.shown(f"keyframes {job.codec}", None, "keyframes") as show:
         code(open_collection(videos), job, output, threads=threads, progress=show)

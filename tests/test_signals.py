@@ -1,0 +1,101 @@
+"""Signals end a command without anything half-written; the state of trainings is tested beside them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from boostnerv import signals
+from boostnerv.errors import InterruptedBySignal
+from tests.codec.tiny import encoded
+from tests.models.tiny import tiny_model
+
+# What a child inherits of ignored signals depends on the shell that the tests run in.
+START = """
+import signal, sys
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if sys.argv[1] == "nohup":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+del sys.argv[1]
+from boostnerv.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that takes some seconds to decode."""
+    path = tmp_path_factory.mktemp("stream") / "long.bnv"
+    path.write_bytes(encoded(tiny_model("nerv-boost", frames=2000, height=60, width=60)))
+    return path
+
+
+def interrupted(stream: Path, output: Path, number: signal.Signals, how: str = "") -> tuple[int, str]:
+    """Decode, and send a signal when something temporary is there; exit code and stderr."""
+    command = [sys.executable, "-P", "-c", START, how, "decode", str(stream), "-o", str(output), "--threads", "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until = time.monotonic() + 120
+            while not any(output.parent.glob(".*.tmp*")):
+                assert process.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    return process.returncode, errors
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(signal.SIGTERM, "x.npy"), (signal.SIGHUP, "x"), (signal.SIGINT, "x.y4m"), (signal.SIGUSR1, "x.mkv")],
+)
+def test_a_signal_leaves_nothing_temporary(number: signal.Signals, name: str, stream: Path, tmp_path: Path) -> None:
+    code, errors = interrupted(stream, tmp_path / name, number)
+    assert code == 128 + number
+    assert (
+        errors.splitlines()[-1] == f"boostnerv: stopped by {number.name} before it was done; run the same command again"
+    )
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(stream: Path, tmp_path: Path) -> None:
+    code, errors = interrupted(stream, tmp_path / "x.npy", signal.SIGHUP, "nohup")
+    assert code == 0, errors
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_later_signals_do_not_disturb_the_first() -> None:
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.STOPPING}
+    try:
+        seen = []
+        with (
+            pytest.raises(InterruptedBySignal, match=r"^stopped by SIGHUP here; the state is saved, run the same"),
+            signals.raising(signals.STOPPING, "here", state_is_saved=True),
+        ):
+            try:
+                os.kill(os.getpid(), signal.SIGHUP)
+            finally:
+                for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):
+                    os.kill(os.getpid(), number)
+                    seen.append(number)
+        assert len(seen) == 3
+        assert all(signal.getsignal(number) == signal.SIG_DFL for number in signals.STOPPING)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert signals.obeyed() == (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert signals.obeyed() == (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+        assert signals.not_ignored() == (signal.SIGTERM, signal.SIGUSR1)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
