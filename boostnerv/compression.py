@@ -479,12 +479,16 @@ def verify(file: Path, video: Frames, plans: tuple[SegmentPlan, ...], shown: Sho
 
 def _run(command: list[str]) -> int:
     """Run a command to its end, or ask it to stop where this process is to; returns its exit code."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            return process.wait()
-        except BaseException:
+    process = None
+    try:
+        with signals.delayed():
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        return process.wait()
+    except BaseException:
+        if process is not None:
             process.terminate()  # not killed, so that nothing temporary of it stays
-            raise
+            process.wait()
+        raise
 
 
 def _check_size(file: Path, video: Frames, request: Request) -> None:

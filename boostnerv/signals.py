@@ -7,6 +7,7 @@ their state first (`boostnerv.training.state`).
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -54,3 +55,21 @@ def raising(numbers: Sequence[signal.Signals], where: str, *, state_is_saved: bo
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def delayed() -> Iterator[None]:
+    """Inside, signals wait. For the start of a process, which nobody could end if it were interrupted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    handled = [number for number in STOPPING if callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, lambda number, _: waiting.append(number)) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in waiting:
+        signal.raise_signal(number)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import itertools
 import json
 import math
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -342,7 +346,7 @@ def strip(line: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_other_signals_and_the_folder_of_the_command(number: signal.Signals, done: Done, tmp_path: Path) -> None:
     output, where = tmp_path / "clip.bnv", tmp_path / "elsewhere"
     work = where / "clip.bnv.work"
@@ -674,3 +678,77 @@ def test_sizes() -> None:
 def test_files_reach_their_name_only_when_they_are_verified(done: Done) -> None:
     assert done.output.read_bytes() == (done.work / "coded.bnv").read_bytes()
     assert files.read_json(done.work / "coded.json")["frames"] == 12
+
+
+def test_names_of_work_folders(tmp_path: Path) -> None:
+    assert compression.work_folder(Path("a/x.bnv")) == Path("a/x.bnv.work")
+    assert compression.work_folder(Path("a/x.bnv"), Path("b")) == Path("b/x.bnv.work")
+    long = [compression.work_folder(tmp_path / ("x" * 250 + last)) for last in ("a", "b")]
+    assert long[0] != long[1]
+    for folder in long:
+        folder.mkdir()
+
+
+def test_a_source_that_would_be_removed(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="lies in .*, which is removed at the end; move it elsewhere"):
+        compress(source, tmp_path / "a.bnv", ASKED, source.parent, Told())
+    (tmp_path / "same.bnv").symlink_to(source)
+    for output in (source, tmp_path / "same.bnv"):
+        with pytest.raises(UserError, match=f"{output} is {source} itself"):
+            compress(source, output, ASKED, tmp_path / "work", Told())
+    assert source.exists()
+
+
+def test_code_beside_the_video_is_not_run(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("open('ran', 'w').close()\nraise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    (coded,) = done.work.glob("*.bnv")
+    video = frames_in(done.work)
+    quality, _ = verify(coded, video, plan(video, ASKED, Told()), Told())
+    assert quality.psnr_db > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["numpy.py"]
+
+
+@pytest.mark.slow
+def test_names_that_are_no_utf8(done: Done, tmp_path: Path) -> None:
+    source = tmp_path / os.fsdecode(b"-caf\xe9\n.mkv")
+    source.write_bytes(done.source.read_bytes())
+    output = tmp_path / os.fsdecode(b"-caf\xe9\n" + b"x" * 240 + b".bnv")
+    command = arguments(Path(source.name), Path(output.name), "--json")
+    # After what tells options from names.
+    command = [*command[:3], *(each for each in command[3:] if each not in (source.name, output.name))]
+    finished = subprocess.run(
+        [*command[:3], "compress", *command[4:], "--", source.name, output.name],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert json.loads(finished.stdout)["file"] == output.name
+    assert output.read_bytes() == done.output.read_bytes()
+    assert set(tmp_path.iterdir()) == {source, output}
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_saves_the_state(done: Done, tmp_path: Path) -> None:
+    output, work = tmp_path / "clip.bnv", tmp_path / "clip.bnv.work"
+    master, terminal = pty.openpty()
+
+    def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    with subprocess.Popen(
+        arguments(done.source, output), stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        preexec_fn=take_terminal,
+    ) as process:  # fmt: skip
+        try:
+            os.close(terminal)
+            until = time.monotonic() + 240
+            while not any(path.stat().st_size for path in work.glob("*/*/state-train/log.jsonl")):
+                assert process.poll() is None
+                assert time.monotonic() < until
+                if select.select([master], [], [], 0.002)[0]:
+                    os.read(master, 1 << 16)
+            os.close(master)
+            assert process.wait(timeout=120) == 128 + signal.SIGHUP
+        finally:
+            process.kill()
+    assert [path.name for path in work.glob("*/*/state-train/state.pt")] == ["state.pt"]

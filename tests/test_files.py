@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from boostnerv import files
@@ -237,3 +238,106 @@ def test_known_hashes(tmp_path: Path) -> None:
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert files.sha256_of_file(tmp_path / "x") == abc
     assert files.canonical_json({"b": [1, 2.5], "a": None}) == '{"a":null,"b":[1,2.5]}'
+
+
+names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1).map(os.fsencode)
+
+
+@given(name=st.one_of(names, st.binary(min_size=1)).map(lambda name: name.translate(None, b"/\0")[:255]))
+@example(b"x" * 255)
+@example(("é" * 120 + ".bnv").encode())
+@example(b"caf\xe9." + b"s" * 240)
+@example(b"-a\n%03d: 'b\"")
+def test_any_name_can_be_written(tmp_path_factory: pytest.TempPathFactory, name: bytes) -> None:
+    hypothesis.assume(name not in (b"", b".", b".."))
+    folder = tmp_path_factory.mktemp("any")
+    path = folder / os.fsdecode(name)
+    with files.final(path) as temporary:
+        assert re.fullmatch(rb"\..*\.[0-9a-f]{16}\.tmp(\..*)?", os.fsencode(temporary.name), re.DOTALL)
+        assert len(os.fsencode(temporary.name)) <= 150
+        assert temporary != files.temporary_path(path)  # nobody can foresee it
+        temporary.write_bytes(name)
+    assert [(each, (folder / os.fsdecode(each)).read_bytes()) for each in os.listdir(os.fsencode(folder))] == [
+        (name, name)
+    ]
+
+
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path: Path) -> None:
+    for write in (files.check_writable, lambda path: files.write_text(path, "")):
+        with pytest.raises(UserError, match=r"cannot write .*: the name is too long; choose a shorter one"):
+            write(tmp_path / ("x" * 256))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_planted_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _: "foreseen")
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / ".x.foreseen.tmp.json").symlink_to(tmp_path / "victim")
+    with pytest.raises(UserError, match=r"cannot write .*x\.json: File exists"):
+        files.write_text(tmp_path / "x.json", "{}")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"victim": "precious"}
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_gets_its_name_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        done.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name.rpartition('.')[2]}")
+        fsync(descriptor)
+
+    def noted_replace(source: Path, target: Path) -> None:
+        done.append(f"name {Path(target).name}")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    here = tmp_path / "here"
+    here.mkdir()
+    if folder:
+        with files.final_folder(here / "x") as temporary:
+            (temporary / "1.png").touch()
+        assert done == ["fsync png", "fsync tmp", "name x", "fsync here"]
+    else:
+        files.write_bytes(here / "x.bin", b"")
+        assert done == ["fsync bin", "name x.bin", "fsync here"]
+
+
+def test_a_file_larger_than_the_limit_is_a_sentence(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from boostnerv import errors, files
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    files.write_bytes(sys.argv[1], bytes(2000))
+except errors.UserError as error:
+    print(error)
+"""
+    files.write_bytes(tmp_path / "x", b"old")
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "x"], check=True, capture_output=True, text=True)
+    assert re.fullmatch(r"cannot write .*x: files of this size may not be written; raise the limit .*\n", done.stdout)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x": b"old"}
+
+
+def test_a_device_is_not_replaced() -> None:
+    with pytest.raises(UserError, match="cannot write /dev/null: it is a device or a pipe; choose the name of a file"):
+        files.write_text("/dev/null", "{}")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_outputs_are_no_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    for name in ("a.mkv", "images/1.png", "other"):
+        (tmp_path / name).write_text(name)
+    Path("link").symlink_to("a.mkv")
+    os.link("a.mkv", "hard")
+    inputs = [Path("a.mkv"), Path("images"), None]
+    same = [Path("a.mkv"), tmp_path / "a.mkv", Path("images/../a.mkv"), Path("link"), Path("hard"), Path("images")]
+    for output in (*same, Path("images/1.png")):
+        with pytest.raises(UserError, match=f"{output} is .* itself, or a part of it, which is read: choose another"):
+            files.check_distinct([None, output], inputs)
+    files.check_distinct([Path("other"), Path("new"), Path("images/2.png"), None], inputs)
+    with pytest.raises(UserError, match=r"\./other and .*/other are one file, to be written twice"):
+        files.check_distinct([tmp_path / "other", Path("./images/../other")], inputs)

@@ -7,6 +7,7 @@ The binary comes with the package imageio-ffmpeg; the environment variable ``FFM
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 import ffmpeg
 import imageio_ffmpeg
 
-from boostnerv import files
+from boostnerv import files, signals
 from boostnerv.errors import UserError
 
 if TYPE_CHECKING:
@@ -238,16 +239,23 @@ def running(graph: Graph, on_line: Callable[[str], None] | None = None, *, fed: 
     `on_line` gets every line of the log, from another thread. A graph with an input from the pipe is `fed`.
     """
     command = _command(graph)
+    process = None
+    try:
+        with signals.delayed():
+            process = _started(command, on_line, fed)
+        yield process
+    finally:
+        if process is not None:
+            process.stop()
+
+
+def _started(command: list[str], on_line: Callable[[str], None] | None, fed: bool) -> Process:
     stdin = subprocess.PIPE if fed else subprocess.DEVNULL
     popen = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     log = Log()
     reader = threading.Thread(target=_drain, args=(popen.stderr, log, on_line), daemon=True)
     reader.start()
-    process = Process(popen, log, reader)
-    try:
-        yield process
-    finally:
-        process.stop()
+    return Process(popen, log, reader)
 
 
 def run(graph: Graph, stdin: bytes | None = None) -> Finished:
@@ -265,6 +273,8 @@ def run(graph: Graph, stdin: bytes | None = None) -> Finished:
 
 def failure(code: int, log: Log) -> FfmpegError | OSError:
     """What to raise for an ffmpeg that ended with exit `code`; an `OSError` where it met a full disk."""
+    if code == -signal.SIGXFSZ:
+        return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     if code < 0:
         return FfmpegError(f"it was ended by {signal.Signals(-code).name}")
     for number in files.NO_ROOM:

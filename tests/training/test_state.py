@@ -9,6 +9,7 @@ import torch
 
 from boostnerv.errors import UserError
 from boostnerv.training.state import SaveTimer, StateFolder, StopRequest
+from tests.test_files import small_disk
 from tests.training.conftest import Train, place
 
 
@@ -86,3 +87,34 @@ def test_saves_are_not_too_frequent() -> None:
     timer = SaveTimer(0)
     assert timer.due()
     assert timer.due()
+
+
+def test_a_hangup_is_noted_as_often_as_it_comes() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.signal_number == signal.SIGHUP
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.signal_number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    "values", [16_000, 16_300, 100_000]
+)  # the disk is full at the end, in the index, in the middle
+def test_a_full_disk_keeps_the_older_state(tmp_path: Path, values: int) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        state = StateFolder(disk / "state", "a")
+        with state.locked():
+            state.save({"step": 1})
+            with pytest.raises(UserError, match=r"no space left on the disk of .* while writing state\.pt: free some"):
+                state.save({"step": 2, "weights": torch.ones(values)})
+            loaded = state.load()
+        assert loaded is not None
+        assert loaded["step"] == 1
+        assert [path.name for path in (disk / "state").iterdir()] == ["state.pt"]
