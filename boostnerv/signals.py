@@ -71,5 +71,5 @@ def delayed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in waiting:
-        signal.raise_signal(number)
+    for came in waiting:
+        signal.raise_signal(came)
