@@ -714,13 +714,10 @@ def test_names_that_are_no_utf8(done: Done, tmp_path: Path) -> None:
     source = tmp_path / os.fsdecode(b"-caf\xe9\n.mkv")
     source.write_bytes(done.source.read_bytes())
     output = tmp_path / os.fsdecode(b"-caf\xe9\n" + b"x" * 240 + b".bnv")
-    command = arguments(Path(source.name), Path(output.name), "--json")
-    # After what tells options from names.
-    command = [*command[:3], *(each for each in command[3:] if each not in (source.name, output.name))]
-    finished = subprocess.run(
-        [*command[:3], "compress", *command[4:], "--", source.name, output.name],
-        cwd=tmp_path, check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    # Options first, then what tells them from names.
+    command = [*arguments(source, output, "--json", "--"), source.name, output.name]
+    del command[4:6]
+    finished = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert json.loads(finished.stdout)["file"] == output.name
     assert output.read_bytes() == done.output.read_bytes()
     assert set(tmp_path.iterdir()) == {source, output}

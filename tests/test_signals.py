@@ -75,6 +75,18 @@ def test_a_hangup_that_is_ignored_stays_ignored(stream: Path, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
 
 
+def test_signals_wait_while_a_process_is_started() -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append("handled"))
+    seen: list[str] = []
+    try:
+        with signals.delayed():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            seen.append("started")
+        assert seen == ["started", "handled"]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_later_signals_do_not_disturb_the_first() -> None:
     before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.STOPPING}
     try:

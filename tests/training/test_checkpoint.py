@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from boostnerv.errors import UserError
 from boostnerv.training import checkpoint
 from boostnerv.training.checkpoint import About, spec_fields
 from tests.models.tiny import NAMES, tiny_model
+from tests.test_files import small_disk
 from tests.training.conftest import train_job
 
 
@@ -112,3 +114,24 @@ def test_a_spec_of_another_version(saved: Path, change: dict[str, object]) -> No
 def test_a_model_that_is_gone(saved: Path) -> None:
     with pytest.raises(UserError, match=r"unknown model 'hnerv-bost': did you mean 'hnerv-boost'\?"):
         checkpoint.restore(rewritten(saved, architecture="hnerv-bost"))
+
+
+def test_a_name_that_is_no_utf8(tmp_path: Path) -> None:
+    path, model = tmp_path / os.fsdecode(b"caf\xe9.safetensors"), tiny_model("nerv")
+    checkpoint.save(path, about("nerv"), model)
+    assert checkpoint.read_about(path) == about("nerv")
+    _, restored = checkpoint.restore(path)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in restored.state_dict().items())
+    with pytest.raises(UserError, match="checkpoint .*other.* does not exist"):
+        checkpoint.load(path.with_stem("other"))
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        checkpoint.save(disk / "x.safetensors", about("nerv"), tiny_model("nerv"))
+        before = (disk / "x.safetensors").read_bytes()
+        (disk / "other").write_bytes(bytes(65536 - 4096 * -(-len(before) // 4096)))
+        with pytest.raises(UserError, match=r"no space left on the disk of .* while writing x\.safetensors"):
+            checkpoint.save(disk / "x.safetensors", about("nerv"), tiny_model("nerv"))
+        assert (disk / "x.safetensors").read_bytes() == before
+        assert {path.name for path in disk.iterdir()} == {"x.safetensors", "other"}
