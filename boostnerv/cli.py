@@ -1,7 +1,7 @@
 """The command line: one command, a verb per step, each a thin shell over a function of `boostnerv.steps`.
 
 Exit codes: 0, 1 when a check did not hold, 2 when the user's input is wrong (one sentence on stderr),
-128 + signal number when a signal stopped a training whose state is saved.
+128 + signal number when a signal stopped it: nothing temporary is left, and the state of a training is saved.
 """
 
 from __future__ import annotations

@@ -412,3 +412,46 @@ def boost_stopped(arguments: list[object], state: Path) -> subprocess.CompletedP
     )
     assert any(state.rglob("state.pt")), done.stderr
     return done
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("decode", "run/video.bnv", "-o", "run/video.bnv"),
+        ("decode", "run/video.bnv", "-o", "new.mkv", "--audio-from", "new.mkv"),
+        ("decode", "run/video.bnv", "-o", "new.npy", "--report", "new.npy"),
+        ("compare", "frames/clip.json", "run/video.bnv", "-o", "run/../run/video.bnv"),
+        ("compare", "run/video.bnv", "link", "--figure", "run/video.bnv"),
+        ("compress", "link", "run/video.bnv", "--size", "8k"),
+        ("export", "run/model.safetensors", "-o", "run/model.safetensors"),
+        ("import", "run/video.bnv", "-o", "link"),
+        ("extract-frames", "frames/clip.json", "--settings", "{}", "-o", "frames/clip.npy"),
+        ("split-patches", "--frames", "frames/clip.json", "--height", "8", "--width", "8", "-o", "frames/clip.npy"),
+        ("preview-source", "--frames", "frames/clip.json", "-o", "frames/clip.npy"),
+        ("collect", "run/quality.json", "-o", "run/quality.json"),
+    ],
+)
+def test_no_verb_writes_what_it_reads(
+    arguments: tuple[str, ...], tmp_path: Path, boost: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = (
+        "run/video.bnv",
+        "run/model.safetensors",
+        "run/quality.json",
+        "frames/clip.json",
+        "frames/clip.npy",
+        "new.mkv",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "link").symlink_to("run/video.bnv")
+    arguments = tuple(EXTRACT if argument == "{}" else argument for argument in arguments)
+    outcome = boost(*arguments)
+    assert outcome.code == 2
+    assert re.fullmatch(r"boostnerv: .* (itself, or a part of it|are one file), .*: choose another .*\n", outcome.err)
+    assert all((tmp_path / name).read_text() == name for name in names)
+
+
+EXTRACT = '{"dataset": "own", "video": {"name": "v", "source": {"kind": "path", "path": "v"}}}'

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
+from boostnerv import signals
+
 # SIGTERM ends the command; one that was killed gives minus its signal.
 _LAUNCHER = """
 import os, signal, subprocess, sys, time
@@ -65,24 +67,31 @@ class Launched:
 def launched(command: Sequence[str], *, stderr: IO[bytes], env: Mapping[str, str]) -> Iterator[Launched]:
     """Start `command`, which reads a pipe; its output is dropped. Leaving the block ends it where it still runs."""
     read, write = os.pipe()
+    popen = None
     with os.fdopen(read, "rb") as report:
         try:
-            popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(write), *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env=env,
-                pass_fds=(write,),
-            )
+            try:
+                with signals.delayed():
+                    popen = subprocess.Popen(
+                        [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(write), *command],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.DEVNULL,
+                        stderr=stderr,
+                        env=env,
+                        pass_fds=(write,),
+                    )
+            finally:
+                os.close(write)
+            yield Launched(popen, report)
         finally:
-            os.close(write)
-        process = Launched(popen, report)
-        try:
-            yield process
-        finally:
-            if popen.poll() is None:
-                popen.terminate()
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            popen.wait()
+            if popen is not None:
+                _end(popen)
+
+
+def _end(popen: subprocess.Popen[bytes]) -> None:
+    if popen.poll() is None:
+        popen.terminate()
+    assert popen.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        popen.stdin.close()
+    popen.wait()

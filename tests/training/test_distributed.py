@@ -72,6 +72,18 @@ def test_two_processes_give_the_result_of_one(train: Train, clip: Path, tmp_path
     assert Result(tmp_path / "two/model.safetensors", tmp_path / "two/train.jsonl", tmp_path / "two/state").is_kept()
 
 
+def test_code_in_the_current_folder_is_not_run(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by torchrun nor by the processes it starts; the first one is this test's own."""
+    (tmp_path / "numpy.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    settings = canonical_json(train_job(batch_size=2).model_dump(mode="json"))
+    command = torchrun_command(clip, tmp_path / "two", settings, by_itself=True)
+    (tmp_path / "two").mkdir()
+    done = subprocess.run([command[0], "-P", *command[1:]], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "two/model.safetensors").exists()
+
+
 def test_all_processes_wait_for_a_training_and_take_its_result(train: Train, clip: Path, tmp_path: Path) -> None:
     job = train_job(batch_size=2)
     alone, folder = train(job, folder=tmp_path / "alone"), tmp_path / "two"

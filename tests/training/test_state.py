@@ -104,9 +104,8 @@ def test_a_hangup_is_noted_as_often_as_it_comes() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize(
-    "values", [16_000, 16_300, 100_000]
-)  # the disk is full at the end, in the index, in the middle
+# The disk is full at the end, in the index, in the middle.
+@pytest.mark.parametrize("values", [16_000, 16_300, 100_000])
 def test_a_full_disk_keeps_the_older_state(tmp_path: Path, values: int) -> None:
     with small_disk(tmp_path / "disk") as disk:
         state = StateFolder(disk / "state", "a")
