@@ -905,7 +905,7 @@ def main() -> None:
         terminal.say(str(stop))
         sys.exit(128 + stop.signal_number)
     except (OSError, UnicodeError) as error:
-        terminal.say(terminal.output_problem() or system_sentence(error))
+        terminal.say(terminal.output_problem(error) or system_sentence(error))
         sys.exit(2)
 
 

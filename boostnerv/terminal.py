@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from typing import TextIO
 
 READER_IS_GONE = 128 + signal.SIGPIPE
@@ -34,14 +35,14 @@ def say(sentence: str) -> None:
         print(f"boostnerv: {sentence.translate(_CONTROLS)}", file=sys.stderr, flush=True)
 
 
-def output_problem() -> str | None:
-    """A sentence where the standard output cannot be written, which goes nowhere from now on; else None."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        _let_go(sys.stdout)
-        return f"the standard output cannot be written ({error.strerror}); free some space, or send it elsewhere"
-    return None
+def output_problem(error: Exception) -> str | None:
+    """A sentence where `error` is of writing the standard output, which goes nowhere from now on; else None."""
+    if not any(frame.f_code.co_name == "echo" for frame, _ in traceback.walk_tb(error.__traceback__)):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        _let_go(sys.stdout)  # what is still in its buffer would fail once more at the end
+    reason = getattr(error, "strerror", None) or error
+    return f"the standard output cannot be written ({reason}); free some space, or send it elsewhere"
 
 
 def leave() -> None:

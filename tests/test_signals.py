@@ -41,6 +41,7 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def interrupted(stream: Path, output: Path, number: signal.Signals, how: str = "") -> tuple[int, str]:
     """Decode, and send a signal when something temporary is there; exit code and stderr."""
     command = [sys.executable, "-P", "-c", START, how, "decode", str(stream), "-o", str(output), "--threads", "1"]
+    command += ["--frames", ":200"] if how == "nohup" else []  # to the end
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         try:
             until = time.monotonic() + 120
@@ -49,7 +50,7 @@ def interrupted(stream: Path, output: Path, number: signal.Signals, how: str = "
                 assert time.monotonic() < until
                 time.sleep(0.01)
             process.send_signal(number)
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=240)
         finally:
             process.kill()
     return process.returncode, errors

@@ -57,9 +57,13 @@ def test_json_names_are_those_of_the_files(folder: Path) -> None:
     assert os.fsencode(json.loads(done.stdout)["file"]) == b"caf\xe9.bnv"
 
 
-def test_a_full_output_is_a_sentence() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_output_is_a_sentence(unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command("--help"), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command("--help"), stdout=full, stderr=subprocess.PIPE, env=environment, text=True, check=False
+        )
     assert done.returncode == 2
     reason = "No space left on device"
     assert (
