@@ -6,9 +6,9 @@ import contextlib
 import io
 import os
 import signal
+import stat
 import sys
 import traceback
-from typing import TextIO
 
 READER_IS_GONE = 128 + signal.SIGPIPE
 """Exit code of a command that nobody reads any more, as shells know it of other programs."""
@@ -40,22 +40,23 @@ def output_problem(error: Exception) -> str | None:
     if not any(frame.f_code.co_name == "echo" for frame, _ in traceback.walk_tb(error.__traceback__)):
         return None
     with contextlib.suppress(OSError, ValueError):
-        _let_go(sys.stdout)  # what is still in its buffer would fail once more at the end
+        _let_go(sys.stdout.fileno())  # what is still in its buffer would fail once more at the end
     reason = getattr(error, "strerror", None) or error
     return f"the standard output cannot be written ({reason}); free some space, or send it elsewhere"
 
 
 def leave() -> None:
     """Let standard streams that are a terminal go nowhere: it is closed, and writing to it would be an error."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):  # closed, or no file
-            if os.isatty(stream.fileno()):
-                _let_go(stream)
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):
+            # Not `isatty`, which is false of a terminal that was closed.
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                _let_go(descriptor)
 
 
-def _let_go(stream: TextIO) -> None:
+def _let_go(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(nowhere, descriptor)
     finally:
         os.close(nowhere)
