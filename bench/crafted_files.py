@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from boostnerv.codec.bitstream import Bitstream, OneOfMany, Segment, Video, check_spec, write
+from boostnerv.codec.bitstream import Bitstream, OneOfMany, Segment, Video, check_spec, spec_fields, write
 from boostnerv.codec.limits import ANY_SEGMENT_BYTES, ANY_SEGMENT_S, Demand, check_proportion, demand
 from boostnerv.codec.payloads import check_shapes, write_embeddings, write_weights
 from boostnerv.config import model_names
@@ -88,10 +88,10 @@ def random_model(chance: random.Random) -> tuple[Architecture, Spec, int]:
         "strides": tuple(chance.choice([1, 1, 2, 3, 5, 16]) for _ in range(chance.randint(1, 8))),
     }
     wide = [1, 2, 3, 7, 12, 16, 28, 40, 100, 500, 2000]
-    for field in dataclasses.fields(entry.spec):
-        if field.name == "lengths":
-            chosen["lengths"] = (chosen["frames"],)
-        elif field.name.endswith("_e4"):
+    if issubclass(entry.spec, ClipSpec):
+        chosen["lengths"] = (chosen["frames"],)
+    for field in spec_fields(entry.spec):
+        if field.name.endswith("_e4"):
             chosen[field.name] = (5000, 5000, 5000)
         elif field.name.startswith("kernel_"):
             chosen[field.name] = chance.choice([1, 1, 3, 3, 5, 7, 9, 31, 101])
@@ -120,6 +120,8 @@ def as_large_as_allowed(entry: Architecture, spec: Spec, batch: int) -> tuple[Sp
         try:
             check_spec(sized)
             shapes = [tuple(shape) for shape in tensor_shapes(entry, sized).values()]
+            if any(0 in shape for shape in shapes):
+                return None
             check_shapes([*shapes, (sized.embedding_parameters,)], 0)
             wanted = demand(entry, sized, min(batch, sized.frames))
             check_proportion(wanted, 0)

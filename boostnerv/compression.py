@@ -56,10 +56,10 @@ from boostnerv.training.losses import MS_SSIM_SMALLEST_SIDE
 from boostnerv.training.run import choose_device, finetune_video, last_record, train_video
 from boostnerv.versions import STEP_VERSIONS
 from boostnerv.video.frames import Frames, Manifest, extract_frames, manifest_path, open_frames
-from boostnerv.video.info import PreparationError
+from boostnerv.video.info import PreparationError, check_allowed, geometry
 from boostnerv.video.options import check_layout
 from boostnerv.video.scenes import scene_cuts, segments
-from boostnerv.video.source import check_source, has_sound, source_state
+from boostnerv.video.source import check_source, has_sound, probe, source_state
 
 Shown = Callable[[str, int | None, str], AbstractContextManager[Progress]]
 
@@ -362,11 +362,18 @@ def _loss(height: int, width: int) -> dict[str, float]:
 
 
 def _check_source(source: Path, request: Request) -> None:
+    """Raise `UserError` for a source that cannot be coded as it is asked for, before anything is written."""
     check_source(source)
     check_layout([source], request.raw)
     fps = request.fps
     if fps is not None and (not source.is_dir() or not 0 < fps < math.inf):
         raise UserError(f"--fps {fps:g} is for folders of images, and above zero; correct it or leave it out")
+    info = probe(source, request.raw)
+    try:
+        check_allowed(info, request.preparation, source)
+    except PreparationError as error:
+        raise UserError(error.with_options()) from error
+    geometry(info, request.preparation, source)
 
 
 def _extracted(source: Path, request: Request, work: Path, shown: Shown) -> Frames:

@@ -7,8 +7,8 @@ from types import MappingProxyType
 STEP_VERSIONS = MappingProxyType(
     {
         "fetch_source": 1,
-        "extract_frames": 1,
-        "extract_planes": 1,
+        "extract_frames": 2,
+        "extract_planes": 2,
         "split_patches": 1,
         "gather_videos": 1,
         "code_keyframes": 1,

@@ -223,6 +223,29 @@ def test_a_file_that_does_not_decode_is_found_out(
     assert "fails its CRC" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings", "sentence"),
+    [
+        ("text", {}, "video"),
+        ("interlaced", {}, "add --prepare interlaced="),
+        ("small", {"fit": "crop-center", "height": 100, "width": 100}, "smaller than the crop"),
+    ],
+)
+def test_what_cannot_be_coded_leaves_no_folder(
+    kind: str, settings: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source.mkv"
+    if kind == "text":
+        source.write_text("no video\n")
+    else:
+        fields = ("-vf", "setfield=tff", "-flags", "+ildct+ilme", "-c:v", "mpeg2video") if kind == "interlaced" else ()
+        write_clip(source, noise(4, 48, 64), *fields)
+    request = dataclasses.replace(ASKED, preparation=Preparation(**settings))
+    with pytest.raises(UserError, match=sentence):
+        compress(source, tmp_path / "a.bnv", request, tmp_path / "a.bnv.work", Told())
+    assert [path.name for path in tmp_path.iterdir()] == ["source.mkv"]
+
+
 def test_frames_that_decoders_would_refuse_are_not_planned() -> None:
     video = video_of(8, 48, 64)
     each = compression.plan(video, ASKED, Told())[0]

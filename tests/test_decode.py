@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,14 @@ from PIL import Image
 
 from boostnerv import cli, provenance
 from boostnerv.codec import bitstream
-from boostnerv.codec.bitstream import Bitstream, Display, Video, write
+from boostnerv.codec.bitstream import Bitstream, Display, Segment, Video, write
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
+from boostnerv.codec.payloads import write_weights
 from boostnerv.config import Preparation
+from boostnerv.models.architecture import architecture, tensor_shapes
+from boostnerv.video import writing
 from boostnerv.video.source import open_source
-from tests.models.tiny import tiny_model
+from tests.models.tiny import tiny_model, tiny_spec
 from tests.video.conftest import Pixels, ffmpeg
 
 Decode = Callable[..., tuple[int, str, str]]
@@ -91,6 +95,39 @@ def refused(outcome: tuple[int, str, str], sentence: str) -> None:
     assert (code, out) == (2, "")
     assert re.fullmatch(r"boostnerv: [^\n]+\n", err), err
     assert re.search(sentence, err), err
+
+
+# --- room ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "sentence"),
+    [
+        (
+            "a.npy",
+            1 << 24,
+            r"a\.npy takes 50331\.6 GB for 16777216 frames of 1000×1000, and .* GB left: free space there",
+        ),
+        ("a.y4m", 1 << 24, r"a\.y4m takes 50331\.6 GB"),
+        ("a.mkv", 1 << 24, r"a\.mkv takes at least 50\.3 GB"),
+        ("folder", 1 << 24, r"folder takes at least 50\.3 GB"),
+    ],
+)
+def test_more_than_the_disk_holds(
+    name: str, count: int, sentence: str, decode: Decode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of 137 bytes may have 16 million frames."""
+    spec = dataclasses.replace(
+        tiny_spec("nerv"), frames=count, height=1000, width=1000, strides=(10, 5), fc_dim=1, lower_width=1, reduce=1.0
+    )
+    shapes = tensor_shapes(architecture("nerv"), spec).values()
+    weights = write_weights([np.zeros(shape, np.int32) for shape in shapes], np.full(len(shapes), 2000))
+    segment = Segment(architecture("nerv"), spec, "uniform", weights)
+    video = Video(count, 1000, 1000, 25.0, "ffmpeg-default")
+    (tmp_path / "x.bnv").write_bytes(write(Bitstream(video, (segment,))))
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda folder: SimpleNamespace(free=20_000_000_000))
+    refused(decode(tmp_path / "x.bnv", "-o", tmp_path / name), sentence)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.bnv"]
 
 
 # --- kinds ------------------------------------------------------------------------------------------------

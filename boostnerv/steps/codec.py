@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress
 from boostnerv.config import config_hash
-from boostnerv.errors import UserError, nearest
+from boostnerv.errors import BitstreamError, UserError, nearest
 from boostnerv.recipes import MODELS_OF_MANY
 from boostnerv.steps.common import (
     check_slices,
@@ -186,20 +186,31 @@ def _write(
     output: Path,
     report: Path,
 ) -> dict[str, Any]:
-    """Write the file `output`, decode it, and write its `report`: what an encoder has `told`, and what all say."""
+    """Write the file `output` and its `report`: what an encoder has `told`, and what all say of the decoded file.
+
+    Raises `UserError` where it does not decode; then there is no file.
+    """
     from boostnerv.codec.decoder import VideoFile
 
-    files.write_bytes(output, data)
-    written = VideoFile(output)
+    with files.final(output) as temporary:
+        temporary.write_bytes(data)
+        try:
+            checked = _checked_file(VideoFile(temporary), video)
+        except BitstreamError as error:
+            reason = str(error).removeprefix(f"{temporary}: ").partition(";")[0]
+            raise UserError(
+                f"what was coded for {output} cannot be decoded ({reason}): train it again with a lower learning rate "
+                "where that is what diverged, or with more parameters for frames of this size"
+            ) from error
     result = {
-        **_checked_file(written, video),
+        **checked,
         **told,
         "psnr_keyframes_db": keyframes and keyframes.manifest.psnr_db,
         # The settings of imported weights are not known; those of their fine-tuning are.
         "config_sha256": config_hash(about.train or about),
     }
     files.write_json(report, result)
-    _show_notes(written)
+    _show_notes(VideoFile(output))
     return result
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from boostnerv import steps
+from boostnerv.codec import limits
 from boostnerv.config import config_hash
 from boostnerv.errors import UserError
 from boostnerv.training import checkpoint
@@ -172,6 +173,22 @@ def test_encoding_measures_the_file_it_wrote(train: Train, finetune: Train, clip
     # Fine-tuning saw what the file shows, up to the grid on which steps are stored.
     assert report["psnr_quantized_db"] == pytest.approx(last_record(finetuned.log)["psnr_db"], abs=0.1)
     assert report["estimated_bytes"] == pytest.approx(report["weights_bytes"] + report["embedding_bytes"], rel=0.05)
+
+
+def test_what_does_not_decode_gets_no_name(
+    train: Train, finetune: Train, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetuned = finetune(train().checkpoint)
+    folder = tmp_path / "coded"
+    folder.mkdir()
+    output = folder / "x.bnv"
+    output.write_bytes(b"older")
+    monkeypatch.setattr(limits, "ANY_SEGMENT_S", 0.0)
+    monkeypatch.setattr(limits, "S_PER_BYTE", 0.0)
+    reason = r"\(section model: its first frame needs [^;()]+\)"
+    with pytest.raises(UserError, match=rf"what was coded for .*x\.bnv cannot be decoded {reason}: train it again"):
+        steps.encode(clip, finetuned.checkpoint, output, folder / "x.json", threads=1)
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("x.bnv", b"older")]
 
 
 def test_devices() -> None:
