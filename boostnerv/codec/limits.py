@@ -23,6 +23,7 @@ ANY_SEGMENT_BYTES, MEMORY_PER_BYTE = 400_000_000, 32_000
 S_PER_CODE = 4e-7  # that costs no bits; others take longer
 S_PER_DISTRIBUTION = 2e-5
 S_PER_KEYFRAME_PIXEL = 2e-7
+_WORKSPACE = 2  # what operations take beside the tensors that they read and make: as much again
 _BYTES_PER_WEIGHT = 16
 _BYTES_PER_EMBEDDING_CODE = 100  # with the numbers that its distribution is made of
 _BYTES_PER_KEYFRAME_PIXEL = 24
@@ -61,7 +62,7 @@ def demand(entry: Architecture, spec: Spec, batch: int = 1, group: int = 1) -> D
     is_clip = isinstance(spec, ClipSpec)
     together = spec.clip_frames if isinstance(spec, ClipSpec) else batch
     calls_bytes = (1 if is_clip else batch) * work.peak_bytes
-    batch_bytes = calls_bytes + 2 * together * _BYTES_PER_PIXEL * pixels
+    batch_bytes = _WORKSPACE * calls_bytes + 2 * together * _BYTES_PER_PIXEL * pixels
     seconds = (
         work.start_s
         + together * work.nominal_s

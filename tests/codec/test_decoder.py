@@ -484,7 +484,7 @@ def test_decoding_leaves_the_process_as_it_was(folder: Path) -> None:
 
 
 def test_batches_that_the_program_chooses_fit_the_memory_that_a_file_may_use(folder: Path) -> None:
-    model = tiny_model("nerv", frames=20, height=3000, width=3000, strides=(10, 10, 10), fc_dim=1)
+    model = tiny_model("nerv", frames=20, height=2000, width=2000, strides=(10, 10, 10), fc_dim=1)
     video = opened(file_of([segment_of(model)]), folder)
     video.exact = False
     assert 1 <= video._batch_sizes[0] < FAST_BATCH

@@ -225,13 +225,13 @@ def test_many_specs_out_of_proportion_are_refused_or_decode(folder: Path, data: 
 
 # The largest of what is still let through: many pixels, many steps, many multiplications, many codes.
 LIMITS = [
-    ("hnerv", {"height": 2600, "width": 2600, "strides": (4, 4), "frames": 1}),
-    ("hnerv", {"height": 3000, "width": 2600, "strides": (16,), "frames": 1, "lower_width": 1, "fc_dim": 1}),
+    ("hnerv", {"height": 2100, "width": 2100, "strides": (4, 4), "frames": 1}),
+    ("hnerv", {"height": 2300, "width": 2000, "strides": (16,), "frames": 1, "lower_width": 1, "fc_dim": 1}),
     ("hnerv", {"height": 100, "width": 90, "strides": (1, 1), "frames": 1, "lower_width": 100, "fc_dim": 100}),
     ("hnerv", {"height": 1 << 15, "width": 1 << 15, "strides": (256, 128), "frames": 1}),
-    ("hnerv-boost", {"height": 700, "width": 700, "strides": (2, 2, *6 * (1,))}),
+    ("hnerv-boost", {"height": 640, "width": 640, "strides": (2, 2, *6 * (1,))}),
     ("nerv-boost", {"height": 60, "width": 60, "strides": 8 * (1,), "fc_dim": 1, "levels": 16384, "stem_width": 20}),
-    ("e-nerv", {"height": 60, "width": 60, "strides": (1, 1), "frames": 1}),
+    ("e-nerv", {"height": 50, "width": 50, "strides": (1, 1), "frames": 1}),
     ("nerv", {"height": 60, "width": 60, "strides": (1,), "fc_dim": 5, "levels": 40}),
 ]
 PROGRAM = """
