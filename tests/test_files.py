@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -10,7 +9,6 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 from boostnerv import files
 from boostnerv.errors import UserError
 from tests.codec.tiny import encoded
+from tests.disks import small_disk
 from tests.models.tiny import tiny_model
 
 json_values = st.recursive(
@@ -113,19 +112,6 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
     assert Path("/dev/full").is_char_device()
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 64 KiB, where this user may mount one."""
-    folder.mkdir()
-    arguments = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(arguments, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root; the test with /dev/full has the same sentence")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_disk_that_fills_up_keeps_the_old_file(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
         files.write_bytes(disk / "x.bin", b"old")
@@ -134,7 +120,7 @@ def test_a_disk_that_fills_up_keeps_the_old_file(tmp_path: Path) -> None:
         assert [(path.name, path.read_bytes()) for path in disk.iterdir()] == [("x.bin", b"old")]
 
 
-def test_decoding_onto_a_disk_that_fills_up(tmp_path: Path) -> None:
+def test_decoding_onto_a_disk_that_is_too_small(tmp_path: Path) -> None:
     # In a process of its own: a write into a memory map of a full disk ends the process.
     stream = tmp_path / "x.bnv"
     stream.write_bytes(encoded(tiny_model("nerv-boost", frames=20, height=60, width=60)))
@@ -143,7 +129,8 @@ def test_decoding_onto_a_disk_that_fills_up(tmp_path: Path) -> None:
         done = subprocess.run(arguments, capture_output=True, text=True, check=False)
         assert list(disk.iterdir()) == []
     assert done.returncode == 2
-    assert re.fullmatch(r"boostnerv: no space left on the disk of .* while writing x\.npy: .*\n", done.stderr)
+    sentence = r"boostnerv: .*/x\.npy takes 0\.0 GB for 20 frames of 60×60, and .*/disk has 0\.0 GB left: free .*\n"
+    assert re.fullmatch(sentence, done.stderr)
 
 
 def test_a_folder_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def _read_side(data: bytes, position: int, shape: tuple[int, ...], stored: Store
             f"minima and scales reach to byte {end} of {len(data)}; the file is truncated or damaged, get it again"
         )
     numbers = np.frombuffer(data, dtype=dtype, count=2 * count, offset=position + 1).reshape(2, *side)
-    if not (np.isfinite(numbers).all() and (numbers[1] >= 0).all()):
-        raise BitstreamError("a minimum or a scale is not possible; the file is damaged, get it again")
+    if not np.isfinite(numbers).all():
+        raise BitstreamError("a minimum or a scale is not finite; the file is damaged, get it again")
+    if (numbers[1] < 0).any():
+        raise BitstreamError("a scale is below zero; the file is damaged, get it again")
     return (numbers[0], numbers[1]), end

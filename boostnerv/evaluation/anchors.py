@@ -57,9 +57,10 @@ from boostnerv.video.colour import stream_tags
 from boostnerv.video.ffmpeg import (
     SCALER_FLAGS,
     FfmpegError,
-    binary,
+    command_line,
     ffmpeg_version,
     list_encoders,
+    local_file,
     local_input,
     reason,
     run,
@@ -413,7 +414,7 @@ def _encode_graph(
     }
     given = "rgb24" if fed is None else fed.manifest.pixel_format
     source = ffmpeg.input("pipe:0", f="rawvideo", pix_fmt=given, s=f"{size[1]}x{size[0]}", r=fps)
-    return source.output(f"file:{path}", **options)
+    return source.output(local_file(path), **options)
 
 
 def _same_colours(planes: Planes, pixel_format: str) -> str:
@@ -439,22 +440,20 @@ def _decode_graph(
     source = local_input(stream, f=encoder.stream_format, threads=threads)
     chosen = "" if indices is None else f"select='{'+'.join(f'eq(n,{index})' for index in indices)}',"
     options = {"vf": f"{chosen}{way.to_rgb()}", "fps_mode": "passthrough", "f": "rawvideo"}
-    return source.output(f"file:{path}", **options)
+    return source.output(local_file(path), **options)
 
 
 def _shown(graph: Any, names: Mapping[Path, str]) -> str:
     """The command of a graph as a line to read and repeat, with names in place of this machine's paths."""
     arguments = [str(argument) for argument in ffmpeg.compile(graph)]
     for path, name in names.items():
-        arguments = [name if argument == f"file:{path}" else argument for argument in arguments]
+        arguments = [name if argument == local_file(path) else argument for argument in arguments]
     return shlex.join(arguments)
 
 
 def _encode(graph: Any, pictures: Iterable[npt.NDArray[Any]], what: str, progress: Progress) -> Used:
     """Pipe all pictures into `graph`; returns what its process used. `UserError` with its words if it failed."""
-    command = ffmpeg.compile(
-        graph.global_args("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+error"), cmd=binary()
-    )
+    command = command_line(graph.overwrite_output(), "error")
     # Its words go to a file: a full pipe that nobody reads would stop it.
     with tempfile.TemporaryFile() as words:
         with launched(command, stderr=words, env=os.environ | {"SVT_LOG": "1"}) as process:
@@ -540,7 +539,7 @@ def _decode_and_measure_planes(
         raw, rgb = Path(folder) / "decoded.yuv", Path(folder) / "decoded.rgb"
         source = local_input(stream, f=encoder.stream_format, threads=measuring.threads)
         chain = _same_colours(planes, manifest.pixel_format)
-        graph = source.output(f"file:{raw}", vf=chain, fps_mode="passthrough", f="rawvideo")
+        graph = source.output(local_file(raw), vf=chain, fps_mode="passthrough", f="rawvideo")
         decode_s = _decode(graph, stream, raw, manifest.frames, planes.codes[0].nbytes, measuring.what)
         decoded = Planes(manifest, np.memmap(raw, planes.codes.dtype, "r", shape=planes.codes.shape), raw)
         with open(rgb, "wb") as file:

@@ -40,8 +40,7 @@ NEEDED = ".".join(map(str, OLDEST))
 SCALER_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 """Flags of swscale wherever it scales planes or subsamples chroma on our terms."""
 
-# Each log line carries its level, so that errors can be told from information.
-_QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info")
+_QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel")
 _KEPT_LINES = 200
 # Bytes of names that are no UTF-8, as Python has them in a text, and as private characters of Unicode.
 _HIDDEN_BYTES = {0xDC00 + byte: 0x10DC00 + byte for byte in range(128, 256)}
@@ -238,7 +237,7 @@ def running(graph: Graph, on_line: Callable[[str], None] | None = None, *, fed: 
 
     `on_line` gets every line of the log, from another thread. A graph with an input from the pipe is `fed`.
     """
-    command = _command(graph)
+    command = command_line(graph)
     process = None
     try:
         with signals.delayed():
@@ -260,7 +259,7 @@ def _started(command: list[str], on_line: Callable[[str], None] | None, fed: boo
 
 def run(graph: Graph, stdin: bytes | None = None) -> Finished:
     """Run `graph` to its end with `stdin` on ``pipe:0``; raises as `Process.finish` where ffmpeg fails."""
-    command = _command(graph)
+    command = command_line(graph)
     source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     done = subprocess.run(command, capture_output=True, check=False, **source)
     log = Log()
@@ -307,9 +306,10 @@ def local_file(path: str | os.PathLike[str]) -> str:
     return f"file:{os.fspath(path)}".translate(_HIDDEN_BYTES)
 
 
-def _command(graph: Graph) -> list[str]:
-    """The command line of a graph."""
-    compiled = ffmpeg.compile(graph.global_args(*_QUIET), cmd=binary())
+def command_line(graph: Graph, level: str = "info") -> list[str]:
+    """The command of a graph, whose log has lines of a level and graver ones."""
+    # Each line carries its level, so that errors can be told from information.
+    compiled = ffmpeg.compile(graph.global_args(*_QUIET, f"level+{level}"), cmd=binary())
     return [str(argument).translate(_SHOWN_BYTES) for argument in compiled]
 
 

@@ -110,6 +110,7 @@ def test_every_truncation_and_every_addition_is_noticed() -> None:
         (1, b"\xfe", "a tensor of 4 axes has no axis -2"),
         (2, struct.pack("<f", np.nan), "not finite"),
         (6, struct.pack("<f", np.inf), "not finite"),
+        (6, struct.pack("<f", -1.0), "a scale is below zero"),
         (6, struct.pack("<f", 3e38), "not finite"),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_segment_of_slices_gives_the_weights_back(name: str) -> None:
     data = file_of([segment])
     found = read(data).segments[0]
     assert found.quantizer == "slices"
-    decoder = SegmentDecoder(found, torch.device("cpu"), len(data), 1, "x.bnv")
+    decoder = SegmentDecoder(found, torch.device("cpu"), 1, "x.bnv")
     for values, tensor in zip(decoder.weights.values(), weights.values(), strict=True):
         expected = quantize(tensor, 1 if name == "d-nerv" else 0, 7)
         assert torch.equal(torch.from_numpy(values), expected.dequantize())
@@ -193,6 +193,7 @@ def test_every_truncation_and_every_addition_is_noticed() -> None:
         (5, b"\xfe", "a tensor of 4 axes has no axis -2"),
         (6, struct.pack("<f", np.nan), "not finite"),
         (22, struct.pack("<f", np.inf), "not finite"),
+        (22, struct.pack("<f", -1.0), "a scale is below zero"),
         (22, struct.pack("<f", 3e38), "not finite"),
     ],
 )

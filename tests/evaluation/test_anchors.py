@@ -213,7 +213,7 @@ def test_what_the_encoder_refuses_is_told_and_leaves_no_file(tmp_path: Path) -> 
 def test_a_missing_encoder_is_named_with_what_there_is(tmp_path: Path, monkeypatch) -> None:
     # A program that answers like an ffmpeg that was built with x264 alone.
     poor = tmp_path / "ffmpeg"
-    poor.write_text("#!/bin/sh\necho 'ffmpeg version 1.0 of nobody'\necho ' ------'\necho ' V....D libx264  H.264'\n")
+    poor.write_text("#!/bin/sh\necho 'ffmpeg version 9.0 of nobody'\necho ' ------'\necho ' V....D libx264  H.264'\n")
     poor.chmod(poor.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("FFMPEG_BINARY", os.fspath(poor))
     with pytest.raises(UserError, match=r"no encoder libx265.*'x265'.*it can do: x264\. Set FFMPEG_BINARY"):

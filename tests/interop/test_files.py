@@ -183,9 +183,9 @@ def test_what_no_file_can_hold_is_said_before_it_is_fine_tuned_or_coded(tmp_path
     job = FinetuneJob(finetuning=Finetuning(epochs=1, loss={"l1": 1.0}))
     sentence = f"has {next(iter(choice))} = .* which format version 1 of .bnv files does not store"
     with pytest.raises(UserError, match=sentence):
-        steps.finetune(frames, imported, job, out, out, tmp_path / "state", device="cpu", threads=1)
+        steps.finetune(frames, imported, job, out, tmp_path / "log", tmp_path / "state", device="cpu", threads=1)
     with pytest.raises(UserError, match=sentence):
-        steps.encode_after_training(frames, imported, PostTraining(), out, out, threads=1)
+        steps.encode_after_training(frames, imported, PostTraining(), out, tmp_path / "report", threads=1)
     assert not out.exists()
     # Its pictures, its export and its way back are those of the model.
     steps.export_checkpoint(imported, tmp_path / "c.pth")
