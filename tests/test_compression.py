@@ -179,8 +179,8 @@ def test_sound_is_said_to_be_missing_and_can_be_added(done: Done, tmp_path: Path
 
 def test_a_source_without_sound_has_no_note_of_it(tmp_path: Path) -> None:
     mute = synthetic(tmp_path / "mute.mp4")
-    assert compression._sound_notes(mute, Preparation()) == []
-    assert compression._sound_notes(write_images(tmp_path / "folder", noise(2, 16, 16)), Preparation()) == []
+    assert compression._sound_notes(mute, ASKED) == []
+    assert compression._sound_notes(write_images(tmp_path / "folder", noise(2, 16, 16)), ASKED) == []
 
 
 def test_what_players_do_not_learn_is_planned_for_and_said(tmp_path: Path) -> None:

