@@ -1,4 +1,4 @@
-"""How long crafted files occupy a decoder: ``python bench/crafted_files.py [--seconds 60] [--seed 1] [FILE …]``.
+"""How long crafted files occupy a decoder: ``python -m bench.crafted_files [--seconds 60] [--seed 1] [FILE …]``.
 
 A file of a few bytes may describe a large network: codes that are all equal cost nothing. This searches models at
 random, keeps those that the reader's limits just allow (`boostnerv.codec.limits`), and decodes their first frame, each
@@ -122,7 +122,7 @@ def as_large_as_allowed(entry: Architecture, spec: Spec, batch: int) -> tuple[Sp
             shapes = [tuple(shape) for shape in tensor_shapes(entry, sized).values()]
             if any(0 in shape for shape in shapes):
                 return None
-            check_shapes([*shapes, (sized.embedding_parameters,)], 0)
+            check_shapes([*shapes, (1, sized.embedding_parameters)], 0)
             wanted = demand(entry, sized, min(batch, sized.frames))
             check_proportion(wanted, 0)
         except (ArithmeticError, RuntimeError, TypeError, UserError, ValueError):

@@ -18,7 +18,7 @@ from boostnerv.models.work import decoding_work
 
 # What the first frame of any segment may take, and how much more for every byte of its codes.
 ANY_SEGMENT_S, S_PER_BYTE = 2.0, 5e-4
-ANY_SEGMENT_BYTES, MEMORY_PER_BYTE = 400_000_000, 32_000
+ANY_SEGMENT_BYTES, MEMORY_PER_BYTE = 300_000_000, 32_000
 
 S_PER_CODE = 4e-7  # that costs no bits; others take longer
 S_PER_DISTRIBUTION = 2e-5
