@@ -120,5 +120,5 @@ def test_an_ffmpeg_without_it_is_named(tmp_path: Path, monkeypatch) -> None:
     poor.write_text("#!/bin/sh\necho 'ffmpeg version 9.0 of nobody'\necho ' .. psnr              VV->V      PSNR.'\n")
     poor.chmod(poor.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("FFMPEG_BINARY", os.fspath(poor))
-    with pytest.raises(UserError, match=r"this ffmpeg \(1.0\) has no filter libvmaf, which VMAF needs; set"):
+    with pytest.raises(UserError, match=r"this ffmpeg \(9.0\) has no filter libvmaf, which VMAF needs; set"):
         VmafMeter()
