@@ -489,7 +489,7 @@ together with it: the codes of its group, the frames of its batch or clip. Both 
 same on every machine: {work.MACS_PER_S / 1e9:g}·10^9 multiply–accumulates a second, with output channels rounded up to
 {work.OUTPUTS_AT_ONCE} (kernels above {work.SLOWER_BY_KERNEL[0][0]} take {work.SLOWER_BY_KERNEL[1][1]} times as long,
 above {work.SLOWER_BY_KERNEL[1][0]} {work.SLOWER_BY_KERNEL[2][1]} times), {work.BYTES_PER_S / 1e9:g} GB a second
-read and written, {limits.S_PER_CODE * 1e6:g} µs a code. Measured times are shorter, by a factor of three on average
+read and written, {limits.S_PER_CODE * 1e6:g} µs a code. Measured times are a half to a fifth of it
 (`bench/crafted_files.py`).
 """
 
