@@ -97,6 +97,12 @@ def temporary_path(path: Path) -> Path:
     return path.parent / f".{path.stem[:_KEPT_CHARACTERS]}.{secrets.token_hex(8)}.tmp{suffix}"
 
 
+def free_space(path: Path) -> tuple[Path, int]:
+    """The nearest folder above `path` that exists, and the bytes that are free on its disk."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    return folder, shutil.disk_usage(folder).free
+
+
 def readable(path: str | os.PathLike[str]) -> str:
     """A path as a text that every file can hold: bytes that are no UTF-8 become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -16,14 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from boostnerv import cli, provenance
+from boostnerv import cli, files, provenance
 from boostnerv.codec import bitstream
 from boostnerv.codec.bitstream import Bitstream, Display, Segment, Video, write
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.codec.payloads import write_weights
 from boostnerv.config import Preparation
 from boostnerv.models.architecture import architecture, tensor_shapes
-from boostnerv.video import writing
 from boostnerv.video.source import open_source
 from tests.models.tiny import tiny_model, tiny_spec
 from tests.video.conftest import Pixels, ffmpeg
@@ -125,7 +124,7 @@ def test_more_than_the_disk_holds(
     segment = Segment(architecture("nerv"), spec, "uniform", weights)
     video = Video(count, 1000, 1000, 25.0, "ffmpeg-default")
     (tmp_path / "x.bnv").write_bytes(write(Bitstream(video, (segment,))))
-    monkeypatch.setattr(writing.shutil, "disk_usage", lambda folder: SimpleNamespace(free=20_000_000_000))
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: SimpleNamespace(free=20_000_000_000))
     refused(decode(tmp_path / "x.bnv", "-o", tmp_path / name), sentence)
     assert [path.name for path in tmp_path.iterdir()] == ["x.bnv"]
 

@@ -59,10 +59,8 @@ def demand(entry: Architecture, spec: Spec, batch: int = 1, group: int = 1) -> D
     embedding_codes = (embedded + _PARAMETERS_PER_POSITION) * positions
     keyframe_pixels = 2 * pixels if spec.uses_keyframes else 0
     # A call of the decoder makes the frames of a batch, or a patch of the frames of a clip.
-    is_clip = isinstance(spec, ClipSpec)
-    together = spec.clip_frames if isinstance(spec, ClipSpec) else batch
-    calls_bytes = (1 if is_clip else batch) * work.peak_bytes
-    batch_bytes = _WORKSPACE * calls_bytes + 2 * together * _BYTES_PER_PIXEL * pixels
+    together, calls = (spec.clip_frames, 1) if isinstance(spec, ClipSpec) else (batch, batch)
+    batch_bytes = _WORKSPACE * calls * work.peak_bytes + 2 * together * _BYTES_PER_PIXEL * pixels
     seconds = (
         work.start_s
         + together * work.nominal_s

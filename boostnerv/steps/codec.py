@@ -195,7 +195,8 @@ def _write(
     with files.final(output) as temporary:
         temporary.write_bytes(data)
         try:
-            checked = _checked_file(VideoFile(temporary), video)
+            written = VideoFile(temporary)
+            checked = _checked_file(written, video)
         except BitstreamError as error:
             reason = str(error).removeprefix(f"{temporary}: ").partition(";")[0]
             raise UserError(
@@ -210,13 +211,13 @@ def _write(
         "config_sha256": config_hash(about.train or about),
     }
     files.write_json(report, result)
-    _show_notes(VideoFile(output))
+    _show_notes(output, written)
     return result
 
 
-def _show_notes(video: VideoFile) -> None:
+def _show_notes(path: Path, video: VideoFile) -> None:
     for note in video.notes:
-        print(f"{video.path}: {note}", file=sys.stderr)
+        print(f"{path}: {note}", file=sys.stderr)
 
 
 def _checked_file(written: VideoFile, video: Frames | OpenCollection) -> dict[str, Any]:
@@ -315,7 +316,7 @@ def decode(
         note = f"{output.name} shows frames at {video.fps:g} fps, as .y4m cannot hold the video's variable rate"
         print(f"{note}; .mkv, .mp4 and .mov can", file=sys.stderr)
     if is_video(output):
-        _show_notes(video)
+        _show_notes(bitstream, video)
     decoded_sha256 = write_decoded(video.frames(wanted), described, output, lossless=lossless, audio_from=audio_from)
     decode_s = time.monotonic() - started
     result = {

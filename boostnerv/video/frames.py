@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -374,9 +373,8 @@ def check_space(output: Path, count: int | None, shape: tuple[int, int]) -> None
     """
     if count is None:
         return
-    folder = next((parent for parent in output.absolute().parents if parent.exists()), Path("/"))
+    folder, free = files.free_space(output)
     needed = count * shape[0] * shape[1] * 3
-    free = shutil.disk_usage(folder).free
     if needed + _SPARE_BYTES > free:
         raise UserError(
             f"{count} frames of {shape[0]}x{shape[1]} need {needed / 1e9:.1f} GB, but {folder} has "

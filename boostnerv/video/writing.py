@@ -9,7 +9,6 @@ refuse lossless RGB as well. A ``.y4m`` says nothing of its matrix; it holds 4:4
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -136,8 +135,7 @@ def _check_room(output: Path, kind: str, video: OutputVideo) -> None:
     """Raise `UserError` where the disk has less room than the output takes at least."""
     raw_bytes = video.count * video.height * video.width * 3
     needed_bytes = raw_bytes if kind in (".npy", ".y4m") else raw_bytes // _MOST_COMPRESSION
-    folder = next(parent for parent in output.absolute().parents if parent.exists())
-    free_bytes = shutil.disk_usage(folder).free
+    folder, free_bytes = files.free_space(output)
     if needed_bytes > free_bytes:
         least = "" if kind in (".npy", ".y4m") else "at least "
         raise UserError(
