@@ -32,9 +32,9 @@ main()
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that takes some seconds to decode."""
+    """A file that takes most of a minute to decode."""
     path = tmp_path_factory.mktemp("stream") / "long.bnv"
-    path.write_bytes(encoded(tiny_model("nerv-boost", frames=2000, height=60, width=60)))
+    path.write_bytes(encoded(tiny_model("nerv-boost", frames=20_000, height=60, width=60)))
     return path
 
 
@@ -86,6 +86,49 @@ def test_signals_wait_while_a_process_is_started() -> None:
         assert seen == ["started", "handled"]
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_discarded_interruption_comes_again() -> None:
+    class Discarding:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    until = time.monotonic() + 60
+    with (
+        pytest.raises(InterruptedBySignal, match="^stopped by SIGTERM here"),
+        signals.raising([signal.SIGTERM], "here", state_is_saved=False),
+    ):
+        Discarding()
+        while time.monotonic() < until:
+            time.sleep(0.01)
+
+
+def test_cleaning_up_is_not_interrupted_again() -> None:
+    cleaned = False
+    with (
+        pytest.raises(InterruptedBySignal),
+        signals.raising([signal.SIGTERM], "here", state_is_saved=False),
+    ):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            time.sleep(2.5 * signals._AGAIN_S)
+            cleaned = True
+    assert cleaned
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_an_interruption_that_became_another_error_is_still_one() -> None:
+    with (
+        pytest.raises(InterruptedBySignal, match="^stopped by SIGTERM here") as caught,
+        signals.raising([signal.SIGTERM], "here", state_is_saved=False),
+    ):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except InterruptedBySignal as stop:
+            raise RuntimeError("as compiled code reports it") from stop
+    assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_later_signals_do_not_disturb_the_first() -> None:
