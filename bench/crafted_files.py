@@ -1,7 +1,7 @@
 """How long crafted files occupy a decoder: ``python -m bench.crafted_files [--seconds 60] [--seed 1] [FILE …]``.
 
 A file of a few bytes may describe a large network: codes that are all equal cost nothing. This searches models at
-random, keeps those that the reader's limits just allow (`boostnerv.codec.limits`), and decodes their first frame, each
+random, keeps those that the reader's limits just allow (`boostnerv.codec.container.limits`), and decodes their first frame, each
 in a process of its own. It prints the slowest and the largest, beyond what imports take, beside what the limits say;
 of each FILE the same.
 """
@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from boostnerv.codec.bitstream import Bitstream, OneOfMany, Segment, Video, check_spec, spec_fields, write
-from boostnerv.codec.limits import ANY_SEGMENT_BYTES, ANY_SEGMENT_S, Demand, check_proportion, demand
-from boostnerv.codec.payloads import check_shapes, write_embeddings, write_weights
+from boostnerv.codec.container.bitstream import Bitstream, OneOfMany, Segment, Video, check_spec, spec_fields, write
+from boostnerv.codec.container.limits import ANY_SEGMENT_BYTES, ANY_SEGMENT_S, Demand, check_proportion, demand
+from boostnerv.codec.entropy.payloads import check_shapes, write_embeddings, write_weights
 from boostnerv.config import model_names
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Architecture, Spec, architecture, tensor_shapes

@@ -22,10 +22,10 @@ import torch
 from bench.baseline import decoded, write_codes
 from bench.timing import OwnProcess, Spread, interleaved, machine, ratio, tell
 from bench.train_speed import Case
-from boostnerv.allocator import keep_freed_memory
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.codec.encoder import Quantized, encode
 from boostnerv.evaluation.text import aligned
+from boostnerv.host.allocator import keep_freed_memory
 from boostnerv.models.architecture import VideoModel, build_model
 from boostnerv.models.budget import resolve
 

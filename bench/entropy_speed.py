@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.timing import Spread, interleaved, machine, ratio
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.codec.encoder import Quantized, encode
-from boostnerv.codec.entropy_models import (
+from boostnerv.codec.entropy.entropy_models import (
     BY_NAME,
     SLOPE_UNITS,
     UNITS_PER_CODE,
@@ -33,8 +33,8 @@ from boostnerv.codec.entropy_models import (
     models_of,
     support,
 )
-from boostnerv.codec.grids import COARSE_SIGMA_GRID
-from boostnerv.codec.payloads import DEFAULT_GROUP, Embeddings, read_weights, write_embeddings, write_weights
+from boostnerv.codec.entropy.payloads import DEFAULT_GROUP, Embeddings, read_weights, write_embeddings, write_weights
+from boostnerv.codec.quantizers.grids import COARSE_SIGMA_GRID
 from boostnerv.config import ModelSettings
 from boostnerv.evaluation.text import aligned
 from boostnerv.models.architecture import Spec, architecture, tensor_shapes

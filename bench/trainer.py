@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from boostnerv.allocator import keep_freed_memory
 from boostnerv.config import Training
+from boostnerv.host.allocator import keep_freed_memory
 from boostnerv.models.architecture import VideoModel, to_device
 from boostnerv.training.computing import prepare
 from boostnerv.training.loop import make_optimizer, train_step

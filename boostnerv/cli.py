@@ -770,7 +770,7 @@ def info(
 
     Sections with their bytes, which add up to the file.
     """
-    from boostnerv.inspection import describe_file, file_text
+    from boostnerv.evaluation.inspection import describe_file, file_text
 
     found = describe_file(file)
     if as_json:
@@ -796,7 +796,7 @@ def status(
     as fast. A stopped run goes on with the next start of the workflow.
     """
     from boostnerv.config import load_experiment
-    from boostnerv.status import lines_text, looks, table
+    from boostnerv.operations.status import lines_text, looks, table
 
     overviews = looks(load_experiment(experiment), folder, watch)
     if as_json:
@@ -827,7 +827,7 @@ def doctor(
     """
     import dataclasses
 
-    from boostnerv.doctor import examine_cluster, examine_machine, findings_text
+    from boostnerv.operations.doctor import examine_cluster, examine_machine, findings_text
 
     findings = [*examine_machine(Path()), *(examine_cluster(profile) if cluster else [])]
     if as_json:
@@ -848,7 +848,7 @@ def pull(
 
     Files come from the DVC remote; Snakemake's records of them are put back, so that it knows what they were made from.
     """
-    from boostnerv import sharing
+    from boostnerv.operations import sharing
 
     for note in sharing.pull(experiments or []):
         typer.echo(note)
@@ -860,7 +860,7 @@ def keep_records(results: Annotated[Path, typer.Argument(help="Results of an exp
 
     `dvc repro` does it after each run.
     """
-    from boostnerv.records import KEPT, keep
+    from boostnerv.operations.records import KEPT, keep
 
     typer.echo(f"{keep(results)} records are kept in {results / KEPT}")
 
@@ -874,8 +874,8 @@ def restore_records(
     `make pull` does it; after `dvc checkout` do it yourself. The folder is trusted: what was changed in it since is
     marked as well, and only files outside are compared.
     """
-    from boostnerv.records import restore
-    from boostnerv.sharing import source_note
+    from boostnerv.operations.records import restore
+    from boostnerv.operations.sharing import source_note
 
     differing = restore(results)
     typer.echo(f"the records of {results} are put back")
@@ -888,8 +888,8 @@ def main() -> None:
 
     A reader of the output that is gone, as ``head`` when it has enough, ends the command without a word.
     """
-    from boostnerv import signals, terminal
     from boostnerv.errors import InterruptedBySignal, UserError, system_sentence
+    from boostnerv.host import signals, terminal
 
     terminal.prepare_streams()
     try:

@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from boostnerv import files, signals
-from boostnerv.codec.bitstream import Bitstream, Segment, Video, head_bytes, write
-from boostnerv.codec.display import display_notes, display_of
+from boostnerv import files
+from boostnerv.codec.container.bitstream import Bitstream, Segment, Video, head_bytes, write
+from boostnerv.codec.container.display import display_notes, display_of
+from boostnerv.codec.container.limits import demand
 from boostnerv.codec.encoder import encode_segment, snap
-from boostnerv.codec.limits import demand
-from boostnerv.codec.payloads import DEFAULT_GROUP
+from boostnerv.codec.entropy.payloads import DEFAULT_GROUP
 from boostnerv.config import (
     ExtractJob,
     FinetuneJob,
@@ -46,6 +46,7 @@ from boostnerv.config import (
 )
 from boostnerv.errors import UserError, nearest
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure
+from boostnerv.host import signals
 from boostnerv.models.architecture import Spec, architecture
 from boostnerv.models.budget import narrowest, natural_strides, resolve, total_parameters
 from boostnerv.progress import Progress

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 import boostnerv
-from boostnerv.codec.bitstream import VERSION, Display
+from boostnerv.codec.container.bitstream import VERSION, Display
 from tests.conftest import Outcome
 
 MODEL = {"name": "hnerv-boost", "strides": [2, 2], "total_m": 0.06}

@@ -29,14 +29,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from boostnerv import compression, files, progress, steps
-from boostnerv.codec.bitstream import Bitstream, Display, head_bytes, write
+from boostnerv.codec.container.bitstream import Bitstream, Display, head_bytes, write
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.compression import Preset, Request, compress, parse_size, plan, verify
 from boostnerv.config import Preparation
 from boostnerv.errors import InterruptedBySignal, UserError
+from boostnerv.host.signals import obeyed
 from boostnerv.models.architecture import architecture
 from boostnerv.models.budget import natural_strides, total_parameters
-from boostnerv.signals import obeyed
 from boostnerv.video import ffmpeg as ffmpeg_runner
 from boostnerv.video.frames import Frames, Manifest, open_frames
 from boostnerv.video.options import parse_preparation, parse_raw

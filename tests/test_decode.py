@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 
 from boostnerv import cli, files, provenance
-from boostnerv.codec import bitstream
-from boostnerv.codec.bitstream import Bitstream, Display, Segment, Video, write
+from boostnerv.codec.container import bitstream
+from boostnerv.codec.container.bitstream import Bitstream, Display, Segment, Video, write
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
-from boostnerv.codec.payloads import write_weights
+from boostnerv.codec.entropy.payloads import write_weights
 from boostnerv.config import Preparation
 from boostnerv.models.architecture import architecture, tensor_shapes
 from boostnerv.video.source import open_source

@@ -17,13 +17,13 @@ import torch
 
 import boostnerv
 from boostnerv import steps
+from boostnerv.codec.keyframes.keyframe_files import open_keyframes
 from boostnerv.config import PostTraining, Training
 from boostnerv.errors import UserError
 from boostnerv.evaluation.points import read_points
 from boostnerv.training.checkpoint import Imported, restore, save, spec_fields
 from boostnerv.training.clip_reader import ClipReader
 from boostnerv.training.clip_tasks import ClipRegression
-from boostnerv.training.keyframe_files import open_keyframes
 from boostnerv.training.losses import frame_losses
 from boostnerv.video.collections import open_collection
 from boostnerv.video.frames import Pixels

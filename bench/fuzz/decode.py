@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch._dynamo  # PyTorch imports it with the first model, which takes seconds
 
-from tests.codec.container import Sections, join, split
+from tests.codec.sections import Sections, join, split
 
 _FILE = Path(tempfile.mkdtemp()) / "video.bnv"
 _LARGEST_SHOWN = 1 << 16  # pixels of a frame that is rendered in full; larger ones cost time and show nothing new

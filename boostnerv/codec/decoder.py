@@ -24,14 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from boostnerv.codec import bitstream, version0
-from boostnerv.codec.bitstream import Bitstream, Segment
-from boostnerv.codec.display import display_notes
-from boostnerv.codec.keyframes import Keyframes
-from boostnerv.codec.limits import Demand, check_proportion, demand, most_side_by_side
-from boostnerv.codec.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
-from boostnerv.codec.post_training import PostTrainingEmbeddings, PostTrainingWeights, decode_tensors
-from boostnerv.codec.slices import decode_slices
+from boostnerv.codec.container import bitstream, version0
+from boostnerv.codec.container.bitstream import Bitstream, Segment
+from boostnerv.codec.container.display import display_notes
+from boostnerv.codec.container.limits import Demand, check_proportion, demand, most_side_by_side
+from boostnerv.codec.entropy.payloads import CodedEmbeddings, CodedWeights, Embeddings, read_weights
+from boostnerv.codec.keyframes.keyframe_section import Keyframes
+from boostnerv.codec.quantizers.post_training import PostTrainingEmbeddings, PostTrainingWeights, decode_tensors
+from boostnerv.codec.quantizers.slices import decode_slices
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import (
     Architecture,

@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from boostnerv.codec import payloads, slices
-from boostnerv.codec.bitstream import Bitstream, Segment, Video, write
-from boostnerv.codec.entropy import frame_moments, gaussian_bits
-from boostnerv.codec.entropy_models import Codes, Indices, models_of
-from boostnerv.codec.grids import LARGEST_CODE, STEP_GRID, offset_value, snap_offset, snap_steps, step_values
-from boostnerv.codec.min_max import quantize
-from boostnerv.codec.post_training import encode_tensors, published_bits
-from boostnerv.codec.quantizers import initial_step
+from boostnerv.codec.container.bitstream import Bitstream, Segment, Video, write
+from boostnerv.codec.entropy import payloads
+from boostnerv.codec.entropy.entropy_models import Codes, Indices, models_of
+from boostnerv.codec.entropy.estimates import frame_moments, gaussian_bits
+from boostnerv.codec.quantizers import slices
+from boostnerv.codec.quantizers.grids import LARGEST_CODE, STEP_GRID, offset_value, snap_offset, snap_steps, step_values
+from boostnerv.codec.quantizers.min_max import quantize
+from boostnerv.codec.quantizers.post_training import encode_tensors, published_bits
+from boostnerv.codec.quantizers.trained import initial_step
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Architecture, Spec
 from boostnerv.models.clips import ClipSpec

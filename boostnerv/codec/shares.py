@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from boostnerv.codec import post_training, slices, version0
-from boostnerv.codec.bitstream import Segment
+from boostnerv.codec.container import version0
+from boostnerv.codec.container.bitstream import Segment
 from boostnerv.codec.decoder import SegmentDecoder, VideoFile
-from boostnerv.codec.payloads import Embeddings, Weights
+from boostnerv.codec.entropy.payloads import Embeddings, Weights
+from boostnerv.codec.quantizers import post_training, slices
 
 Kind = Literal["weights", "embeddings", "keyframes", "side", "header"]
 _CODE_BITS = {"min-max": post_training.code_bits, "slices": slices.code_bits}

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from boostnerv import signals
+from boostnerv.host import signals
 
 # SIGTERM ends the command; one that was killed gives minus its signal.
 _LAUNCHER = """

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from boostnerv.config import read_yaml
 from boostnerv.errors import UserError, nearest
-from boostnerv.interop import d_nerv
+from boostnerv.interop import d_nerv_names
 from boostnerv.interop.boosting_nerv import our_name
-from boostnerv.interop.clips import clip_fields
+from boostnerv.interop.d_nerv_arguments import clip_fields
 from boostnerv.interop.shapes import READ, fields_from_shapes
 from boostnerv.models.architecture import Architecture, Spec, architecture
 
@@ -69,7 +69,7 @@ def make_spec(
         raise _missing(path, ["--model"])
     entry = architecture(known.model)
     types = {key.name: str(key.type) for key in dataclasses.fields(entry.spec)}
-    if entry.name in d_nerv.RULES:
+    if entry.name in d_nerv_names.RULES:
         return entry, _clip_spec(path, entry, flags, tensors, types)
     if entry.name not in READ:
         raise UserError(f"no original checkpoint layout is known for model '{entry.name}'; known: {', '.join(READ)}")

@@ -1,6 +1,6 @@
 """Tensors between the published checkpoints and our models: names, and shapes where ours differ.
 
-The names here are Boosting-NeRV's and HNeRV's; D-NeRV's are in `boostnerv.interop.d_nerv`.
+The names here are Boosting-NeRV's and HNeRV's; D-NeRV's are in `boostnerv.interop.d_nerv_names`.
 
 The published modules hold 1×1 convolutions on 1×1 maps where ours hold linear maps; `from_original` and
 `to_original` reshape.
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from boostnerv.errors import UserError
-from boostnerv.interop import d_nerv
-from boostnerv.interop.d_nerv import Rules
+from boostnerv.interop import d_nerv_names
+from boostnerv.interop.d_nerv_names import Rules
 from boostnerv.models.architecture import VideoModel
 
 # Original name → ours, applied in order; a name is complete when nothing of the original is left in it.
@@ -96,7 +96,7 @@ _RULES: dict[str, Rules] = {
         (r"^decoder\.0\.stem_block\.residual", "decoder.stem_residual"),
         (r"^decoder\.(\d+)\.", lambda m: f"decoder.stages.{int(m[1]) - 1}."),
     ],
-    **d_nerv.RULES,
+    **d_nerv_names.RULES,
 }
 
 # The way back: our name → the original, applied in order.
@@ -173,7 +173,7 @@ _RULES_BACK: dict[str, Rules] = {
         (r"^decoder\.stages\.(\d+)\.", lambda m: f"decoder.{int(m[1]) + 1}."),
         *_TO_BLOCK,
     ],
-    **d_nerv.RULES_BACK,
+    **d_nerv_names.RULES_BACK,
 }
 # Linear maps of the originals; every other one of ours is a 1×1 convolution there.
 _LINEAR_THERE = re.compile(r"pwconv|attn\.|ffn\.")
@@ -240,8 +240,8 @@ def _identity_map(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _original_shape(model: str, original: str, tensor: Tensor) -> Tensor:
-    if model in d_nerv.RULES:
-        return d_nerv.original_shape(model, original, tensor)
+    if model in d_nerv_names.RULES:
+        return d_nerv_names.original_shape(model, original, tensor)
     convolved = tensor.ndim == 2 and not _LINEAR_THERE.search(original)
     return tensor[:, :, None, None] if convolved else tensor
 

@@ -20,7 +20,7 @@ from boostnerv import files
 from boostnerv.errors import UserError
 from boostnerv.evaluation.points import Point
 from boostnerv.report.bits import Part, bits_figure, by_layer
-from boostnerv.report.comparison import comparison_figure
+from boostnerv.report.comparison_figure import comparison_figure
 from boostnerv.report.crops import Crops, crops_figure
 from boostnerv.report.curves import PARAMETERS, TIME, Across, curve_looks, quality_figure
 from boostnerv.report.frame_curves import frames_figure

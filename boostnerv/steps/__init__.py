@@ -2,18 +2,17 @@
 
 Each reads its inputs, calls the package that does the work, and writes its outputs under their final names when they
 are complete. Heavy packages are imported where they are used, so that a verb pays only for its own. A rule of
-``workflow/rules/codec.smk`` is a function of `boostnerv.steps.codec`, and so on.
+``workflow/rules/codec.smk`` is a function of `boostnerv.steps.coding`, and so on.
 """
 
-from boostnerv.steps.checks import check, is_checked, planned, planned_shape
-from boostnerv.steps.codec import decode, encode, encode_after_training
+from boostnerv.steps.checking import check, is_checked, planned, planned_shape
+from boostnerv.steps.coding import decode, encode, encode_after_training
 from boostnerv.steps.common import prepare_cpu
-from boostnerv.steps.comparison import check_published, compare
-from boostnerv.steps.evaluation import collect, encode_anchor, evaluate, evaluate_model
-from boostnerv.steps.interop import export_checkpoint, import_checkpoint
-from boostnerv.steps.models import SMALL_FRAME_PIXELS, finetune, in_processes, train
-from boostnerv.steps.report import page, plot, plot_runs, preview_source, tabulate
-from boostnerv.steps.video import (
+from boostnerv.steps.comparing import check_published, compare
+from boostnerv.steps.evaluating import collect, encode_anchor, evaluate, evaluate_model
+from boostnerv.steps.exchanging import export_checkpoint, import_checkpoint
+from boostnerv.steps.fitting import SMALL_FRAME_PIXELS, finetune, in_processes, train
+from boostnerv.steps.preparing import (
     code_keyframes,
     extract_frames,
     extract_planes,
@@ -21,6 +20,7 @@ from boostnerv.steps.video import (
     gather_videos,
     split_patches,
 )
+from boostnerv.steps.reporting import page, plot, plot_runs, preview_source, tabulate
 
 __all__ = [
     "SMALL_FRAME_PIXELS",

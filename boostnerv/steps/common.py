@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import progress
-from boostnerv.allocator import keep_freed_memory
 from boostnerv.errors import UserError
+from boostnerv.host.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
+    from boostnerv.codec.keyframes.keyframe_files import KeyframeFile
     from boostnerv.evaluation.vmaf import VmafMeter
-    from boostnerv.training.keyframe_files import KeyframeFile
     from boostnerv.video.collections import OpenCollection
     from boostnerv.video.frames import Frames
     from boostnerv.video.writing import OutputVideo
@@ -37,7 +37,7 @@ def threads_in_use() -> int:
 
 def given_keyframes(keyframes: Path | None, video: Frames | OpenCollection) -> KeyframeFile | None:
     """The keyframes that are given for these videos; raises `UserError` where there is one only."""
-    from boostnerv.training.keyframe_files import open_keyframes
+    from boostnerv.codec.keyframes.keyframe_files import open_keyframes
     from boostnerv.video.collections import OpenCollection
 
     if keyframes is not None and not isinstance(video, OpenCollection):

@@ -20,8 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from boostnerv import signals
 from boostnerv.errors import InterruptedBySignal, UserError
+from boostnerv.host import signals
 
 _LONGEST_WAIT = timedelta(days=7)
 """For the first process, which joins when no other training holds the state; torchrun ends all where one dies."""

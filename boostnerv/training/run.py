@@ -15,9 +15,10 @@ import numpy.typing as npt
 import torch
 
 from boostnerv import files, provenance
-from boostnerv.codec.bitstream import check_storable
+from boostnerv.codec.container.bitstream import check_storable
+from boostnerv.codec.container.limits import machine_memory_bytes
 from boostnerv.codec.decoder import render_clip, to_uint8
-from boostnerv.codec.limits import machine_memory_bytes
+from boostnerv.codec.keyframes.keyframe_files import KeyframeFile
 from boostnerv.config import Closed, FinetuneJob, Memory, Training, TrainJob, config_hash
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Spec, VideoModel, build_model, to_device
@@ -31,7 +32,6 @@ from boostnerv.training.clip_reader import ClipReader
 from boostnerv.training.clip_tasks import ClipRegression
 from boostnerv.training.computing import Way, prepare
 from boostnerv.training.distributed import Group, check_shared, joined, leads, local_device, only_alone
-from boostnerv.training.keyframe_files import KeyframeFile
 from boostnerv.training.loop import ALONE, LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
 from boostnerv.training.state import StateFolder

@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 
 import torch
 
-from boostnerv import signals, terminal
 from boostnerv.errors import UserError
 from boostnerv.files import final
+from boostnerv.host import signals, terminal
 from boostnerv.training import finished
 from boostnerv.training.lease import BEAT_S, Lease, hold
 
@@ -112,7 +112,7 @@ def _save(state: dict[str, Any], file: BinaryIO) -> None:
 
 
 class StopRequest:
-    """Notes the signals of `boostnerv.signals` while active; a second one of a kind acts as it normally does.
+    """Notes the signals of `boostnerv.host.signals` while active; a second one of a kind acts as it normally does.
 
     SIGHUP is noted again and again: a shell and the system each send one when a terminal is closed.
     """

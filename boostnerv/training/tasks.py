@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from boostnerv.codec.bitstream import coded_bytes
+from boostnerv.codec.container.bitstream import coded_bytes
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
-from boostnerv.codec.entropy import frame_moments, gaussian_bits, segment_moments
-from boostnerv.codec.entropy_models import temporal_process
-from boostnerv.codec.payloads import DEFAULT_GROUP
-from boostnerv.codec.quantizers import EmbeddingQuantizer, WeightQuantizers, round_straight_through
+from boostnerv.codec.entropy.entropy_models import temporal_process
+from boostnerv.codec.entropy.estimates import frame_moments, gaussian_bits, segment_moments
+from boostnerv.codec.entropy.payloads import DEFAULT_GROUP
+from boostnerv.codec.quantizers.trained import EmbeddingQuantizer, WeightQuantizers, round_straight_through
 from boostnerv.config import Finetuning, Training
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time

@@ -23,8 +23,9 @@ from typing import IO, TYPE_CHECKING, Any
 import ffmpeg
 import imageio_ffmpeg
 
-from boostnerv import files, signals
+from boostnerv import files
 from boostnerv.errors import UserError
+from boostnerv.host import signals
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

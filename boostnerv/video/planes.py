@@ -23,7 +23,6 @@ from boostnerv.config import Closed, Preparation, Sha256, VideoSpec, parse
 from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
 from boostnerv.video import ffmpeg
-from boostnerv.video.clips import ClipDecoder, planes_of, read_picture
 from boostnerv.video.colour import (
     Conversion,
     Samples,
@@ -36,6 +35,7 @@ from boostnerv.video.colour import (
 )
 from boostnerv.video.frames import check_space, open_video, video_sha256
 from boostnerv.video.source import Decoder
+from boostnerv.video.video_file import ClipDecoder, planes_of, read_picture
 
 
 class PlanesManifest(Closed):

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError
 from boostnerv.files import sha256_of_file
-from boostnerv.video.clips import has_audio, open_clip, probe_clip
 from boostnerv.video.images import folder_sha256, image_files, open_folder, probe_folder
 from boostnerv.video.info import Geometry, SourceInfo, Timing
 from boostnerv.video.kinds import check_source
 from boostnerv.video.selection import WHOLE, Part
+from boostnerv.video.video_file import has_audio, open_clip, probe_clip
 
 __all__ = [
     "Decoder",

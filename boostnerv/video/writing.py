@@ -23,7 +23,7 @@ from boostnerv import files
 from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
 from boostnerv.video import ffmpeg
-from boostnerv.video.clips import start_s
+from boostnerv.video.video_file import start_s
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.crafted_files import as_large_as_allowed, crafted, first_frame
-from boostnerv.codec.bitstream import read
-from boostnerv.codec.limits import ANY_SEGMENT_BYTES, ANY_SEGMENT_S, check_proportion, demand
+from boostnerv.codec.container.bitstream import read
+from boostnerv.codec.container.limits import ANY_SEGMENT_BYTES, ANY_SEGMENT_S, check_proportion, demand
 from boostnerv.errors import BitstreamError
 from boostnerv.models.architecture import architecture
 from tests.models.tiny import tiny_spec

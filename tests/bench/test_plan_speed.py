@@ -9,7 +9,7 @@ import pytest
 
 from bench.plan_speed import SIZES_M, Planned, measured, snakemake, table, write_experiment, write_results
 from boostnerv.config import load_experiment
-from boostnerv.status import look
+from boostnerv.operations.status import look
 
 
 def test_every_step_of_every_video_is_planned(tmp_path: Path) -> None:

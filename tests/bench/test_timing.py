@@ -7,8 +7,8 @@ import pytest
 
 from bench.entropy_speed import bare_decode, bare_encode, pieces_of_weights, temporal_pieces
 from bench.timing import Spread, interleaved, machine, ratio
-from boostnerv.codec.entropy_models import BY_NAME, TemporalParameters
-from boostnerv.codec.payloads import write_embeddings, write_weights
+from boostnerv.codec.entropy.entropy_models import BY_NAME, TemporalParameters
+from boostnerv.codec.entropy.payloads import write_embeddings, write_weights
 
 
 def test_spread() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from boostnerv.cluster import Request, check_cluster
 from boostnerv.errors import UserError
+from boostnerv.operations.cluster import Request, check_cluster
 from tests.workflow.test_dag import ROOT, experiment, make_clip
 
 pytestmark = pytest.mark.cluster

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import boostnerv
-from boostnerv.codec import bitstream, limits
-from boostnerv.codec.bitstream import Bitstream
+from boostnerv.codec.container import bitstream, limits
+from boostnerv.codec.container.bitstream import Bitstream
+from boostnerv.codec.container.limits import ANY_SEGMENT_BYTES, Demand, check_proportion, demand, most_side_by_side
 from boostnerv.codec.decoder import FAST_BATCH, VideoFile, images, render, to_uint8
-from boostnerv.codec.limits import ANY_SEGMENT_BYTES, Demand, check_proportion, demand, most_side_by_side
-from boostnerv.codec.payloads import DEFAULT_GROUP, read_weights
+from boostnerv.codec.entropy.payloads import DEFAULT_GROUP, read_weights
 from boostnerv.config import ModelSettings
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import architecture, build_model
 from boostnerv.models.budget import resolve
-from tests.codec.container import EMBEDDINGS, WEIGHTS, join, split
+from tests.codec.sections import EMBEDDINGS, WEIGHTS, join, split
 from tests.codec.tiny import encoded, file_of, older_segment, opened, quantized, segment_of, small_file
 from tests.golden.streams import FILES
 from tests.models.tiny import NAMES, tiny_model, tiny_spec

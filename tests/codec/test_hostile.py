@@ -16,13 +16,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from boostnerv.codec import bitstream
-from boostnerv.codec.bitstream import Bitstream
+from boostnerv.codec.container import bitstream
+from boostnerv.codec.container.bitstream import Bitstream
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.errors import BitstreamError
 from boostnerv.models.architecture import architecture, tensor_shapes
-from tests.codec.container import VIDEO, Sections, join, split
+from tests.codec.sections import VIDEO, Sections, join, split
 from tests.codec.tiny import file_of, opened, small_file
 from tests.golden.streams import FILES as KINDS
 from tests.golden.streams import FOLDER

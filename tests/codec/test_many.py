@@ -18,17 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boostnerv.codec import bitstream
-from boostnerv.codec.bitstream import Bitstream, OneOfMany, Segment, Video
+from boostnerv.codec.container import bitstream
+from boostnerv.codec.container.bitstream import Bitstream, OneOfMany, Segment, Video
 from boostnerv.codec.decoder import VideoFile, build_decoder, render_clip
 from boostnerv.codec.encoder import encode_segment, encode_slices_after_training, snap
-from boostnerv.codec.image_codecs import keyframe_codec
-from boostnerv.codec.keyframes import Keyframes, write_keyframes
+from boostnerv.codec.keyframes.image_codecs import keyframe_codec
+from boostnerv.codec.keyframes.keyframe_section import Keyframes, write_keyframes
 from boostnerv.errors import BitstreamError
 from boostnerv.models.architecture import VideoModel, architecture
 from boostnerv.models.clips import ClipSpec
-from tests.codec import page_reader
-from tests.codec.container import KEYFRAMES, MODEL, VIDEOS, join, split
+from tests.codec.container import page_reader
+from tests.codec.sections import KEYFRAMES, MODEL, VIDEOS, join, split
 from tests.codec.tiny import opened, quantized
 from tests.models.tiny import CLIP_NAMES, tiny_clip_spec
 

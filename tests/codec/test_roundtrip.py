@@ -14,13 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from boostnerv.codec.bitstream import read
+from boostnerv.codec.container.bitstream import read
 from boostnerv.codec.decoder import NotANumberError, VideoFile, build_decoder, render, to_uint8
 from boostnerv.codec.encoder import Quantized, Snapped, encode, encode_segment, payload_bytes, snap
-from boostnerv.codec.entropy_models import BY_NAME
-from boostnerv.codec.grids import offset_value, step_values
-from boostnerv.codec.min_max import quantize
-from boostnerv.codec.payloads import Embeddings, Weights, dequantize
+from boostnerv.codec.entropy.entropy_models import BY_NAME
+from boostnerv.codec.entropy.payloads import Embeddings, Weights, dequantize
+from boostnerv.codec.quantizers.grids import offset_value, step_values
+from boostnerv.codec.quantizers.min_max import quantize
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import VideoModel, architecture, frame_time
 from tests.codec.tiny import encoded, file_of, noise_embeddings, older_segment, opened, quantized, segment_of

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boostnerv.codec import huffman
 from boostnerv.codec.decoder import VideoFile
+from boostnerv.codec.entropy import huffman
 from boostnerv.codec.shares import file_shares
 from tests.codec.tiny import encoded, opened
 from tests.golden.streams import FILES

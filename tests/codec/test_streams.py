@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boostnerv.codec.bitstream import VERSION, read
+from boostnerv.codec.container.bitstream import VERSION, read
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.codec.entropy_models import BY_NAME
+from boostnerv.codec.entropy.entropy_models import BY_NAME
 from tests.golden.streams import CODES, FILES, FOLDER, digest, paths
 from tests.models.tiny import CLIP_NAMES, NAMES
 

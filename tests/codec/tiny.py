@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from boostnerv.codec.bitstream import Bitstream, Segment, Video, write
+from boostnerv.codec.container.bitstream import Bitstream, Segment, Video, write
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.codec.encoder import Quantized, encode_after_training, encode_segment, snap
 from boostnerv.models.architecture import VideoModel

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from boostnerv import steps
-from boostnerv.codec.bitstream import Bitstream, write
-from boostnerv.codec.bitstream import Video as HeaderVideo
+from boostnerv.codec.container.bitstream import Bitstream, write
+from boostnerv.codec.container.bitstream import Video as HeaderVideo
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.config import PathSource, Preparation, VideoSpec

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from boostnerv.codec.slices import published_bits
+from boostnerv.codec.quantizers.slices import published_bits
 from boostnerv.evaluation import published
 from boostnerv.evaluation.measure import bits_per_pixel
 

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from boostnerv.codec.bitstream import VERSION, OneOfMany, Segment
+from boostnerv.codec.container.bitstream import VERSION, OneOfMany, Segment
 from boostnerv.codec.decoder import SegmentDecoder, VideoFile
 from boostnerv.codec.encoder import Quantized, encode_after_training, encode_segment, encode_slices_after_training, snap
-from boostnerv.codec.entropy_models import BY_NAME
-from boostnerv.codec.keyframes import write_keyframes
-from boostnerv.codec.payloads import AUTO, Embeddings, Weights
+from boostnerv.codec.entropy.entropy_models import BY_NAME
+from boostnerv.codec.entropy.payloads import AUTO, Embeddings, Weights
+from boostnerv.codec.keyframes.keyframe_section import write_keyframes
 from boostnerv.models.architecture import Architecture, Spec, architecture
 from tests.codec.tiny import file_of
 from tests.models.tiny import NAMES, tiny_clip_spec, tiny_spec

@@ -18,7 +18,7 @@ from boostnerv.evaluation.compare import Row
 from boostnerv.evaluation.measure import Quality
 from boostnerv.evaluation.published import published_curves
 from boostnerv.report import plots, style
-from boostnerv.report.comparison import comparison_figure
+from boostnerv.report.comparison_figure import comparison_figure
 from boostnerv.report.curves import PARAMETERS, TIME, Across, curve_looks, quality_figure
 from boostnerv.report.names import FILE_PARTS, TRAINING_FILES, figure_files
 from boostnerv.report.summaries import over_seeds, over_videos, size_text

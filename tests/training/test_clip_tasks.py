@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from boostnerv.codec.keyframes.keyframe_files import KeyframeFile, code_keyframes, open_keyframes
 from boostnerv.config import FinetuneJob, Finetuning, KeyframeJob, ModelSettings, Training, TrainJob
 from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.files import canonical_json
@@ -22,7 +23,6 @@ from boostnerv.models.architecture import build_model, crop_to_video
 from boostnerv.models.clips import clip_keyframes
 from boostnerv.progress import Progress, silent
 from boostnerv.training.clip_tasks import ClipRegression
-from boostnerv.training.keyframe_files import KeyframeFile, code_keyframes, open_keyframes
 from boostnerv.training.losses import frame_losses
 from boostnerv.training.run import clip_objective, finetune_video, planned_clips, train_video
 from boostnerv.training.tasks import EntropyMinimisation

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boostnerv.codec.encoder import encode, snap
-from boostnerv.codec.entropy_models import BY_NAME
-from boostnerv.codec.payloads import DEFAULT_GROUP
-from boostnerv.codec.symbols import SymbolWriter
+from boostnerv.codec.entropy.entropy_models import BY_NAME
+from boostnerv.codec.entropy.payloads import DEFAULT_GROUP
+from boostnerv.codec.entropy.symbols import SymbolWriter
 from boostnerv.config import Finetuning
 from boostnerv.training.rate_control import TOLERANCE, measurement_due, step_scale, wanted_bits
 from boostnerv.training.tasks import EntropyMinimisation, FrameObjective, ResidentVideo, TemporalProcess

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from boostnerv.codec.keyframes.keyframe_files import open_keyframes
 from boostnerv.config import FinetuneJob, TrainJob, parse
 from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.files import canonical_json
 from boostnerv.progress import silent
-from boostnerv.training.keyframe_files import open_keyframes
 from boostnerv.training.run import train_video
 from boostnerv.video.collections import open_collection
 from tests import many

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from boostnerv import steps
-from boostnerv.codec import limits
+from boostnerv.codec.container import limits
 from boostnerv.config import config_hash
 from boostnerv.errors import UserError
 from boostnerv.training import checkpoint

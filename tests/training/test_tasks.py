@@ -11,7 +11,7 @@ from torch import Tensor
 
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.codec.encoder import encode
-from boostnerv.codec.entropy import coded_bits, frame_moments, gaussian_bits, segment_moments
+from boostnerv.codec.entropy.estimates import coded_bits, frame_moments, gaussian_bits, segment_moments
 from boostnerv.config import Computing, Finetuning, LearningRate, Training
 from boostnerv.interop.boosting_nerv import from_original, our_name
 from boostnerv.training import tasks

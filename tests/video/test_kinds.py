@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boostnerv.codec.bitstream import MAGIC
+from boostnerv.codec.container.bitstream import MAGIC
 from boostnerv.config import RawVideo
 from boostnerv.errors import UserError
 from boostnerv.video.source import probe

@@ -13,9 +13,9 @@ from PIL import Image
 
 from boostnerv.config import Preparation, RawVideo
 from boostnerv.errors import UserError
-from boostnerv.video.clips import _Reading
 from boostnerv.video.info import Geometry, SourceInfo, Window, geometry, timing
 from boostnerv.video.source import open_source, probe
+from boostnerv.video.video_file import _Reading
 
 from .conftest import LOSSLESS, Extract, Pixels, ffmpeg, noise, reference, synthetic, write_clip, write_images
 

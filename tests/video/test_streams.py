@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from boostnerv.config import Preparation
-from boostnerv.video.clips import open_clip, start_s
 from boostnerv.video.source import has_sound, probe
+from boostnerv.video.video_file import open_clip, start_s
 
 from .conftest import Extract, Pixels, ffmpeg, noise, synthetic, write_clip
 

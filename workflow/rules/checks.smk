@@ -1,7 +1,7 @@
 # What is checked once, in the process that people start: the folder when the workflow is parsed, the experiment and the
 # cluster before the first job. A dry run checks neither, so that it works anywhere.
-from boostnerv.cluster import Request, check_cluster
-from boostnerv.workfolder import begin_run, dvc_link_problem, end_run, find_lock, snakemake_command
+from boostnerv.operations.cluster import Request, check_cluster
+from boostnerv.operations.work_folder import begin_run, dvc_link_problem, end_run, find_lock, snakemake_command
 
 # Calls of Snakemake that run no job, though nothing in `workflow` says so while it is parsed.
 LOOKING = {

@@ -1,0 +1,83 @@
+"""How frames are meant to be shown that were coded as their source has them: interlaced, HDR, of no square pixels.
+
+Version 1 of the format has no place for it that decoding knows, so that files carry it as a remark
+(`bitstream.Display`), and everyone who writes or decodes one is told what players will make of it.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from boostnerv.codec.container.bitstream import PRIMARIES, Display
+
+if TYPE_CHECKING:
+    from boostnerv.config import Preparation
+    from boostnerv.video.frames import Manifest
+    from boostnerv.video.info import SourceInfo
+
+_LARGEST_TERM = 1 << 15
+
+
+def display_of(manifest: Manifest) -> Display | None:
+    """How the frames of a manifest are meant to be shown; None where that is as progressive SDR of square pixels."""
+    source, preparation = manifest.source, manifest.preparation
+    if source is None or preparation is None:
+        return None
+    display = Display(
+        sample_aspect=_aspect(source, preparation),
+        field_order=source.field_order if preparation.interlaced == "keep" else "progressive",
+        transfer=source.transfer if source.is_hdr else "unknown",
+        primaries=source.primaries if source.is_hdr and source.primaries in PRIMARIES.values() else "unknown",
+    )
+    return None if display == Display() else display
+
+
+def display_notes(display: Display | None, height: int, width: int) -> list[str]:
+    """What players do not learn from videos that are decoded of a file, and how they are told, a sentence each.
+
+    Frames have `height` × `width` pixels.
+    """
+    if display is None:
+        return []
+    notes = []
+    aspect = Fraction(*map(int, display.sample_aspect.split(":")))
+    if aspect != 1:
+        shape = aspect * width / height
+        notes.append(
+            f"the pixel aspect is {display.sample_aspect}, and decoded videos say square pixels; "
+            + _corrected(f"-aspect {shape.numerator}:{shape.denominator}")
+        )
+    if display.transfer != "unknown":
+        options = f"-color_trc {display.transfer}"
+        if display.primaries != "unknown":
+            options = f"-color_primaries {display.primaries} {options}"
+        notes.append(
+            f"values are HDR (transfer {display.transfer}, primaries {display.primaries}), and decoded videos say "
+            f"BT.709; {_corrected(options)}"
+        )
+    if display.field_order != "progressive":
+        notes.append(f"frames are interlaced ({display.field_order}), and decoded videos say progressive")
+    return notes
+
+
+def _corrected(options: str) -> str:
+    return f"`ffmpeg -i DECODED -c copy {options} CORRECTED` tells players"
+
+
+def _aspect(source: SourceInfo, preparation: Preparation) -> str:
+    """Width to height of a pixel of the prepared frames, exact where nothing is scaled."""
+    from boostnerv.video.info import geometry
+
+    aspect = source.aspect
+    if aspect == 1 or preparation.sample_aspect == "square":
+        return "1:1"
+    sizes = geometry(source, preparation, "the source")
+    if sizes.scaled is not None:
+        height, width = sizes.scaled
+        cut = sizes.before
+        cut_height, cut_width = (cut.height, cut.width) if cut else (source.display_height, source.display_width)
+        aspect *= Fraction(cut_width * height, cut_height * width)
+        aspect = min(max(aspect, Fraction(1, _LARGEST_TERM)), Fraction(_LARGEST_TERM))
+        aspect = aspect.limit_denominator(_LARGEST_TERM)
+    return f"{aspect.numerator}:{aspect.denominator}"

@@ -1,0 +1,1 @@
+"""Entropy models, entropy coders, and the payloads of codes."""

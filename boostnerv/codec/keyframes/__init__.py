@@ -1,0 +1,1 @@
+"""Keyframes of D-NeRV, coded as images."""

@@ -1,0 +1,1 @@
+"""From numbers to integer codes and back."""

@@ -1,0 +1,227 @@
+"""Learned uniform quantisers of consistent entropy minimisation (CEM), and the integer grid of their steps.
+
+Zhang et al., CVPR 2024, section 3.4. A tensor x is coded as integers ``round(q)``:
+
+    scale       weights, biases   q = x / δ                               value  δ·round(q)       one δ a tensor
+    scalebeta   embeddings        q = (x − β) / δ                         value  δ·round(q) + β   one δ, β a video
+    lsq         weights, biases   q = clamp(x / δ, −2^(b−1), 2^(b−1)−1)   as scale                Esser et al., 2020
+    lsqv2       embeddings        q = clamp((x − β) / δ, 0, 2^b − 1)      as scalebeta            Bhalgat et al., 2020
+
+δ and β are trained; rounding passes gradients straight through. The first two, which the papers' codec uses, do not
+clamp. The others do, and scale the gradients of δ and β by ``1/√(entries · largest code)``.
+
+A file says δ and β on grids (`boostnerv.codec.quantizers.grids`). `on_grid`, quantisers compute with the numbers it would say, and
+gradients pass straight through: the network is trained with what will be decoded. The published training is not; its δ
+and β are rounded afterwards.
+
+A trained δ may change its sign, which changes the signs of the codes and no value. It may also pass so close to zero
+that codes grow without bound; `keep_away_from_zero` takes that band out, another deviation from the published training.
+
+All weights of a decoder are quantised at once on one flat vector: a decoder has some 150 small tensors, and
+a loop over them would cost as much as the network itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from boostnerv.codec.quantizers.grids import OFFSET_UNITS_PER_STEP, STEP_GRID
+
+# A tensor whose entries are all equal has no range; its step may be anything above zero.
+_SMALLEST_STEP = 1e-8
+_LARGEST_INITIAL_CODE = 1 << 18
+# A step this much finer than the initial one adds four bits to every code and nothing anyone can see.
+_FINEST_SHARE = 1 / 16
+
+
+def round_straight_through(x: Tensor) -> Tensor:
+    """Round to the nearest integer (half to even); the gradient is that of the identity."""
+    return _straight_to(torch.round(x), x)
+
+
+def step_on_grid(step: Tensor) -> Tensor:
+    """The nearest steps δ that a file can say, signs kept, shape unchanged; the gradient is that of the identity."""
+    # Bits of a float32: carried over into the exponent, the same on every device, which powers of two are not.
+    dropped = 23 - STEP_GRID.mantissa_bits
+    bits = step.detach().float().view(torch.int32)
+    nearest = ((bits + (1 << (dropped - 1))) & -(1 << dropped)).view(torch.float32)
+    return _straight_to(nearest.to(step.dtype), step)
+
+
+def offset_on_grid(offset: Tensor, step: Tensor) -> Tensor:
+    """The nearest offset β that a file can say beside the step δ, which is on its grid; the gradient is as above."""
+    unit = step.detach() / OFFSET_UNITS_PER_STEP
+    return _straight_to(torch.round(offset.detach() / unit) * unit, offset)
+
+
+def _straight_to(value: Tensor, x: Tensor) -> Tensor:
+    return x + (value - x).detach()
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (factor,) = ctx.saved_tensors
+        return gradients[0] * factor, None
+
+
+class WeightQuantizers(nn.Module):
+    """One quantiser step δ for each tensor of a decoder, applied to all of them on a flat vector.
+
+    Attributes: `names` and `shapes` of the tensors in order, `steps` δ ``[S]`` float32, `segment` the tensor
+    number of each of the P entries ``[P]`` int64, `counts` entries a tensor ``[S]``.
+    """
+
+    segment: Tensor
+    counts: Tensor
+    _finest: Tensor
+    _factor: Tensor
+
+    def __init__(
+        self,
+        named: Iterable[tuple[str, Tensor]],
+        bits: int,
+        kind: Literal["scale", "lsq"] = "scale",
+        on_grid: bool = False,
+    ) -> None:
+        super().__init__()
+        self._on_grid = on_grid
+        self._range = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind == "lsq" else None
+        tensors = list(named)
+        self.names = tuple(name for name, _ in tensors)
+        self.shapes = tuple(tensor.shape for _, tensor in tensors)
+        sizes = torch.tensor([tensor.numel() for _, tensor in tensors])
+        self.register_buffer("segment", torch.repeat_interleave(torch.arange(len(tensors)), sizes), False)
+        self.register_buffer("counts", sizes, False)
+        self.steps = nn.Parameter(torch.stack([initial_step(tensor, bits) for _, tensor in tensors]))
+        self.register_buffer("_finest", self.steps.detach() * _FINEST_SHARE, False)
+        self.register_buffer("_factor", (sizes * (2 ** (bits - 1) - 1)).to(torch.float32).rsqrt(), False)
+
+    def keep_away_from_zero(self) -> None:
+        """Push steps out of the band around zero, after an update."""
+        _keep_away_from_zero(self.steps, self._finest)
+
+    def scaled_steps(self, factor: float) -> Tensor:
+        """Steps ``[S]`` times a factor, kept out of the band around zero; never finer where codes are clamped."""
+        return _scaled(self.steps, factor, self._finest, self._range)
+
+    def flatten(self, tensors: Iterable[Tensor]) -> Tensor:
+        """Concatenate the tensors, in the order of `names`, to ``[P]``."""
+        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+    def codes(self, flat: Tensor) -> Tensor:
+        """Unrounded codes q ``[P]`` of flat weights ``[P]``."""
+        codes = flat / self.used_steps()[self.segment]
+        return codes if self._range is None else codes.clamp(*self._range)
+
+    def dequantize(self, codes: Tensor) -> dict[str, Tensor]:
+        """Tensors by name from rounded codes ``[P]``."""
+        flat = codes * self.used_steps()[self.segment]
+        parts = torch.split(flat, self.counts.tolist())
+        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
+
+    def representable(self, named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors with what a clamping quantiser cannot code cut off; not rounded."""
+        tensors = dict(named)
+        return tensors if self._range is None else self.dequantize(self.codes(self.flatten(tensors.values())))
+
+    def used_steps(self) -> Tensor:
+        """Steps ``[S]`` that it computes with."""
+        steps = self.steps if self._range is None else _scaled_gradient(self.steps, self._factor)
+        return self.said(steps)
+
+    def said(self, steps: Tensor) -> Tensor:
+        """What it computes with in place of `steps`: the nearest that a file can say, where it is on the grid."""
+        return step_on_grid(steps) if self._on_grid else steps
+
+
+class EmbeddingQuantizer(nn.Module):
+    """Step δ and offset β of all frame embeddings, trained."""
+
+    _finest: Tensor
+    _factor: Tensor
+
+    def __init__(
+        self,
+        embeddings: Tensor,
+        bits: int,
+        kind: Literal["scalebeta", "lsqv2"] = "scalebeta",
+        on_grid: bool = False,
+    ) -> None:
+        super().__init__()
+        self._on_grid = on_grid
+        self._range = (0, 2**bits - 1) if kind == "lsqv2" else None
+        self.step = nn.Parameter(initial_step(embeddings, bits))
+        self.offset = nn.Parameter(embeddings.detach().min().clone())
+        self.register_buffer("_finest", self.step.detach() * _FINEST_SHARE, False)
+        self.register_buffer("_factor", torch.tensor(embeddings.numel() * (2**bits - 1.0)).rsqrt(), False)
+
+    def keep_away_from_zero(self) -> None:
+        """Push the step out of the band around zero, after an update."""
+        _keep_away_from_zero(self.step, self._finest)
+
+    def scaled_step(self, factor: float) -> Tensor:
+        """The step times a factor, kept out of the band around zero; never finer where codes are clamped."""
+        return _scaled(self.step, factor, self._finest, self._range)
+
+    def codes(self, embeddings: Tensor) -> Tensor:
+        """Unrounded codes, shape unchanged."""
+        step, offset = self.used()
+        codes = (embeddings - offset) / step
+        return codes if self._range is None else codes.clamp(*self._range)
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        """Values of rounded codes, shape unchanged."""
+        step, offset = self.used()
+        return codes * step + offset
+
+    def representable(self, embeddings: Tensor) -> Tensor:
+        """The embeddings with what a clamping quantiser cannot code cut off; not rounded."""
+        return embeddings if self._range is None else self.dequantize(self.codes(embeddings))
+
+    def used(self) -> tuple[Tensor, Tensor]:
+        """Step δ and offset β that it computes with."""
+        step: Tensor = self.step
+        offset: Tensor = self.offset
+        if self._range is not None:
+            step, offset = _scaled_gradient(step, self._factor), _scaled_gradient(offset, self._factor)
+        step = self.said(step)
+        return step, offset_on_grid(offset, step) if self._on_grid else offset
+
+    def said(self, step: Tensor) -> Tensor:
+        """What it computes with in place of `step`: the nearest that a file can say, where it is on the grid."""
+        return step_on_grid(step) if self._on_grid else step
+
+
+def _scaled_gradient(x: Tensor, factor: Tensor) -> Tensor:
+    result: Tensor = _ScaledGradient.apply(x, factor)  # type: ignore[no-untyped-call]
+    return result
+
+
+def initial_step(tensor: Tensor, bits: int) -> Tensor:
+    """``(max − min) / (2^bits − 1)`` as a scalar tensor, above zero and large enough for every entry to have a code."""
+    values = tensor.detach()
+    step = (values.max() - values.min()) / (2**bits - 1)
+    return torch.maximum(step, values.abs().max() / _LARGEST_INITIAL_CODE).clamp_min(_SMALLEST_STEP)
+
+
+def _scaled(steps: Tensor, factor: float, finest: Tensor, limits: tuple[int, int] | None) -> Tensor:
+    found = steps.detach() * (factor if limits is None else max(factor, 1.0))
+    _keep_away_from_zero(found, finest)
+    return found
+
+
+@torch.no_grad()
+def _keep_away_from_zero(steps: Tensor, finest: Tensor) -> None:
+    steps.copy_(torch.where(steps < 0, torch.minimum(steps, -finest), torch.maximum(steps, finest)))

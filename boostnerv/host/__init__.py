@@ -1,0 +1,1 @@
+"""The machine that a command runs on: memory, signals, terminal, devices."""

@@ -1,0 +1,1 @@
+"""What surrounds experiments: the cluster, the doctor, progress, records and sharing of results."""
