@@ -1,9 +1,9 @@
 """How long crafted files occupy a decoder: ``python -m bench.crafted_files [--seconds 60] [--seed 1] [FILE …]``.
 
 A file of a few bytes may describe a large network: codes that are all equal cost nothing. This searches models at
-random, keeps those that the reader's limits just allow (`boostnerv.codec.container.limits`), and decodes their first frame, each
-in a process of its own. It prints the slowest and the largest, beyond what imports take, beside what the limits say;
-of each FILE the same.
+random, keeps those that the reader's limits just allow (`boostnerv.codec.container.limits`), and decodes their first
+frame, each in a process of its own. It prints the slowest and the largest, beyond what imports take, beside what the
+limits say; of each FILE the same.
 """
 
 from __future__ import annotations

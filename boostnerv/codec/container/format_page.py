@@ -208,8 +208,8 @@ of T frames are its frames 0, D, 2·D, …, where D is `clip_frames`, and its la
 Image codecs: {_numbered(codecs)}. Behind the head stands a number for each image, in groups of seven bits as in section
 timestamps, {keyframe_section.MOST_LENGTH_BYTES} bytes at most: twice the bytes that it has here, plus 1 where it is
 deflated. Then the images. A deflated one is a raw deflate stream (RFC 1951) whose window begins with the first
-{keyframe_section.DICTIONARY_BYTES} bytes of the first image, or all of it; the first image is never deflated. Inflated, an
-image has at most {_power(most)} bytes and {per_value} for each of its 3·H·W values.
+{keyframe_section.DICTIONARY_BYTES} bytes of the first image, or all of it; the first image is never deflated. Inflated,
+an image has at most {_power(most)} bytes and {per_value} for each of its 3·H·W values.
 
 `avif` is a file of one still AV1 picture, `webp` a WebP file, `x265-intra` an HEVC picture with its parameter sets, as
 an Annex B stream. What they decode to is 8-bit RGB. The conversion of AVIF from YUV is that of libavif, and may differ

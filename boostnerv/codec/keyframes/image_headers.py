@@ -1,7 +1,7 @@
 """How large the pictures of coded images are, found before a decoder takes memory for them.
 
-Each check lets one plain form of its format pass, that of the encoders in `boostnerv.codec.keyframes.image_codecs`, and raises
-`BitstreamError` for everything else: sequences, grids, alpha planes and the like are no keyframes.
+Each check lets one plain form of its format pass, that of the encoders in `boostnerv.codec.keyframes.image_codecs`, and
+raises `BitstreamError` for everything else: sequences, grids, alpha planes and the like are no keyframes.
 """
 
 from __future__ import annotations

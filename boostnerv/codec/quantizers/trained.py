@@ -10,9 +10,9 @@ Zhang et al., CVPR 2024, section 3.4. A tensor x is coded as integers ``round(q)
 δ and β are trained; rounding passes gradients straight through. The first two, which the papers' codec uses, do not
 clamp. The others do, and scale the gradients of δ and β by ``1/√(entries · largest code)``.
 
-A file says δ and β on grids (`boostnerv.codec.quantizers.grids`). `on_grid`, quantisers compute with the numbers it would say, and
-gradients pass straight through: the network is trained with what will be decoded. The published training is not; its δ
-and β are rounded afterwards.
+A file says δ and β on grids (`boostnerv.codec.quantizers.grids`). `on_grid`, quantisers compute with the numbers it
+would say, and gradients pass straight through: the network is trained with what will be decoded. The published
+training is not; its δ and β are rounded afterwards.
 
 A trained δ may change its sign, which changes the signs of the codes and no value. It may also pass so close to zero
 that codes grow without bound; `keep_away_from_zero` takes that band out, another deviation from the published training.
