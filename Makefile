@@ -83,7 +83,7 @@ format: setup  ## put style right
 	snakefmt Snakefile workflow
 
 docs: setup  ## pages made from the code
-	$(VENV)/bin/python -m boostnerv.config
+	$(VENV)/bin/python -m boostnerv.config.keys_page
 	$(VENV)/bin/python -m boostnerv.codec.container.format_page
 
 docs-graphs: setup  ## pictures of the workflow; the SVG files where graphviz is installed

@@ -27,12 +27,12 @@ from boostnerv.config import (
     TrainJob,
     VideoSpec,
     config_hash,
-    keys_page,
     load_dataset,
     load_experiment,
     model_names,
     parse,
 )
+from boostnerv.config.keys_page import keys_page
 from boostnerv.errors import UserError, nearest
 from boostnerv.files import canonical_json
 from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS
@@ -639,7 +639,7 @@ def test_the_page_of_keys_is_in_step() -> None:
 
 def test_the_command_that_writes_the_page_writes_this_page(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
-    subprocess.run([sys.executable, "-m", "boostnerv.config"], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "boostnerv.config.keys_page"], cwd=tmp_path, check=True)
     assert (tmp_path / "config/README.md").read_text(encoding="utf-8") == keys_page()
 
 
