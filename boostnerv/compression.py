@@ -47,14 +47,16 @@ from boostnerv.config import (
 from boostnerv.errors import UserError, nearest
 from boostnerv.evaluation.measure import Quality, bits_per_pixel, measure
 from boostnerv.host import signals
+from boostnerv.host.devices import choose_device
 from boostnerv.models.architecture import Spec, architecture
 from boostnerv.models.budget import narrowest, natural_strides, resolve, total_parameters
 from boostnerv.progress import Progress
 from boostnerv.recipes import LOSS_ALIASES, MODELS_OF_MANY
 from boostnerv.training.checkpoint import restore_quantized
 from boostnerv.training.lease import hold
+from boostnerv.training.log import last_record
 from boostnerv.training.losses import MS_SSIM_SMALLEST_SIDE
-from boostnerv.training.run import choose_device, finetune_video, last_record, train_video
+from boostnerv.training.run import finetune_video, train_video
 from boostnerv.versions import STEP_VERSIONS
 from boostnerv.video.frames import Frames, Manifest, extract_frames, manifest_path, open_frames
 from boostnerv.video.info import PreparationError, check_allowed, geometry

@@ -15,7 +15,7 @@ from boostnerv.models.budget import decoder_parameters
 from boostnerv.models.clips import keyframes_of
 from boostnerv.recipes import LOSS_ALIASES
 from boostnerv.steps import check
-from boostnerv.training.run import planned_clip_spec
+from boostnerv.training.planning import planned_clip_spec
 from tests.conftest import Golden
 
 CONFIG = Path(__file__).parents[1] / "config"

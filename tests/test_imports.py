@@ -5,15 +5,18 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import boostnerv
 from boostnerv.config import model_names
+from tests.codec.tiny import encoded
+from tests.models.tiny import tiny_model
 
 PACKAGE = Path(boostnerv.__file__).parent
-BASE = ("errors", "recipes", "versions", "progress", "provenance", "files", "terminal", "signals")
+BASE = ("errors", "recipes", "versions", "progress", "provenance", "files", "host")
 # What each part may import besides itself; left to right, and `interop` beside `training`.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
@@ -22,12 +25,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "progress": (),
     "provenance": (),
     "files": ("errors",),
-    "terminal": (),
-    "signals": ("errors", "terminal"),
-    "allocator": (),
-    "workfolder": ("files", "provenance"),
+    "host": ("errors", "provenance"),
     "config": BASE,
-    "cluster": ("errors", "config"),
     "video": (*BASE, "config"),
     "models": (*BASE, "config"),
     "codec": (*BASE, "config", "video", "models"),
@@ -36,20 +35,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "evaluation": (*BASE, "config", "video", "models", "codec"),
     "report": (*BASE, "config", "video", "evaluation"),
     "compression": (*BASE, "config", "video", "models", "codec", "training", "evaluation"),
-    "doctor": (*BASE, "cluster", "workfolder", "config", "video", "codec"),
-    "inspection": (*BASE, "config", "video", "models", "codec", "evaluation"),
-    "status": (*BASE, "config", "training", "evaluation"),
-    "records": ("errors", "files"),
-    "sharing": ("errors", "records"),
+    "operations": (*BASE, "config", "video", "codec", "training", "evaluation"),
 }
 ABOVE = {"steps", "cli", "__main__", "__init__"}  # they may import everything below
 CORE = {"config", "video", "models", "codec", "interop", "training", "evaluation"}
 # Neither the core nor the modules below it know how they are orchestrated or drawn.
 FOREIGN_TO_CORE = {"snakemake", "dvc", "pandas", "matplotlib", "plotly", "typer"}
-WITHOUT_TORCH = {
-    *(*BASE, "allocator", "cluster", "workfolder", "config", "video", "report", "records", "sharing"),
-    *("status", "cli", "__main__", "__init__"),
-}
+WITHOUT_TORCH = {*BASE, "config", "video", "report", "operations", "cli", "__main__", "__init__"}
+# Modules of those parts that ask torch for devices, when they are called.
+ASKING_TORCH = {PACKAGE / "host/devices.py", PACKAGE / "operations/doctor.py"}
 
 
 def part(path: Path) -> str:
@@ -86,9 +80,9 @@ def test_imports_point_one_way(path: Path) -> None:
         assert "cli" not in ours or here == "__main__"
         assert "steps" not in ours or here in ("cli", "steps")
     foreign = {name.split(".")[0] for name in names}
-    if here in {*BASE, *CORE, "cluster", "workfolder", "doctor"}:
+    if here in {*BASE, *CORE, "operations"}:
         assert not foreign & FOREIGN_TO_CORE
-    if here in WITHOUT_TORCH:
+    if here in WITHOUT_TORCH and path not in ASKING_TORCH:
         assert "torch" not in foreign
 
 
@@ -112,7 +106,7 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("name", ["", ".cli", ".config", ".steps", ".status"])
+@pytest.mark.parametrize("name", ["", ".cli", ".config", ".steps", ".operations.status"])
 def test_parsing_a_workflow_or_a_command_does_not_load_torch(name: str) -> None:
     heavy = {"torch", "pandas", "matplotlib", "plotly", "snakemake", "constriction", "safetensors"}
     assert not loaded_by(f"import boostnerv{name}") & heavy
@@ -129,6 +123,25 @@ def test_reading_frames_does_not_load_torch() -> None:
 
 def test_forgetting_finished_trainings_does_not_load_torch() -> None:
     assert not loaded_by("import boostnerv.training.finished") & {"torch", "numpy", "safetensors"}
+
+
+def test_no_two_modules_share_a_name() -> None:
+    stems = Counter(path.stem for path in FILES if path.stem not in ("__init__", "__main__"))
+    assert [name for name, count in stems.items() if count > 1] == []
+
+
+def test_the_verb_decode_loads_nothing_of_training_or_report(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.bnv"
+    file.write_bytes(encoded(tiny_model("nerv-boost")))
+    code = f"""
+import sys
+from boostnerv.cli import app
+app(["decode", {str(file)!r}, "-o", {str(tmp_path / "tiny.npy")!r}], standalone_mode=False)
+print(*sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    ours = [name for name in done.stdout.split() if name.startswith("boostnerv.")]
+    assert {name.split(".")[1] for name in ours}.isdisjoint({"training", "report", "interop", "operations"})
+    assert len(ours) < 95, sorted(ours)
 
 
 def test_decoding_does_not_load_training_or_video() -> None:

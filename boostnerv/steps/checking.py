@@ -112,7 +112,7 @@ def _plan(experiment: Experiment, probed: Probed, run: Run, shape: Shape) -> Ite
     from boostnerv.codec.container.bitstream import check_storable
     from boostnerv.models.architecture import architecture
     from boostnerv.training.losses import check_frame_size
-    from boostnerv.training.run import planned_spec
+    from boostnerv.training.planning import planned_spec
 
     def spec_of(shape: Shape) -> Spec:
         return planned_spec(run.train, *shape)
@@ -153,7 +153,7 @@ def _plan_of_many(
 ) -> Iterable[dict[str, Any]]:
     from boostnerv.codec.keyframes.image_codecs import keyframe_codec
     from boostnerv.training.losses import check_frame_size
-    from boostnerv.training.run import planned_clip_spec
+    from boostnerv.training.planning import planned_clip_spec
     from boostnerv.video.patches import check_patches
 
     job = run.keyframes

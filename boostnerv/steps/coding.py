@@ -90,7 +90,7 @@ def encode_after_training(
     """
     from boostnerv.codec.container.bitstream import check_storable
     from boostnerv.training import checkpoint
-    from boostnerv.training.run import check_keyframes, trained_on
+    from boostnerv.training.provenance_checks import check_keyframes, trained_on
     from boostnerv.video.collections import open_videos
 
     files.check_distinct([output, report], [*with_pixels(frames), trained, keyframes])
@@ -116,7 +116,8 @@ def _min_max_segment(
     import torch
 
     from boostnerv.codec.encoder import encode_after_training as encode_with
-    from boostnerv.training.tasks import FrameObjective, ResidentVideo, all_embeddings
+    from boostnerv.training.entropy_minimisation import all_embeddings
+    from boostnerv.training.tasks import FrameObjective, ResidentVideo
     from boostnerv.video.frames import Frames
 
     embeddings = None
@@ -158,7 +159,7 @@ def _file_of(
     """The bytes of a file of one segment; raises `UserError` where its model is of other frames or keyframes."""
     from boostnerv.codec.container.bitstream import Bitstream, OneOfMany, Video, write
     from boostnerv.codec.container.display import display_of
-    from boostnerv.training.run import check_trained_with
+    from boostnerv.training.provenance_checks import check_trained_with
     from boostnerv.video.collections import OpenCollection
 
     if about.frames_sha256 != video.manifest.pixels_sha256:
@@ -291,7 +292,7 @@ def decode(
     that which is decoded; an array may hold all of them, one after the other.
     """
     from boostnerv.codec.decoder import VideoFile
-    from boostnerv.training.run import choose_device, device_name
+    from boostnerv.host.devices import choose_device, device_name
     from boostnerv.video.writing import OutputVideo, has_one_rate, is_video
 
     files.check_distinct([output, report], [bitstream, audio_from])

@@ -34,7 +34,7 @@ def compare(
     What can be told without decoding all frames is checked before the first is decoded.
     """
     from boostnerv.evaluation import compare as comparison
-    from boostnerv.training.run import choose_device
+    from boostnerv.host.devices import choose_device
     from boostnerv.video.options import check_layout
 
     files.check_distinct([output, figure, frames_csv], [reference, *tests])

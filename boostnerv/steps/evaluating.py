@@ -17,7 +17,7 @@ from boostnerv.steps.common import given_keyframes, prepare_cpu, vmaf_meter, wit
 
 if TYPE_CHECKING:
     from boostnerv.evaluation.measure import Quality
-    from boostnerv.training.run import ClipReconstruction
+    from boostnerv.training.reconstruction import ClipReconstruction
     from boostnerv.video.collections import OpenCollection
     from boostnerv.video.frames import Frames
 
@@ -60,7 +60,7 @@ def evaluate(
     from boostnerv.evaluation.measure import bits_per_pixel, measure
     from boostnerv.models.clips import ClipSpec
     from boostnerv.models.work import kmac_per_pixel
-    from boostnerv.training.run import last_record
+    from boostnerv.training.log import last_record
     from boostnerv.video.collections import open_videos
     from boostnerv.video.preview import previewed
 
@@ -121,17 +121,13 @@ def evaluate_model(
     model has no `log`, and nothing is said of its training.
     """
     from boostnerv.evaluation.measure import measure, split_summary
+    from boostnerv.host.devices import choose_device
     from boostnerv.models.budget import decoder_parameters, stored_embeddings
     from boostnerv.models.work import kmac_per_pixel
     from boostnerv.training import checkpoint
-    from boostnerv.training.run import (
-        ClipReconstruction,
-        Reconstruction,
-        check_trained_with,
-        choose_device,
-        last_record,
-        trained_on,
-    )
+    from boostnerv.training.log import last_record
+    from boostnerv.training.provenance_checks import check_trained_with, trained_on
+    from boostnerv.training.reconstruction import ClipReconstruction, Reconstruction
     from boostnerv.video.collections import OpenCollection, open_videos
     from boostnerv.video.masks import hidden_pixels
     from boostnerv.video.preview import previewed

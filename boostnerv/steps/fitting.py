@@ -41,8 +41,9 @@ def train(
     A model of many videos takes the description of all of them instead, and the manifest of their `keyframes` where
     it needs any; its frames are read from copies below the folder `scratch` where that is given.
     """
+    from boostnerv.host.devices import choose_device
     from boostnerv.training.distributed import leads
-    from boostnerv.training.run import choose_device, train_video
+    from boostnerv.training.run import train_video
 
     files.check_distinct([model, log], [*with_pixels(frames), keyframes])
     video, shown = _trained_on(frames, job.model.name, keyframes, scratch)
@@ -79,8 +80,9 @@ def finetune(
 ) -> None:
     """Fine-tune the checkpoint `trained` with consistent entropy minimisation; `frames` and `keyframes` are those of
     its training, `scratch` is as for `train`."""
+    from boostnerv.host.devices import choose_device
     from boostnerv.training import checkpoint
-    from boostnerv.training.run import choose_device, finetune_video
+    from boostnerv.training.run import finetune_video
 
     files.check_distinct([model, log], [*with_pixels(frames), trained, keyframes])
     about = checkpoint.read_about(trained)
@@ -136,7 +138,7 @@ def _prepare_training_cpu(threads: int | None, video: Any) -> None:
 
 
 def _training_steps(video: Frames | OpenCollection, job: TrainJob) -> int:
-    from boostnerv.training.run import planned_clips
+    from boostnerv.training.planning import planned_clips
     from boostnerv.video.collections import OpenCollection
 
     if isinstance(video, OpenCollection):

@@ -127,11 +127,3 @@ def only_alone(step: str) -> None:
     """Raise `UserError` where torchrun started several processes of a step that is for one."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(f"{step} runs in one process; start it without torchrun")
-
-
-def local_device(name: str) -> str:
-    """The device of this process: under torchrun ``auto`` and ``cuda`` mean the GPU of its local rank."""
-    rank = os.environ.get("LOCAL_RANK")
-    if rank is None or name not in ("auto", "cuda") or not torch.cuda.is_available():
-        return name
-    return f"cuda:{int(rank) % torch.cuda.device_count()}"

@@ -72,10 +72,8 @@ def lock(folder: Path, *files: str) -> None:
 
 def other_process(folder: Path, experiment: str, executor: str = "local") -> subprocess.Popen[str]:
     """A process that has begun a run and waits for its input to end."""
-    code = (
-        f"from boostnerv.operations.work_folder import begin_run; from pathlib import Path; import sys; begin_run(\
+    code = f"from boostnerv.operations.work_folder import begin_run; from pathlib import Path; import sys; begin_run(\
 Path(), {experiment!r}, ['--configfile', 'my file.yaml'], {executor!r}); print('begun', flush=True); sys.stdin.read()"
-    )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

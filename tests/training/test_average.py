@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from boostnerv.training import checkpoint, loop
-from boostnerv.training.run import last_record
+from boostnerv.training.log import last_record
 from tests.training.conftest import Train, train_job
 from tests.training.test_resume import Killed, kill_at, same
 

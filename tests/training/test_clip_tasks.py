@@ -23,9 +23,10 @@ from boostnerv.models.architecture import build_model, crop_to_video
 from boostnerv.models.clips import clip_keyframes
 from boostnerv.progress import Progress, silent
 from boostnerv.training.clip_tasks import ClipRegression
+from boostnerv.training.entropy_minimisation import EntropyMinimisation
 from boostnerv.training.losses import frame_losses
-from boostnerv.training.run import clip_objective, finetune_video, planned_clips, train_video
-from boostnerv.training.tasks import EntropyMinimisation
+from boostnerv.training.planning import planned_clips
+from boostnerv.training.run import clip_objective, finetune_video, train_video
 from boostnerv.video.collections import OpenCollection, gather, open_collection
 from boostnerv.video.frames import open_frames, write_frames
 from boostnerv.video.patches import split_patches

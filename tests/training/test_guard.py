@@ -12,7 +12,7 @@ import torch
 
 from boostnerv.training import loop
 from boostnerv.training.guard import divergence
-from boostnerv.training.run import last_record
+from boostnerv.training.log import last_record
 from tests.training.conftest import Train, finetune_job, train_job
 from tests.training.test_resume import Killed, kill_at
 

@@ -17,8 +17,9 @@ from boostnerv.codec.entropy.entropy_models import BY_NAME
 from boostnerv.codec.entropy.payloads import DEFAULT_GROUP
 from boostnerv.codec.entropy.symbols import SymbolWriter
 from boostnerv.config import Finetuning
+from boostnerv.training.entropy_minimisation import EntropyMinimisation, TemporalProcess
 from boostnerv.training.rate_control import TOLERANCE, measurement_due, step_scale, wanted_bits
-from boostnerv.training.tasks import EntropyMinimisation, FrameObjective, ResidentVideo, TemporalProcess
+from boostnerv.training.tasks import FrameObjective, ResidentVideo
 from tests.models.tiny import NAMES, tiny_model
 
 PARAMETERS = 1000

@@ -12,9 +12,10 @@ from boostnerv import steps
 from boostnerv.codec.container import limits
 from boostnerv.config import config_hash
 from boostnerv.errors import UserError
+from boostnerv.host.devices import choose_device
 from boostnerv.training import checkpoint
+from boostnerv.training.log import last_record
 from boostnerv.training.loop import epoch_order
-from boostnerv.training.run import choose_device, last_record
 from boostnerv.training.schedules import learning_rate
 from tests.models.tiny import NAMES
 from tests.training.conftest import Train, finetune_job, train_job, write_clip

@@ -16,9 +16,10 @@ from boostnerv.config import Computing, Finetuning, LearningRate, Training
 from boostnerv.interop.boosting_nerv import from_original, our_name
 from boostnerv.training import tasks
 from boostnerv.training.computing import prepare
+from boostnerv.training.entropy_minimisation import EntropyMinimisation, add_noise
 from boostnerv.training.loop import make_optimizer, psnr_db, train_step
 from boostnerv.training.losses import frame_losses
-from boostnerv.training.tasks import EntropyMinimisation, FrameObjective, Regression, ResidentVideo, add_noise
+from boostnerv.training.tasks import FrameObjective, Regression, ResidentVideo
 from tests.conftest import Golden
 from tests.golden.models import recorded_model, with_prefix
 from tests.models.tiny import NAMES, tiny_model

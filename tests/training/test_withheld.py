@@ -15,7 +15,8 @@ from boostnerv.errors import UserError
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
 from boostnerv.models.budget import decoder_parameters, stored_embeddings
 from boostnerv.training.losses import psnr_db
-from boostnerv.training.run import Reconstruction, planned_spec
+from boostnerv.training.planning import planned_spec
+from boostnerv.training.reconstruction import Reconstruction
 from boostnerv.training.tasks import Inpainting, Interpolation, ResidentVideo, training_objective
 from boostnerv.video.frames import manifest_path, write_frames
 from boostnerv.video.masks import hidden_pixels
