@@ -14,7 +14,7 @@ from boostnerv.codec.encoder import encode
 from boostnerv.codec.entropy.estimates import coded_bits, frame_moments, gaussian_bits, segment_moments
 from boostnerv.config import Computing, Finetuning, LearningRate, Training
 from boostnerv.interop.boosting_nerv import from_original, our_name
-from boostnerv.training import tasks
+from boostnerv.training import entropy_minimisation
 from boostnerv.training.computing import prepare
 from boostnerv.training.entropy_minimisation import EntropyMinimisation, add_noise
 from boostnerv.training.loop import make_optimizer, psnr_db, train_step
@@ -183,7 +183,7 @@ def test_initial_quantisers_are_those_of_the_original(golden: Golden, file: str)
 
 @pytest.mark.parametrize("file", CEM_FILES)
 def test_one_step_is_that_of_the_original(golden: Golden, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "add_noise", lambda codes, noise: codes)  # as it was recorded
+    monkeypatch.setattr(entropy_minimisation, "add_noise", lambda codes, noise: codes)  # as it was recorded
     step = CemStep(golden, file)
     recorded = step.recorded
     fit = step.objective.fit(step.frame, NO_NOISE)
