@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from boostnerv.catalogue import AUTO, entropy_model_names
+
 if TYPE_CHECKING:
     from boostnerv.config import Closed
 
@@ -318,7 +320,7 @@ def encode(
     report: Annotated[Path, typer.Option("--report", help="JSON to write.")],
     entropy_model: Annotated[
         str | None,
-        typer.Option(help="auto, gaussian, gaussian-channel, laplace, temporal; else as fine-tuned."),
+        typer.Option(help=f"{', '.join((AUTO, *entropy_model_names()))}; else as fine-tuned."),
     ] = None,
     keyframes: Keyframes = None,
     threads: Threads = None,
@@ -497,20 +499,11 @@ def encode_anchor(
     from boostnerv import steps
     from boostnerv.config import Anchor
 
-    anchor = _settings(Anchor, settings)
-    steps.encode_anchor(
-        frames,
-        anchor,
-        quality,
-        experiment,
-        stream,
-        output,
-        frames_csv,
-        threads=threads,
-        vmaf=vmaf,
-        planes=planes,
-        preview=preview,
+    job_files = steps.AnchorFiles(
+        frames=frames, planes=planes, stream=stream, output=output, frames_csv=frames_csv, preview=preview
     )
+    anchor = _settings(Anchor, settings)
+    steps.encode_anchor(job_files, anchor, quality, experiment, threads=threads, vmaf=vmaf)
 
 
 @app.command("preview-source", rich_help_panel=_STEPS)

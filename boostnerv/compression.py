@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from boostnerv import files
+from boostnerv.catalogue import LOSS_ALIASES, MODELS_OF_MANY
 from boostnerv.codec.container.bitstream import Bitstream, Segment, Video, head_bytes, write
 from boostnerv.codec.container.display import display_notes, display_of
 from boostnerv.codec.container.limits import demand
@@ -51,7 +52,6 @@ from boostnerv.host.devices import choose_device
 from boostnerv.models.architecture import Spec, architecture
 from boostnerv.models.budget import narrowest, natural_strides, resolve, total_parameters
 from boostnerv.progress import Progress
-from boostnerv.recipes import LOSS_ALIASES, MODELS_OF_MANY
 from boostnerv.training.checkpoint import restore_quantized
 from boostnerv.training.lease import hold
 from boostnerv.training.log import last_record

@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from boostnerv.catalogue import LOSS_ALIASES, LOSS_TERMS
 from boostnerv.config import (
     DatasetSpec,
     Experiment,
@@ -35,7 +36,6 @@ from boostnerv.config import (
 from boostnerv.config.keys_page import keys_page
 from boostnerv.errors import UserError, nearest
 from boostnerv.files import canonical_json
-from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS
 
 CONFIG = Path(__file__).parents[1] / "config"
 GOOD: dict[str, Any] = {

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from boostnerv.catalogue import LOSS_ALIASES
 from boostnerv.config import RAW, Experiment, LearningRate, LocalSource, PostTraining, Run, load_experiment, parse
 from boostnerv.errors import UserError
 from boostnerv.evaluation.metrics import ms_ssim_missing
 from boostnerv.models.architecture import architecture
 from boostnerv.models.budget import decoder_parameters
 from boostnerv.models.clips import keyframes_of
-from boostnerv.recipes import LOSS_ALIASES
 from boostnerv.steps import check
 from boostnerv.training.planning import planned_clip_spec
 from tests.conftest import Golden

@@ -16,11 +16,11 @@ from tests.codec.tiny import encoded
 from tests.models.tiny import tiny_model
 
 PACKAGE = Path(boostnerv.__file__).parent
-BASE = ("errors", "recipes", "versions", "progress", "provenance", "files", "host")
+BASE = ("errors", "catalogue", "versions", "progress", "provenance", "files", "host")
 # What each part may import besides itself; left to right, and `interop` beside `training`.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
-    "recipes": (),
+    "catalogue": (),
     "versions": (),
     "progress": (),
     "provenance": (),
@@ -150,7 +150,7 @@ def test_decoding_does_not_load_training_or_video() -> None:
         [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], check=True, capture_output=True, text=True
     )
     ours = {name.split(".")[1] for name in done.stdout.split() if name.startswith("boostnerv.")}
-    assert ours == {"errors", "files", "recipes", "config", "models", "codec"}
+    assert ours == {"errors", "files", "catalogue", "config", "models", "codec"}
 
 
 def test_only_a_training_loads_its_optimizers() -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from boostnerv.config.base import Closed, Sha256, config_hash
 from boostnerv.config.cluster_settings import Cluster
-from boostnerv.config.experiment import Experiment, load_experiment
+from boostnerv.config.experiment import Experiment, ModelEntry, load_experiment
 from boostnerv.config.jobs import ExtractJob, FinetuneJob, KeyframeJob, Run, TrainJob, state_name
-from boostnerv.config.measurements import Anchor
+from boostnerv.config.measurements import Anchor, Evaluation
 from boostnerv.config.model_settings import ModelSettings, OptionValue, model_names
+from boostnerv.config.multi_video import ClipSettings, KeyframeSettings, PatchSize
 from boostnerv.config.own_videos import OwnVideo, own_video
 from boostnerv.config.preparation import Preparation
 from boostnerv.config.reading import parse, read_yaml
@@ -25,6 +26,7 @@ from boostnerv.config.sources import (
     LocalSource,
     PathSource,
     RawVideo,
+    VideoList,
     VideoSpec,
     WheelSource,
     load_dataset,
@@ -36,21 +38,26 @@ from boostnerv.config.training_settings import Computing, Finetuning, LearningRa
 __all__ = [
     "RAW",
     "Anchor",
+    "ClipSettings",
     "Closed",
     "Cluster",
     "Computing",
     "DatasetSpec",
+    "Evaluation",
     "Experiment",
     "ExtractJob",
     "FinetuneJob",
     "Finetuning",
     "KeyframeJob",
+    "KeyframeSettings",
     "LearningRate",
     "LocalSource",
     "Memory",
+    "ModelEntry",
     "ModelSettings",
     "OptionValue",
     "OwnVideo",
+    "PatchSize",
     "PathSource",
     "PostTraining",
     "Preparation",
@@ -59,6 +66,7 @@ __all__ = [
     "Sha256",
     "TrainJob",
     "Training",
+    "VideoList",
     "VideoSpec",
     "WheelSource",
     "config_hash",

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from boostnerv.catalogue import FAST, MODELS_OF_MANY
 from boostnerv.config.base import Closed, Seed, Slug
 from boostnerv.config.jobs import FinetuneJob, KeyframeJob, Run, TrainJob
 from boostnerv.config.measurements import Anchor, Evaluation
@@ -24,7 +25,6 @@ from boostnerv.config.reading import Settings, parse, problem_sentence, read_yam
 from boostnerv.config.sources import RAW, DatasetSpec, VideoSpec, load_dataset, with_listed_videos
 from boostnerv.config.training_settings import Finetuning, PostTraining, Training
 from boostnerv.errors import UserError, nearest
-from boostnerv.recipes import FAST, MODELS_OF_MANY
 
 
 class ModelEntry(Closed):

@@ -7,6 +7,7 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from boostnerv.catalogue import LOSS_ALIASES, LOSS_TERMS
 from boostnerv.config.base import Closed
 from boostnerv.config.cluster_settings import Cluster
 from boostnerv.config.experiment import Experiment, ModelEntry
@@ -26,7 +27,6 @@ from boostnerv.config.sources import (
     registered_datasets,
 )
 from boostnerv.config.training_settings import Computing, Finetuning, LearningRate, Memory, PostTraining, Training
-from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS
 
 
 def keys_page() -> str:

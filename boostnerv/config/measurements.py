@@ -9,18 +9,18 @@ from pydantic import (
     model_validator,
 )
 
+from boostnerv.catalogue import anchor_qualities
 from boostnerv.config.base import Closed
+from boostnerv.config.catalogue_names import AnchorName, AnchorPixelFormat
 
 
 class Anchor(Closed):
     """A classical codec measured on the same frames."""
 
-    codec: Literal["x264", "x265", "svt-av1", "vvenc"] = Field(description="Encoder.")
-    qualities: tuple[int, ...] = Field(min_length=1, description="CRF (x264, x265, SVT-AV1) or QP (VVenC).")
+    codec: AnchorName = Field(description="Encoder.")
+    qualities: tuple[int, ...] = Field(min_length=1, description=f"{anchor_qualities()}.")
     preset: str = Field(default="", description="The encoder's preset; empty for the slowest useful one.")
-    pixel_format: Literal["yuv420p", "yuv444p", "yuv420p10le"] = Field(
-        default="yuv420p", description="What the encoder is given."
-    )
+    pixel_format: AnchorPixelFormat = Field(default="yuv420p", description="What the encoder is given.")
     source: Literal["rgb", "yuv420"] = Field(
         default="rgb",
         description="What it is made of: the RGB frames, or the planes of a 4:2:0 source as they are.",

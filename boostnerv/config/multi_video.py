@@ -9,7 +9,9 @@ from pydantic import (
     model_validator,
 )
 
+from boostnerv.catalogue import IMAGE_CODECS
 from boostnerv.config.base import Closed
+from boostnerv.config.catalogue_names import ImageCodecName
 
 
 class PatchSize(Closed):
@@ -22,7 +24,7 @@ class PatchSize(Closed):
 class KeyframeSettings(Closed):
     """How keyframes are coded: as images, whole frames each, at one quality for all."""
 
-    codec: Literal["avif", "webp", "x265-intra"] = Field(default="avif", description="Image codec.")
+    codec: ImageCodecName = Field(default="avif", description="Image codec.")
     quality: int | None = Field(
         default=None,
         ge=0,
@@ -42,7 +44,7 @@ class KeyframeSettings(Closed):
     @property
     def fixed_quality(self) -> int | None:
         """The quality, None where it follows from the size."""
-        default = 32 if self.codec == "x265-intra" else 50
+        default = IMAGE_CODECS[self.codec].default_quality
         return default if self.quality is None and self.bpp is None else self.quality
 
 

@@ -11,9 +11,16 @@ from pydantic import (
     model_validator,
 )
 
+from boostnerv.catalogue import FAST, LOSS_ALIASES, LOSS_TERMS
 from boostnerv.config.base import Closed
+from boostnerv.config.catalogue_names import (
+    EmbeddingQuantizerName,
+    EmbeddingRateName,
+    EntropyModelName,
+    PostTrainingQuantizerName,
+    WeightQuantizerName,
+)
 from boostnerv.errors import nearest
-from boostnerv.recipes import FAST, LOSS_ALIASES, LOSS_TERMS
 
 
 class LearningRate(Closed):
@@ -167,17 +174,17 @@ class Finetuning(_Optimisation):
         default="target",
         description="Scale the quantiser steps until the file has target_bits a parameter; or leave them as trained.",
     )
-    entropy_model: Literal["auto", "gaussian", "gaussian-channel", "laplace", "temporal"] = Field(
+    entropy_model: EntropyModelName = Field(
         default="auto", description="Entropy model of the file; auto takes what is smallest, tensor by tensor."
     )
-    embedding_rate: Literal["gaussian", "temporal"] = Field(
+    embedding_rate: EmbeddingRateName = Field(
         default="gaussian",
         description="Frame embeddings in the rate: a Gaussian a frame as published, or their temporal prediction.",
     )
-    weight_quantizer: Literal["scale", "lsq"] = Field(
+    weight_quantizer: WeightQuantizerName = Field(
         default="scale", description="How weights become codes; lsq clamps them to weight_bits."
     )
-    embedding_quantizer: Literal["scalebeta", "lsqv2"] = Field(
+    embedding_quantizer: EmbeddingQuantizerName = Field(
         default="scalebeta", description="How frame embeddings become codes; lsqv2 clamps them to embedding_bits."
     )
     quantizer_steps: Literal["grid", "free"] = Field(
@@ -195,7 +202,7 @@ class Finetuning(_Optimisation):
 class PostTraining(Closed):
     """A pipeline without fine-tuning: trained weights quantised between their least and largest, Huffman codes."""
 
-    quantizer: Literal["min-max", "slices"] = Field(
+    quantizer: PostTrainingQuantizerName = Field(
         default="min-max", description="That of HNeRV's pipeline, or of D-NeRV's, a range for each slice of a tensor."
     )
     weight_bits: int = Field(default=8, ge=2, le=16, description="Bits of a weight.")

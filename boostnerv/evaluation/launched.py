@@ -64,8 +64,11 @@ class Launched:
 
 
 @contextmanager
-def launched(command: Sequence[str], *, stderr: IO[bytes], env: Mapping[str, str]) -> Iterator[Launched]:
-    """Start `command`, which reads a pipe; its output is dropped. Leaving the block ends it where it still runs."""
+def launched(
+    command: Sequence[str], *, stderr: IO[bytes], env: Mapping[str, str], stdout: IO[bytes] | None = None
+) -> Iterator[Launched]:
+    """Start `command`, which reads a pipe; without `stdout` its output is dropped. Leaving the block ends it where it
+    still runs."""
     read, write = os.pipe()
     popen = None
     with os.fdopen(read, "rb") as report:
@@ -75,7 +78,7 @@ def launched(command: Sequence[str], *, stderr: IO[bytes], env: Mapping[str, str
                     popen = subprocess.Popen(
                         [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(write), *command],
                         stdin=subprocess.PIPE,
-                        stdout=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL if stdout is None else stdout,
                         stderr=stderr,
                         env=env,
                         pass_fds=(write,),

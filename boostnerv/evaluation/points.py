@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boostnerv import files
+from boostnerv.catalogue import ENTROPY_MODELS, Role, entropy_model, entropy_model_names
 from boostnerv.errors import UserError, nearest
 from boostnerv.evaluation.measure import bits_per_pixel
 
@@ -25,7 +26,10 @@ Point = dict[str, Value]
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `kind` is the type of its cells, `unit` is empty where there is none."""
+    """One column: `kind` is the type of its cells, `unit` is empty where there is none.
+
+    Numbers of rate, quality and cost are averaged over seeds and videos, unless they belong to a `single` run.
+    """
 
     group: Literal["identity", "rate", "quality", "cost", "provenance"]
     name: str
@@ -33,6 +37,31 @@ class Column:
     unit: str
     meaning: str
     required: bool = False
+    single: bool = False
+
+    @property
+    def averaged(self) -> bool:
+        """Whether tables show its mean over seeds and over videos."""
+        return not self.single and self.kind in ("int", "float") and self.group in ("rate", "quality", "cost")
+
+
+_ROLES: tuple[Role, ...] = ("weights", "embeddings")
+_FIRST_MODELS = (
+    "gaussian",
+    "gaussian-channel",
+    "laplace",
+    "temporal",
+)  # whose columns have their place; others come last
+
+
+def _can_code(name: str, role: Role) -> bool:
+    return name in entropy_model_names(role)
+
+
+def _entropy_column(role: Role, name: str) -> Column:
+    model = "the model gaussian" if (role, name) == ("weights", "gaussian") else name
+    column = entropy_model(name).column(role)
+    return Column("rate", column, "int", "bytes", f"all {role} under {model}")
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -50,20 +79,26 @@ COLUMNS: tuple[Column, ...] = (
     Column("identity", "fps", "float", "1/s", "frames per second"),
     Column("rate", "file_bytes", "int", "bytes", "size of the file that was decoded; none where nothing was coded"),
     Column("rate", "bpp", "float", "bit/pixel", "8 · file_bytes / (T · H · W)"),
-    Column("rate", "header_bytes", "int", "bytes", "part of the file: header, section table and checksums"),
-    Column("rate", "side_bytes", "int", "bytes", "part of the file: means, scales and ranges of coded tensors"),
-    Column("rate", "weights_bytes", "int", "bytes", "part of the file: coded weights"),
-    Column("rate", "embedding_bytes", "int", "bytes", "part of the file: coded embeddings"),
+    Column(
+        "rate", "header_bytes", "int", "bytes", "part of the file: header, section table and checksums", single=True
+    ),
+    Column(
+        "rate", "side_bytes", "int", "bytes", "part of the file: means, scales and ranges of coded tensors", single=True
+    ),
+    Column("rate", "weights_bytes", "int", "bytes", "part of the file: coded weights", single=True),
+    Column("rate", "embedding_bytes", "int", "bytes", "part of the file: coded embeddings", single=True),
     Column("rate", "keyframes_bytes", "int", "bytes", "part of the file: keyframes"),
-    Column("rate", "estimated_bytes", "float", "bytes", "what the entropy model estimates; never the rate"),
+    Column(
+        "rate", "estimated_bytes", "float", "bytes", "what the entropy model estimates; never the rate", single=True
+    ),
     Column("quality", "psnr_db", "float", "dB", "PSNR of the frames as 8-bit RGB, mean over frames", required=True),
     Column("quality", "psnr_of_mean_mse_db", "float", "dB", "PSNR of the mean squared error of all frames"),
     Column("quality", "ms_ssim", "float", "", "MS-SSIM of the decoded frames, mean over frames"),
     Column("quality", "psnr_float_db", "float", "dB", "PSNR before quantisation, mean over frames"),
     Column("quality", "psnr_quantized_db", "float", "dB", "PSNR after quantisation, before coding"),
     Column("cost", "params_total", "int", "", "parameters of decoder and embeddings"),
-    Column("cost", "params_decoder", "int", "", "parameters of the decoder"),
-    Column("cost", "params_embedding", "int", "", "numbers in the embeddings of all frames"),
+    Column("cost", "params_decoder", "int", "", "parameters of the decoder", single=True),
+    Column("cost", "params_embedding", "int", "", "numbers in the embeddings of all frames", single=True),
     Column("cost", "kmac_per_pixel", "float", "kMAC/pixel", "multiply-accumulates of decoding, in thousands"),
     Column("cost", "train_s", "float", "s", "wall time of training"),
     Column("cost", "finetune_s", "float", "s", "wall time of fine-tuning"),
@@ -104,13 +139,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("provenance", "returns", "int", "", "how often training and fine-tuning went back to a good state"),
     Column("rate", "entropy_models", "text", "", "entropy models of the file"),
     Column("rate", "published_bytes", "float", "bytes", "what the older pipeline counts for itself; never the rate"),
-    Column("rate", "weights_gaussian_bytes", "int", "bytes", "all weights under the model gaussian"),
-    Column("rate", "weights_gaussian_channel_bytes", "int", "bytes", "all weights under gaussian-channel"),
-    Column("rate", "weights_laplace_bytes", "int", "bytes", "all weights under laplace"),
-    Column("rate", "embeddings_gaussian_bytes", "int", "bytes", "all embeddings under gaussian"),
-    Column("rate", "embeddings_gaussian_channel_bytes", "int", "bytes", "all embeddings under gaussian-channel"),
-    Column("rate", "embeddings_laplace_bytes", "int", "bytes", "all embeddings under laplace"),
-    Column("rate", "embeddings_temporal_bytes", "int", "bytes", "all embeddings under temporal"),
+    *(_entropy_column(role, name) for role in _ROLES for name in _FIRST_MODELS if _can_code(name, role)),
     Column("quality", "psnr_patches_db", "float", "dB", "PSNR of the patches that the model makes, mean over them"),
     Column("quality", "ms_ssim_patches", "float", "", "MS-SSIM of these patches, mean over them"),
     Column("rate", "entropy_efficiency", "float", "", "mean Huffman word of the slices pipeline over its bits"),
@@ -119,7 +148,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("quality", "psnr_u_db", "float", "dB", "PSNR of U, the same"),
     Column("quality", "psnr_v_db", "float", "dB", "PSNR of V, the same"),
     Column("quality", "psnr_yuv_db", "float", "dB", "(6 · PSNR of Y + PSNR of U + PSNR of V) / 8"),
-    Column("quality", "yuv_bits", "int", "bits", "depth of these planes; the peak is 2^bits − 1"),
+    Column("quality", "yuv_bits", "int", "bits", "depth of these planes; the peak is 2^bits − 1", single=True),
     Column("quality", "vmaf", "float", "", "VMAF of the decoded frames, mean over frames"),
     Column("rate", "overhead_bytes", "int", "bytes", "part of an anchor's file: framing of its stream"),
     Column("cost", "decode_warm_fps", "float", "1/s", "frames a second once all is loaded, as uint8 in memory"),
@@ -129,10 +158,18 @@ COLUMNS: tuple[Column, ...] = (
     Column("provenance", "pixel_format", "text", "", "pixel format that the anchor's encoder was given"),
     Column("provenance", "source", "text", "", "what the anchor's encoder was given: rgb or yuv420"),
     Column("cost", "decode_device", "text", "", "where it was decoded"),
-    Column("cost", "decode_threads", "int", "", "threads that decoding was given"),
+    Column("cost", "decode_threads", "int", "", "threads that decoding was given", single=True),
     Column("cost", "computing", "text", "", "how training and fine-tuning computed, e.g. float32 fused"),
     Column("cost", "training_memory", "text", "", "what they did to save memory; empty for nothing"),
+    *(
+        _entropy_column(role, entry.name)
+        for entry in ENTROPY_MODELS
+        for role in entry.roles
+        if entry.name not in _FIRST_MODELS
+    ),
 )
+AVERAGED = tuple(column.name for column in COLUMNS if column.averaged)
+"""Columns that are averaged over seeds and over videos."""
 
 _BY_NAME = {column.name: column for column in COLUMNS}
 _KINDS = ("model", "anchor", "part")

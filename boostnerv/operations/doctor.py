@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from boostnerv import provenance
+from boostnerv.catalogue import ANCHORS
 from boostnerv.errors import UserError, enumeration
 from boostnerv.operations.cluster import (
     Nodes,
@@ -28,7 +29,7 @@ from boostnerv.operations.cluster import (
 )
 from boostnerv.operations.work_folder import dvc_link_problem, find_lock, snakemake_command
 
-ANCHOR_LIBRARIES = ("libx264", "libx265", "libsvtav1", "libvvenc")
+ANCHOR_LIBRARIES = tuple(entry.library for entry in ANCHORS.values() if entry.library)
 # Extras of the package that people choose -> what is missing without them.
 _PARTS = {"workflow": "the Snakemake workflow", "report": "figures"}
 _FREE_GIB = (1, 20)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.evaluation.points import Point, Value
 from boostnerv.evaluation.published import PublishedCurve, published_average_curves, published_curves
-from boostnerv.recipes import MODELS_OF_MANY
 
 SUFFIX = " (published)"
 """What ends the name of a published curve."""

@@ -7,56 +7,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.errors import UserError
-from boostnerv.evaluation.points import Point, Value, check_sources, without_seed
+from boostnerv.evaluation.points import AVERAGED, Point, Value, check_sources, without_seed
 from boostnerv.evaluation.published import Published, published_average, published_for
-from boostnerv.recipes import MODELS_OF_MANY
-
-MEASURED = (
-    "file_bytes",
-    "bpp",
-    "psnr_db",
-    "psnr_of_mean_mse_db",
-    "ms_ssim",
-    "psnr_float_db",
-    "psnr_quantized_db",
-    "train_s",
-    "finetune_s",
-    "encode_s",
-    "decode_s",
-    "decode_fps",
-    "params_total",
-    "psnr_seen_db",
-    "psnr_unseen_db",
-    "ms_ssim_seen",
-    "ms_ssim_unseen",
-    "psnr_hidden_db",
-    "psnr_visible_db",
-    "published_bytes",
-    "weights_gaussian_bytes",
-    "weights_gaussian_channel_bytes",
-    "weights_laplace_bytes",
-    "embeddings_gaussian_bytes",
-    "embeddings_gaussian_channel_bytes",
-    "embeddings_laplace_bytes",
-    "embeddings_temporal_bytes",
-    "keyframes_bytes",
-    "psnr_patches_db",
-    "ms_ssim_patches",
-    "psnr_keyframes_db",
-    "entropy_efficiency",
-    "kmac_per_pixel",
-    "peak_memory_mib",
-    "decode_warm_fps",
-    "decode_compute_fps",
-    "overhead_bytes",
-    "psnr_y_db",
-    "psnr_u_db",
-    "psnr_v_db",
-    "psnr_yuv_db",
-    "vmaf",
-)
-"""Columns that are averaged."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +18,7 @@ class Summary:
     """One size of one codec on one video (or on several): values averaged over `seeds` runs.
 
     `curve` names the line that the point belongs to: the codec, and what its settings add to it; a curve has one
-    `task`. `mean` has a value for every name in `MEASURED`, None where a run lacks it; `std` is the sample standard
+    `task`. `mean` has a value for every name in `AVERAGED`, None where a run lacks it; `std` is the sample standard
     deviation over seeds, None where there is one seed. `published` is what was published of the same. `returns` counts,
     over all runs, how often a training went back to an earlier state; `device` names where they ran.
     """
@@ -135,8 +89,8 @@ def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
             curve=group[0].curve,
             size_label=group[0].size_label,
             seeds=min(summary.seeds for summary in group),
-            mean={name: _mean(summary.mean[name] for summary in group) for name in MEASURED},
-            std=dict.fromkeys(MEASURED),
+            mean={name: _mean(summary.mean[name] for summary in group) for name in AVERAGED},
+            std=dict.fromkeys(AVERAGED),
             task=group[0].task,
             published=published_average(summary.published for summary in group),
             returns=sum(summary.returns for summary in group),
@@ -204,7 +158,7 @@ def context_of(point: Point) -> str:
 
 def _summary(group: Sequence[Point], several_tasks: bool) -> Summary:
     first = group[0]
-    values = {name: [_number(point[name]) for point in group] for name in MEASURED}
+    values = {name: [_number(point[name]) for point in group] for name in AVERAGED}
     return Summary(
         video=str(first["video"]),
         context=context_of(first),
@@ -213,8 +167,8 @@ def _summary(group: Sequence[Point], several_tasks: bool) -> Summary:
         curve=_curve(first, several_tasks),
         size_label=str(first["size_label"] or ""),
         seeds=len(group),
-        mean={name: _mean(values[name]) for name in MEASURED},
-        std={name: _std(values[name]) for name in MEASURED},
+        mean={name: _mean(values[name]) for name in AVERAGED},
+        std={name: _std(values[name]) for name in AVERAGED},
         task=str(first["task"] or ""),
         published=published_for(first) if first["kind"] == "model" else None,
         returns=sum(int(point["returns"] or 0) for point in group),

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from boostnerv import files
-from boostnerv.evaluation.points import Point, cell_text
+from boostnerv.catalogue import ENTROPY_MODELS, Role
+from boostnerv.evaluation.points import AVERAGED, Point, cell_text
 from boostnerv.evaluation.published import OTHERS, TOLERANCE_DB, Comparison, beside, compare
-from boostnerv.report.summaries import MEASURED, Summary, by_video, over_seeds, over_videos
+from boostnerv.report.summaries import Summary, by_video, over_seeds, over_videos
 
 _NONE = "–"
 _OUTSIDE = "⚠"
@@ -43,10 +44,10 @@ def summary_csv(summaries: Sequence[Summary]) -> str:
     """One line a summary: every averaged column, and its standard deviation over seeds as NAME_std."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    names = [name for measured in MEASURED for name in (measured, f"{measured}_std")]
+    names = [name for measured in AVERAGED for name in (measured, f"{measured}_std")]
     table.writerow(("video", "kind", "codec", "curve", "size_label", "seeds", *names, "task", "published_psnr_db"))
     for summary in summaries:
-        values = [value for name in MEASURED for value in (summary.mean[name], summary.std[name])]
+        values = [value for name in AVERAGED for value in (summary.mean[name], summary.std[name])]
         identity = (
             summary.video,
             summary.kind,
@@ -127,18 +128,14 @@ def _gains(group: Sequence[Summary]) -> list[str]:
     return lines
 
 
-_ENTROPY_MODELS = ("gaussian", "gaussian-channel", "laplace", "temporal")
-
-
 def _entropy_models(group: Sequence[Summary]) -> list[str]:
     """What each entropy model makes of the same codes, against the published one; nothing where nothing was coded."""
     coded = [summary for summary in group if summary.mean["weights_gaussian_bytes"] is not None]
     if not coded:
         return []
-    columns = [
-        f"{part}_{model.replace('-', '_')}_bytes" for part in ("weights", "embeddings") for model in _ENTROPY_MODELS
-    ]
-    shown = [name for name in columns if name in MEASURED and any(row.mean[name] is not None for row in coded)]
+    roles: tuple[Role, ...] = ("weights", "embeddings")
+    columns = [entry.column(role) for role in roles for entry in ENTROPY_MODELS if role in entry.roles]
+    shown = [name for name in columns if any(row.mean[name] is not None for row in coded)]
     headings = [name.removesuffix("_bytes").replace("_", " ", 1).replace("_", "-") for name in shown]
     lines = ["", "Bytes of the same codes under each entropy model; files take what is smallest, tensor by tensor:", ""]
     lines += [f"| codec | size | {' | '.join(headings)} |", "|---|---" + "|--:" * len(shown) + "|"]

@@ -12,6 +12,7 @@ from boostnerv.steps.comparing import check_published, compare
 from boostnerv.steps.evaluating import collect, encode_anchor, evaluate, evaluate_model
 from boostnerv.steps.exchanging import export_checkpoint, import_checkpoint
 from boostnerv.steps.fitting import SMALL_FRAME_PIXELS, finetune, in_processes, train
+from boostnerv.steps.job_files import AnchorFiles
 from boostnerv.steps.preparing import (
     code_keyframes,
     extract_frames,
@@ -24,6 +25,7 @@ from boostnerv.steps.reporting import page, plot, plot_runs, preview_source, tab
 
 __all__ = [
     "SMALL_FRAME_PIXELS",
+    "AnchorFiles",
     "check",
     "check_published",
     "code_keyframes",

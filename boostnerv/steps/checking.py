@@ -159,7 +159,7 @@ def _plan_of_many(
     job = run.keyframes
     codec = None if job is None else keyframe_codec(job.codec)
     if job is not None and codec is not None:
-        codec.check_encoder(codec.lowest_quality if job.fixed_quality is None else job.fixed_quality)
+        codec.check_encoder(codec.entry.qualities[0] if job.fixed_quality is None else job.fixed_quality)
     names = [video.video.name for video in probed]
     known = [shape for shape in shapes if shape is not None]
     for name, shape in zip(names, shapes, strict=True):

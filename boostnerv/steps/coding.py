@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress
+from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.config import config_hash
 from boostnerv.errors import BitstreamError, UserError, nearest
-from boostnerv.recipes import MODELS_OF_MANY
 from boostnerv.steps.common import (
     check_slices,
     given_keyframes,
@@ -102,8 +102,7 @@ def encode_after_training(
     shown = given_keyframes(keyframes, video)
     check_keyframes(model.spec, shown, video)
     about = trained_on(found, video, trained, shown)
-    coded = _slices_segment if job.quantizer == "slices" else _min_max_segment
-    segment, counted = coded(model, video, job, shown)
+    segment, counted = POST_TRAINING[job.quantizer](model, video, job, shown)
     data = _file_of(segment, about, video, (trained, frames), shown)
     told = {"encode_s": time.monotonic() - started, "command": "boostnerv encode-after-training", **counted}
     return _write(data, told, about, video, shown, output, report)
@@ -142,6 +141,10 @@ def _slices_segment(
     count = sum(tensor.numel() for tensor in weights.values())
     bits = published_bits(count, efficiency, 8 * _image_bytes(keyframes), job.weight_bits)
     return segment, {"published_bytes": bits / 8, "entropy_efficiency": efficiency}
+
+
+# By the names of the catalogue.
+POST_TRAINING = {"min-max": _min_max_segment, "slices": _slices_segment}
 
 
 def _image_bytes(keyframes: KeyframeFile | None) -> int:

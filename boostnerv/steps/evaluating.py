@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress, provenance
+from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.config import Anchor, Training, config_hash
 from boostnerv.errors import UserError
-from boostnerv.recipes import MODELS_OF_MANY
 from boostnerv.steps.common import given_keyframes, prepare_cpu, vmaf_meter, with_pixels
+from boostnerv.steps.job_files import AnchorFiles
 
 if TYPE_CHECKING:
     from boostnerv.evaluation.measure import Quality
@@ -174,54 +175,32 @@ def evaluate_model(
 
 
 def encode_anchor(
-    frames: Path,
-    anchor: Anchor,
-    quality: int,
-    experiment: str,
-    stream: Path,
-    output: Path,
-    frames_csv: Path | None = None,
-    *,
-    threads: int | None,
-    vmaf: bool = False,
-    planes: Path | None = None,
-    preview: Path | None = None,
+    job_files: AnchorFiles, anchor: Anchor, quality: int, experiment: str, *, threads: int | None, vmaf: bool = False
 ) -> None:
-    """Code the frames with a classical codec, decode the file and measure it, with `vmaf` by VMAF too.
+    """Code frames with a classical codec, decode the file and measure it, by VMAF too where `vmaf`.
 
-    With the manifest of the source's `planes` Y, U and V are measured too; an anchor of source yuv420 codes these.
-    Values of each frame are written as `frames_csv`, and what is measured as the small video `preview`, where these are
-    wanted.
+    With planes of the source Y, U and V are measured too; an anchor of source yuv420 codes these.
     """
+    from boostnerv.evaluation.anchors import AnchorJob, AnchorMeasures, write_anchor
     from boostnerv.evaluation.anchors import encode_anchor as encode_with
-    from boostnerv.evaluation.anchors import write_anchor
     from boostnerv.evaluation.measure import write_frames
     from boostnerv.evaluation.round_trip import round_trip
     from boostnerv.evaluation.yuv import check_planes
     from boostnerv.video.frames import open_frames
     from boostnerv.video.planes import open_planes
 
-    files.check_distinct([stream, output, frames_csv, preview], [*with_pixels(frames), planes])
+    written = [job_files.stream, job_files.output, job_files.frames_csv, job_files.preview]
+    files.check_distinct(written, [*with_pixels(job_files.frames), job_files.planes])
     prepare_cpu(threads)
-    video = open_frames(frames)
+    video = open_frames(job_files.frames)
     manifest = video.manifest
-    source = None if planes is None else open_planes(planes)
-    if source is not None:
-        check_planes(source.manifest, manifest)
+    planes = None if job_files.planes is None else open_planes(job_files.planes)
+    if planes is not None:
+        check_planes(planes.manifest, manifest)
+    job = AnchorJob(anchor, quality, manifest.fps, threads or 1, round_trip(manifest))
     with progress.shown(f"{anchor.codec} {quality}", manifest.frames, "frames") as show:
-        point = encode_with(
-            video.pixels,
-            manifest.fps,
-            anchor,
-            quality,
-            stream,
-            threads=threads or 1,
-            way=round_trip(manifest),
-            vmaf=vmaf,
-            planes=source,
-            progress=show,
-            preview=preview,
-        )
+        measures = AnchorMeasures(vmaf=vmaf, planes=planes, preview=job_files.preview, progress=show)
+        point = encode_with(video.pixels, job, job_files.stream, measures)
     identity = {
         "experiment": experiment,
         "dataset": manifest.dataset,
@@ -234,9 +213,9 @@ def encode_anchor(
         "deterministic": True,
         "colour": manifest.colour,
     }
-    if frames_csv is not None:
-        write_frames(point.measured, frames_csv)
-    write_anchor(point, output, identity)
+    if job_files.frames_csv is not None:
+        write_frames(point.measured, job_files.frames_csv)
+    write_anchor(point, job_files.output, identity)
 
 
 def collect(results: Iterable[Path], output: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress
+from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.config import FinetuneJob, Finetuning, Training, TrainJob
-from boostnerv.recipes import MODELS_OF_MANY
 from boostnerv.steps.common import given_keyframes, prepare_cpu, with_pixels
 
 if TYPE_CHECKING:

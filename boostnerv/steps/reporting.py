@@ -87,6 +87,7 @@ def _coded(result: Path) -> Path:
 def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) -> Any:
     """Frames of the best run, of the anchor nearest to it in size, and of their source."""
     from boostnerv.codec.decoder import VideoFile
+    from boostnerv.config import Anchor
     from boostnerv.evaluation.anchors import decoded_frames
     from boostnerv.evaluation.round_trip import round_trip
     from boostnerv.report.crops import Crops, Shown
@@ -106,10 +107,11 @@ def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) ->
     ours = list(VideoFile(_coded(beside[best.name])).frames(numbers))
     others: list[Any] = [None] * len(numbers)
     if anchor is not None:
-        made = files.read_json(beside[anchor.name], "anchor")
-        size = (int(made["height"]), int(made["width"]))
-        stream, way = _coded(beside[anchor.name]), round_trip(source.manifest)
-        others = decoded_frames(stream, made["codec"], made["pixel_format"], size, numbers, way=way, threads=1)
+        point = files.read_json(beside[anchor.name], "anchor")
+        size = (int(point["height"]), int(point["width"]))
+        settings = Anchor(codec=point["codec"], qualities=(point["quality"],), pixel_format=point["pixel_format"])
+        stream, conversion = _coded(beside[anchor.name]), round_trip(source.manifest)
+        others = decoded_frames(stream, settings, size, numbers, conversion)
     return Crops(
         model=run_text(best).replace(", ", "\n"),
         anchor=run_text(anchor).replace(", ", "\n") if anchor is not None else "",

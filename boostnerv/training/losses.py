@@ -1,7 +1,7 @@
 """Losses as weighted sums of named terms.
 
 Every term maps prediction and target, RGB ``[N, 3, H, W]`` in [0, 1], to one value a frame ``[N]``; a loss is
-the batch mean of their weighted sum. Names and published mixtures stand in `boostnerv.recipes`.
+the batch mean of their weighted sum. Names and published mixtures stand in `boostnerv.catalogue`.
 """
 
 from __future__ import annotations

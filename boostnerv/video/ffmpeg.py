@@ -122,6 +122,11 @@ def list_encoders() -> frozenset[str]:
     return _list_codecs("-encoders")
 
 
+def encoder_options(encoder: str) -> frozenset[str]:
+    """Names of the options that an encoder has of its own, e.g. ``preset`` of ``libx264``."""
+    return frozenset(re.findall(r"^  -(\S+) +<", _ask(binary(), "-h", f"encoder={encoder}"), re.MULTILINE))
+
+
 def list_decoders() -> frozenset[str]:
     """Names of all decoders of the binary, e.g. ``hevc``."""
     return _list_codecs("-decoders")
@@ -343,10 +348,10 @@ def _drain(stream: IO[bytes], log: Log, on_line: Callable[[str], None] | None) -
 
 
 @cache
-def _ask(program: str, question: str) -> str:
+def _ask(program: str, *question: str) -> str:
     try:
         done = subprocess.run(
-            [program, "-hide_banner", question], stdin=subprocess.DEVNULL, capture_output=True, check=True
+            [program, "-hide_banner", *question], stdin=subprocess.DEVNULL, capture_output=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise UserError(f"{program} does not run ({error}); set FFMPEG_BINARY to an ffmpeg binary") from error

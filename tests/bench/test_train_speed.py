@@ -11,9 +11,9 @@ import torch
 from bench import train_speed
 from bench.baseline import baseline_of, fusion10_freq
 from bench.train_speed import Case, largest_difference, moving_picture
+from boostnerv.catalogue import LOSS_ALIASES
 from boostnerv.models.architecture import build_model, frame_time
 from boostnerv.models.budget import resolve
-from boostnerv.recipes import LOSS_ALIASES
 from boostnerv.training.losses import frame_losses
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,17 @@ import pytest
 from pydantic import ValidationError
 
 from boostnerv import provenance, steps
+from boostnerv.catalogue import ANCHORS
 from boostnerv.config import Anchor
 from boostnerv.errors import UserError
+from boostnerv.evaluation.anchor_streams import GOP_FRAMES, encoder_version
 from boostnerv.evaluation.anchors import (
-    ENCODERS,
-    GOP_FRAMES,
+    AnchorJob,
+    AnchorMeasures,
     anchor_name,
     check_anchor,
     decoded_frames,
     encode_anchor,
-    encoder_version,
     write_anchor,
 )
 from boostnerv.evaluation.framing import framing_bytes
@@ -33,12 +35,12 @@ from boostnerv.video.frames import write_frames
 from tests.evaluation.test_yuv import ramp, written
 from tests.evaluation.videos import counting, moving
 
-CODECS = sorted(ENCODERS)
+CODECS = sorted(name for name, entry in ANCHORS.items() if entry.library)
 
 
 def encoded(tmp_path: Path, pixels, codec: str, quality: int, threads: int = 1, **settings: str):
     anchor = Anchor(codec=codec, qualities=(quality,), **settings)
-    return encode_anchor(pixels, 25.0, anchor, quality, tmp_path / f"{codec}-{quality}.bin", threads=threads)
+    return encode_anchor(pixels, AnchorJob(anchor, quality, 25.0, threads), tmp_path / f"{codec}-{quality}.bin")
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -107,15 +109,15 @@ def test_the_command_repeats_the_file(codec: str, tmp_path: Path) -> None:
     assert (tmp_path / "again.bin").read_bytes() == (tmp_path / name).read_bytes()
 
 
-@pytest.mark.parametrize(("codec", "library"), [(codec, ENCODERS[codec].library) for codec in CODECS])
+@pytest.mark.parametrize(("codec", "library"), [(codec, ANCHORS[codec].library) for codec in CODECS])
 def test_versions_name_ffmpeg_and_the_library(codec: str, library: str) -> None:
     assert re.fullmatch(rf"ffmpeg \S+, {library} v?\d\S*", encoder_version(codec))
 
 
 def test_colours_keep_their_mean_level(tmp_path: Path) -> None:
     pixels = moving(2, 64, 96)
-    point = encoded(tmp_path, pixels, "x264", 0)
-    decoded = np.stack(decoded_frames(tmp_path / "x264-0.bin", "x264", point.pixel_format, (64, 96), [0, 1]))
+    encoded(tmp_path, pixels, "x264", 0)
+    decoded = np.stack(decoded_frames(tmp_path / "x264-0.bin", Anchor(codec="x264", qualities=(0,)), (64, 96), [0, 1]))
     # Without accurate interpolation of chroma all levels come back one or two lower.
     assert np.abs(decoded.mean((0, 1, 2)) - pixels.mean((0, 1, 2))).max() < 0.15
 
@@ -135,7 +137,7 @@ def test_settings_that_went_through_json_mean_the_same(tmp_path: Path) -> None:
     anchor = Anchor(codec="vvenc", qualities=(30,))
     again = Anchor.model_validate(anchor.model_dump(mode="json"))
     check_anchor(again)
-    point = encode_anchor(moving(2, 64, 64), 25.0, again, 30, tmp_path / "v.vvc", threads=1)
+    point = encode_anchor(moving(2, 64, 64), AnchorJob(again, 30, 25.0, 1), tmp_path / "v.vvc")
     # VVenC has no 8 bits.
     assert (point.run, point.pixel_format) == ("vvenc-q30", "yuv420p10le")
 
@@ -169,9 +171,10 @@ def test_json_becomes_a_point(tmp_path: Path) -> None:
 def test_the_step_says_how_many_frames_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_frames(moving(3, 64, 64), tmp_path / "x.npy", dataset="d", video="v")
     anchor = Anchor(codec="x264", qualities=(30,))
-    steps.encode_anchor(
-        tmp_path / "x.json", anchor, 30, "e", tmp_path / "x.h264", tmp_path / "x264-q30.json", threads=1
+    written = steps.AnchorFiles(
+        frames=tmp_path / "x.json", stream=tmp_path / "x.h264", output=tmp_path / "x264-q30.json"
     )
+    steps.encode_anchor(written, anchor, 30, "e", threads=1)
     assert "encoding at 1 of 3 frames" in capsys.readouterr().err
 
 
@@ -220,21 +223,36 @@ def test_a_missing_encoder_is_named_with_what_there_is(tmp_path: Path, monkeypat
         check_anchor(Anchor(codec="x265", qualities=(28,)))
 
 
+def test_an_option_that_an_encoder_does_not_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = {**ANCHORS, "x264": replace(ANCHORS["x264"], preset_option="cpu-used")}
+    monkeypatch.setattr("boostnerv.evaluation.anchor_streams.ANCHORS", entries)
+    with pytest.raises(
+        UserError, match=r"encoder libx264 of this ffmpeg takes no option 'cpu-used', which anchor 'x264'"
+    ):
+        check_anchor(Anchor(codec="x264", qualities=(30,)))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_row_names_options_that_its_encoder_takes(codec: str) -> None:
+    check_anchor(Anchor(codec=codec, qualities=(30,)))
+
+
 @pytest.mark.parametrize("codec", ["x264", "x265"])
 def test_chosen_frames_of_a_stream_are_those_that_were_measured(codec: str, tmp_path: Path) -> None:
     pixels = moving(6, 33, 47)
     point = encoded(tmp_path, pixels, codec, 30)
     stream = tmp_path / f"{codec}-30.bin"
     order = [4, 0, 4, 5]
-    frames = decoded_frames(stream, codec, point.pixel_format, (33, 47), order)
+    anchor = Anchor(codec=codec, qualities=(30,))
+    frames = decoded_frames(stream, anchor, (33, 47), order)
     assert [frame.shape for frame in frames] == [(33, 47, 3)] * 4
     measured = [psnr_of(pixels[index], frame) for index, frame in zip(order, frames, strict=True)]
     assert measured == pytest.approx([point.measured.frame_psnr_db[index] for index in order])
     with pytest.raises(UserError, match=r"does not have the frames \[2, 6\]"):
-        decoded_frames(stream, codec, point.pixel_format, (33, 47), [6, 2])
+        decoded_frames(stream, anchor, (33, 47), [6, 2])
     stream.write_bytes(b"")
     with pytest.raises(UserError, match="run the step 'encode-anchor' again"):
-        decoded_frames(stream, codec, point.pixel_format, (33, 47), [0])
+        decoded_frames(stream, anchor, (33, 47), [0])
 
 
 def psnr_of(source, frame) -> float:
@@ -250,7 +268,9 @@ def test_planes_are_coded_as_they_are(colour: str, tag: str, tmp_path: Path) -> 
     codes[:, 16:] += np.arange(0, 48, 6).reshape(8, 1) % 16  # U and V that differ from row to row
     frames, planes = written(tmp_path / "a", codes, 8, colour)
     anchor = Anchor(codec="x264", qualities=(0,), source="yuv420")
-    point = encode_anchor(frames.pixels, 25.0, anchor, 0, tmp_path / "a.h264", threads=1, planes=planes)
+    point = encode_anchor(
+        frames.pixels, AnchorJob(anchor, 0, 25.0, 1), tmp_path / "a.h264", AnchorMeasures(planes=planes)
+    )
     assert (point.run, point.source) == ("x264-q0-yuv420", "yuv420")
     assert f"colorspace {tag}" in point.command
     yuv = point.measured.yuv
@@ -270,7 +290,9 @@ def test_ten_bits_stay_ten(tmp_path: Path) -> None:
     found = {}
     for source in ("yuv420", "rgb"):
         anchor = Anchor(**settings, source=source)
-        point = encode_anchor(frames.pixels, 25.0, anchor, 0, tmp_path / "a.h264", threads=1, planes=planes)
+        point = encode_anchor(
+            frames.pixels, AnchorJob(anchor, 0, 25.0, 1), tmp_path / "a.h264", AnchorMeasures(planes=planes)
+        )
         assert point.measured.yuv is not None
         assert point.measured.yuv.bits == 10
         found[source] = point.measured.yuv.summary()["psnr_yuv_db"]
@@ -282,7 +304,9 @@ def test_ten_bits_stay_ten(tmp_path: Path) -> None:
 def test_every_codec_takes_planes(codec: str, tmp_path: Path) -> None:
     frames, planes = written(tmp_path / "a", np.repeat(np.repeat(ramp(8), 2, axis=1), 2, axis=2), 8)
     anchor = Anchor(codec=codec, qualities=(20,), source="yuv420")
-    point = encode_anchor(frames.pixels, 25.0, anchor, 20, tmp_path / "a.bin", threads=1, planes=planes)
+    point = encode_anchor(
+        frames.pixels, AnchorJob(anchor, 20, 25.0, 1), tmp_path / "a.bin", AnchorMeasures(planes=planes)
+    )
     assert point.measured.yuv is not None
     assert point.measured.yuv.summary()["psnr_yuv_db"] > 38
     assert point.measured.psnr_db > 35
@@ -292,7 +316,9 @@ def test_every_codec_takes_planes(codec: str, tmp_path: Path) -> None:
 def test_an_anchor_of_rgb_is_measured_against_planes_too(tmp_path: Path) -> None:
     frames, planes = written(tmp_path / "a", ramp(8), 8)
     anchor = Anchor(codec="x264", qualities=(10,))
-    point = encode_anchor(frames.pixels, 25.0, anchor, 10, tmp_path / "a.h264", threads=1, planes=planes)
+    point = encode_anchor(
+        frames.pixels, AnchorJob(anchor, 10, 25.0, 1), tmp_path / "a.h264", AnchorMeasures(planes=planes)
+    )
     assert (point.run, point.source) == ("x264-q10", "rgb")
     assert point.measured.yuv is not None
     assert point.measured.yuv.summary()["psnr_y_db"] > 40
@@ -302,8 +328,8 @@ def test_planes_that_are_missing_or_deeper_are_told(tmp_path: Path) -> None:
     frames, planes = written(tmp_path / "a", ramp(10), 10)
     anchor = Anchor(codec="x265", qualities=(20,), source="yuv420")
     with pytest.raises(UserError, match="needs the planes of the source.*--planes"):
-        encode_anchor(frames.pixels, 25.0, anchor, 20, tmp_path / "a.hevc", threads=1)
+        encode_anchor(frames.pixels, AnchorJob(anchor, 20, 25.0, 1), tmp_path / "a.hevc")
     with pytest.raises(UserError, match="have 10 bits, more than anchor 'x265' would keep"):
-        encode_anchor(frames.pixels, 25.0, anchor, 20, tmp_path / "a.hevc", threads=1, planes=planes)
+        encode_anchor(frames.pixels, AnchorJob(anchor, 20, 25.0, 1), tmp_path / "a.hevc", AnchorMeasures(planes=planes))
     with pytest.raises(ValidationError, match="has no full chroma"):
         Anchor(codec="x265", qualities=(20,), source="yuv420", pixel_format="yuv444p")

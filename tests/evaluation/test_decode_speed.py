@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 
+from boostnerv.catalogue import ANCHORS
 from boostnerv.config import Anchor
 from boostnerv.evaluation import decode_speed
-from boostnerv.evaluation.anchors import ENCODERS, encode_anchor
+from boostnerv.evaluation.anchors import AnchorJob, encode_anchor
 from boostnerv.evaluation.decode_speed import steady_fps
 from boostnerv.video.ffmpeg import local_input, run
 from tests.evaluation.videos import moving
 
 
-@pytest.mark.parametrize("codec", sorted(ENCODERS))
+@pytest.mark.parametrize("codec", sorted(name for name, entry in ANCHORS.items() if entry.library))
 def test_copies_decode_to_all_their_frames(codec: str, tmp_path: Path) -> None:
     stream = tmp_path / "one"
-    point = encode_anchor(moving(5, 64, 96), 25.0, Anchor(codec=codec, qualities=(30,)), 30, stream, threads=1)
+    point = encode_anchor(moving(5, 64, 96), AnchorJob(Anchor(codec=codec, qualities=(30,)), 30, 25.0, 1), stream)
     (tmp_path / "many").write_bytes(stream.read_bytes() * 7)
-    source = local_input(tmp_path / "many", f=ENCODERS[codec].stream_format)
+    source = local_input(tmp_path / "many", f=ANCHORS[codec].stream_format)
     grey = run(source.output("pipe:1", f="rawvideo", pix_fmt="gray", fps_mode="passthrough")).stdout
     assert len(grey) == 7 * 5 * 64 * 96
     assert point.decode_compute_fps > 0

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boostnerv.catalogue import ANCHORS
 from boostnerv.config import Anchor
 from boostnerv.errors import BitstreamError
-from boostnerv.evaluation.anchors import ENCODERS, encode_anchor
+from boostnerv.evaluation.anchors import AnchorJob, encode_anchor
 from boostnerv.evaluation.framing import framing_bytes
 from boostnerv.video.ffmpeg import local_input, running
 from tests.evaluation.videos import moving
@@ -68,11 +69,11 @@ def test_what_is_no_stream_is_refused(stream: bytes, stream_format: str, words: 
         framing_bytes(stream, stream_format)
 
 
-@pytest.mark.parametrize("codec", sorted(ENCODERS))
+@pytest.mark.parametrize("codec", sorted(name for name, entry in ANCHORS.items() if entry.library))
 def test_real_streams_have_the_framing_of_their_pictures(codec: str, tmp_path: Path) -> None:
     frames, path = 9, tmp_path / "stream"
-    encode_anchor(moving(frames, 64, 96), 25.0, Anchor(codec=codec, qualities=(30,)), 30, path, threads=1)
-    stream, stream_format = path.read_bytes(), ENCODERS[codec].stream_format
+    encode_anchor(moving(frames, 64, 96), AnchorJob(Anchor(codec=codec, qualities=(30,)), 30, 25.0, 1), path)
+    stream, stream_format = path.read_bytes(), ANCHORS[codec].stream_format
     found = framing_bytes(stream, stream_format)
     if codec == "svt-av1":
         # A shown frame has a temporal unit, which begins with a delimiter of two bytes.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from boostnerv.config import Anchor, PathSource, Preparation, RawVideo, VideoSpec
-from boostnerv.evaluation.anchors import decoded_frames, encode_anchor
+from boostnerv.evaluation.anchors import AnchorJob, decoded_frames, encode_anchor
 from boostnerv.evaluation.round_trip import OF_FULL_CHROMA, RoundTrip, round_trip
 from boostnerv.video.frames import Frames, extract_frames, open_frames
 
@@ -44,7 +44,7 @@ def ceiling_db(frames: Frames, way: RoundTrip, folder: Path, pixel_format: str =
     """PSNR of a file that lost nothing of the planes."""
     anchor = Anchor(codec="x264", qualities=(0,), pixel_format=pixel_format, preset="ultrafast")
     stream = folder / "lossless.h264"
-    return encode_anchor(frames.pixels, 25.0, anchor, 0, stream, threads=1, way=way).measured.psnr_db
+    return encode_anchor(frames.pixels, AnchorJob(anchor, 0, 25.0, 1, way), stream).measured.psnr_db
 
 
 @pytest.mark.parametrize("colour", PROFILES)
@@ -97,7 +97,7 @@ def test_chosen_frames_come_back_by_the_same_way(tmp_path: Path) -> None:
     frames = extracted(tmp_path, SOURCE_SIZE)
     way, anchor = round_trip(frames.manifest), Anchor(codec="x265", qualities=(12,))
     stream = tmp_path / "a.hevc"
-    point = encode_anchor(frames.pixels, 25.0, anchor, 12, stream, threads=1, way=way)
-    (decoded,) = decoded_frames(stream, "x265", point.pixel_format, (HEIGHT, WIDTH), [1], way=way)
+    point = encode_anchor(frames.pixels, AnchorJob(anchor, 12, 25.0, 1, way), stream)
+    (decoded,) = decoded_frames(stream, anchor, (HEIGHT, WIDTH), [1], way)
     error = np.square(decoded.astype(float) - frames.pixels[1]).mean()
     assert 10 * np.log10(255**2 / error) == pytest.approx(point.measured.frame_psnr_db[1], abs=1e-3)

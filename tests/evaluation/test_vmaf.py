@@ -15,7 +15,7 @@ import pytest
 
 from boostnerv.config import Anchor
 from boostnerv.errors import UserError
-from boostnerv.evaluation.anchors import encode_anchor
+from boostnerv.evaluation.anchors import AnchorJob, AnchorMeasures, encode_anchor
 from boostnerv.evaluation.measure import measure, write_quality
 from boostnerv.evaluation.metrics import Frames
 from boostnerv.evaluation.vmaf import SMALLEST_SIDE, VmafMeter
@@ -99,7 +99,9 @@ def test_values_stand_in_both_files(tmp_path: Path) -> None:
 def test_anchors_have_it_where_it_is_asked_for(tmp_path: Path) -> None:
     pixels, anchor = moving(4, 64, 64), Anchor(codec="x264", qualities=(10, 45))
     fine, coarse = (
-        encode_anchor(pixels, 25.0, anchor, quality, tmp_path / "stream", threads=1, vmaf=True).measured.vmaf
+        encode_anchor(
+            pixels, AnchorJob(anchor, quality, 25.0, 1), tmp_path / "stream", AnchorMeasures(vmaf=True)
+        ).measured.vmaf
         for quality in anchor.qualities
     )
     assert fine is not None

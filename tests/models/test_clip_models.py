@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.config import ModelSettings, model_names
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Spec, architecture, tensor_shapes
 from boostnerv.models.budget import decoder_parameters, resolve, total_parameters
 from boostnerv.models.clips import ClipSpec, calls_per_frame, decoder_inputs
 from boostnerv.models.work import decoding_work, kmac_per_pixel
-from boostnerv.recipes import MODELS_OF_MANY
 from tests.conftest import Golden
 from tests.golden.models import recorded_clip_model
 from tests.models.tiny import CLIP_NAMES, tiny_clip_spec, tiny_spec

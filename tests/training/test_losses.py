@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from boostnerv.catalogue import LOSS_ALIASES, LOSS_TERMS
 from boostnerv.errors import UserError
-from boostnerv.recipes import LOSS_ALIASES, LOSS_TERMS
 from boostnerv.training.losses import TERMS, check_frame_size, frame_losses, frequency
 from tests.conftest import Golden
 

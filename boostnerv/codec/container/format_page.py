@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from boostnerv.catalogue import ENTROPY_MODELS, IMAGE_CODECS, MODELS_OF_MANY
 from boostnerv.codec.container import bitstream, limits, version0
 from boostnerv.codec.container.bitstream import Field
 from boostnerv.codec.entropy import entropy_models, huffman, payloads
 from boostnerv.codec.entropy.entropy_models import MEAN_BITS, UNITS_PER_SIGMA, UNITS_PER_SIGMA_OF_CHANNEL
 from boostnerv.codec.entropy.symbols import CONSTRICTION, PRECISION
-from boostnerv.codec.keyframes import image_codecs, keyframe_section
+from boostnerv.codec.keyframes import keyframe_section
 from boostnerv.codec.quantizers import post_training, side_information, slices
 from boostnerv.codec.quantizers.grids import (
     COARSE_SIGMA_GRID,
@@ -32,7 +33,6 @@ from boostnerv.files import write_text
 from boostnerv.models import work
 from boostnerv.models.architecture import Architecture, architectures_by_wire_id, is_of_encoder, is_stored
 from boostnerv.models.clips import ClipSpec
-from boostnerv.recipes import MODELS_OF_MANY
 
 _PAGE = Path("docs/format.md")
 _TYPES = {"B": "u8", "H": "u16", "I": "u32", "i": "i32", "d": "f64"}
@@ -195,7 +195,7 @@ Their frames add up to those of the segment; no name stands twice. The spec of s
 
 def _keyframes() -> str:
     with_keyframes = " and ".join(f"`{entry.name}`" for entry in _of_many() if MODELS_OF_MANY[entry.name])
-    codecs = {codec.wire_number: codec.name for codec in image_codecs.KEYFRAME_CODECS.values()}
+    codecs = {entry.wire_number: name for name, entry in IMAGE_CODECS.items()}
     most, per_value = keyframe_section.ANY_IMAGE_BYTES, keyframe_section.IMAGE_BYTES_PER_VALUE
     return f"""
 ## Section keyframes
@@ -288,9 +288,9 @@ The value of a code is δ·code: one product of float32 numbers.
 def _entropy_models() -> str:
     index, centre = entropy_models.INDEX_RANGE, entropy_models.CENTRE_UNITS
     rows = [
-        (model.wire_id, f"`{model.name}`", role, *_UNITS[model.name, role])
-        for model in entropy_models.MODELS
-        for role in model.roles
+        (entry.wire_id, f"`{entry.name}`", role, *_UNITS[entry.name, role])
+        for entry in ENTROPY_MODELS
+        for role in entry.roles
     ]
     return f"""
 ## Entropy models

@@ -26,6 +26,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from boostnerv.catalogue import ENTROPY_MODELS, Role, entropy_model_names
 from boostnerv.codec.entropy.symbols import SymbolReader, SymbolWriter, tabulated
 from boostnerv.codec.quantizers.grids import COARSE_SIGMA_GRID, LARGEST_CODE, SIGMA_GRID, SmallFloat
 from boostnerv.errors import BitstreamError
@@ -33,7 +34,6 @@ from boostnerv.errors import BitstreamError
 Codes = NDArray[np.int32]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-Role = Literal["weights", "embeddings"]
 Distribution = Literal["gaussian", "laplace"]
 
 LARGEST_REACH = 255  # codes lie within this many scales of their location
@@ -74,16 +74,10 @@ class Parameters(Protocol):
 
 
 class EntropyModel(Protocol):
-    """A member of the registry."""
+    """An entropy model; `name` is that of its row in the catalogue, which has its number and its roles."""
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def wire_id(self) -> int: ...
-
-    @property
-    def roles(self) -> tuple[Role, ...]: ...
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
         """Parameters fitted to codes ``[out, …]`` or ``[T, e, h, w]``; the encoder takes those that cost least."""
@@ -102,10 +96,8 @@ class Independent:
     """Codes that know nothing of each other: a location and a scale for each unit, a tensor, frame or channel."""
 
     name: str
-    wire_id: int
     distribution: Distribution
     by_channel: bool
-    roles: tuple[Role, ...] = ("weights", "embeddings")
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
         units = self._units(codes.shape, role)
@@ -221,8 +213,6 @@ class Temporal:
     """
 
     name: str = "temporal"
-    wire_id: int = 4
-    roles: tuple[Role, ...] = ("embeddings",)
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
         units = (_BY_CHANNEL, _BY_POSITION)
@@ -341,18 +331,18 @@ def _spread(values: NDArray[np.float32], coded: NDArray[np.float32], axes: tuple
 # --- the registry ------------------------------------------------------------------------------------------
 
 MODELS: tuple[EntropyModel, ...] = (
-    Independent("gaussian", 1, "gaussian", by_channel=False),
-    Independent("gaussian-channel", 2, "gaussian", by_channel=True),
-    Independent("laplace", 3, "laplace", by_channel=False),
+    Independent("gaussian", "gaussian", by_channel=False),
+    Independent("gaussian-channel", "gaussian", by_channel=True),
+    Independent("laplace", "laplace", by_channel=False),
     Temporal(),
 )
 BY_NAME = {model.name: model for model in MODELS}
-BY_WIRE_ID = {model.wire_id: model for model in MODELS}
+BY_WIRE_ID = {entry.wire_id: BY_NAME[entry.name] for entry in ENTROPY_MODELS}
 
 
 def models_of(role: Role) -> tuple[EntropyModel, ...]:
     """Models that can code weights, or embeddings."""
-    return tuple(model for model in MODELS if role in model.roles)
+    return tuple(BY_NAME[name] for name in entropy_model_names(role))
 
 
 # --- distributions over a range of codes -------------------------------------------------------------------

@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from boostnerv.catalogue import entropy_model
 from boostnerv.codec.container.bitstream import Field, layout
 from boostnerv.codec.entropy.entropy_models import (
     BY_NAME,
@@ -173,7 +174,7 @@ def _fitted(tensor: Codes, model: EntropyModel) -> _Choice:
 
 
 def _write_weights(codes: Sequence[Codes], step_index: Indices, layout: Sequence[_Choice]) -> bytes:
-    numbers = {choice.model.wire_id for choice in layout}
+    numbers = {entropy_model(choice.model.name).wire_id for choice in layout}
     mixed = len(numbers) > 1
     reach = max(choice.parameters.reach for choice in layout)
     writer = SymbolWriter()
@@ -182,7 +183,7 @@ def _write_weights(codes: Sequence[Codes], step_index: Indices, layout: Sequence
     for tensor, step, choice in zip(codes, step_index, layout, strict=True):
         writer.integers(step, STEP_GRID.levels)
         if mixed:
-            writer.integers(choice.model.wire_id, MODEL_NUMBERS)
+            writer.integers(entropy_model(choice.model.name).wire_id, MODEL_NUMBERS)
         choice.parameters.write(writer)
         choice.parameters.encode(writer, tensor, 0, reach)
     return writer.finish()
@@ -199,7 +200,7 @@ def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
         steps.append(reader.integer(STEP_GRID.levels))
         number = reader.integer(MODEL_NUMBERS) if common == ANY_MODEL else common
         model = _model(number)
-        if "weights" not in model.roles:
+        if "weights" not in entropy_model(model.name).roles:
             raise BitstreamError(f"entropy model {model.name} is not one of weights; the file is damaged, get it again")
         parameters = model.read(reader, shape, "weights")
         left = reader.bits_left()
@@ -238,7 +239,9 @@ def _write_embeddings(
         parameters.encode(writer, codes[first : first + group], first, parameters.reach)
         streams.append(writer.finish())
     words = [len(stream) // 4 for stream in streams]
-    head = _EMBEDDINGS_HEAD.pack(step_index, offset_index, model.wire_id, parameters.reach, group, words[0])
+    head = _EMBEDDINGS_HEAD.pack(
+        step_index, offset_index, entropy_model(model.name).wire_id, parameters.reach, group, words[0]
+    )
     return head + np.array(words[1:], dtype="<u4").tobytes() + b"".join(streams)
 
 
@@ -255,7 +258,11 @@ class Embeddings:
         values = _EMBEDDINGS_HEAD.unpack_from(data)
         self.step_index, self.offset_index, number, self._reach, self.group, words = values
         self.model = _model(number)
-        if "embeddings" not in self.model.roles or self.group == 0 or self.step_index >= STEP_GRID.levels:
+        if (
+            "embeddings" not in entropy_model(self.model.name).roles
+            or self.group == 0
+            or self.step_index >= STEP_GRID.levels
+        ):
             raise BitstreamError("its quantiser or model is not possible; the file is damaged, get it again")
         check_shapes([(1, min(self.group, shape[0]), *shape[1:])], len(data))
         self._bounds = self._find_bounds(words)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from boostnerv.catalogue import IMAGE_CODECS, ImageCodecEntry
 from boostnerv.codec.keyframes.image_headers import check_avif, check_hevc, check_webp, split_hevc
 from boostnerv.errors import BitstreamError, UserError, nearest
 
@@ -35,32 +36,33 @@ _TO_RGB = f"scale=in_range=pc:out_range=pc:in_color_matrix=bt709:in_chroma_loc=l
 
 @dataclass(frozen=True)
 class KeyframeCodec:
-    """An image codec: its name, its number in a file, its qualities (inclusive) and what they mean.
+    """An image codec; its row in the catalogue has its number in files, its qualities and what they mean.
 
     `encoder` takes images, a quality and a number of threads; `decoder` takes coded images, height and width. Both
     may rely on what `encode` and `decode` have checked. `missing` says what is not installed, None for nothing.
     """
 
     name: str
-    wire_number: int
-    lowest_quality: int
-    highest_quality: int
-    meaning: str
-    higher_is_better: bool
     largest_side: int
     encoder: Callable[[Sequence[Pixels], int, int], list[bytes]]
     decoder: Callable[[Sequence[bytes], int, int], list[Pixels]]
     missing: Callable[[bool], str | None]
+
+    @property
+    def entry(self) -> ImageCodecEntry:
+        """The row of the catalogue."""
+        return IMAGE_CODECS[self.name]
 
     def check_encoder(self, quality: int) -> None:
         """Raise `UserError` where the codec is not installed here or has no such quality."""
         missing = self.missing(True)
         if missing:
             raise UserError(f"keyframe codec '{self.name}' cannot be used: {missing}, or choose another codec")
-        if not self.lowest_quality <= quality <= self.highest_quality:
+        lowest, highest = self.entry.qualities
+        if not lowest <= quality <= highest:
             raise UserError(
-                f"keyframe codec '{self.name}': quality {quality} is outside {self.lowest_quality} to "
-                f"{self.highest_quality} ({self.meaning})"
+                f"keyframe codec '{self.name}': quality {quality} is outside {lowest} to {highest} "
+                f"({self.entry.meaning})"
             )
 
     def check_size(self, height: int, width: int) -> None:
@@ -236,11 +238,6 @@ KEYFRAME_CODECS = {
     for codec in (
         KeyframeCodec(
             name="avif",
-            wire_number=1,
-            lowest_quality=0,
-            highest_quality=100,
-            meaning="quality of libavif: more is better",
-            higher_is_better=True,
             largest_side=1 << 15,
             # The size of a picture is checked in the header that libaom writes; tiles and threads would change it.
             encoder=_pillow_encoder(
@@ -251,11 +248,6 @@ KEYFRAME_CODECS = {
         ),
         KeyframeCodec(
             name="webp",
-            wire_number=2,
-            lowest_quality=0,
-            highest_quality=100,
-            meaning="quality of libwebp: more is better",
-            higher_is_better=True,
             largest_side=_WEBP_LARGEST_SIDE,
             encoder=_pillow_encoder("WEBP", method=6),
             decoder=_pillow_decoder("WEBP", check_webp),
@@ -263,11 +255,6 @@ KEYFRAME_CODECS = {
         ),
         KeyframeCodec(
             name="x265-intra",
-            wire_number=3,
-            lowest_quality=0,
-            highest_quality=51,
-            meaning="quantisation parameter of HEVC: less is better",
-            higher_is_better=False,
             largest_side=1 << 13,
             encoder=_encode_hevc,
             decoder=_decode_hevc,
@@ -275,7 +262,7 @@ KEYFRAME_CODECS = {
         ),
     )
 }
-KEYFRAME_CODEC_NUMBERS = {codec.wire_number: name for name, codec in KEYFRAME_CODECS.items()}
+KEYFRAME_CODEC_NUMBERS = {entry.wire_number: name for name, entry in IMAGE_CODECS.items()}
 
 
 def keyframe_codec(name: str) -> KeyframeCodec:

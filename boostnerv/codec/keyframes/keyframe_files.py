@@ -127,8 +127,9 @@ def _best_within(
 ) -> tuple[int, list[bytes]]:
     """The best quality at which all images have at most so many bytes, and the images; raises `UserError` for none."""
     # From the worst to the best: a higher QP is a lower quality.
-    ladder = range(codec.lowest_quality, codec.highest_quality + 1)
-    ladder = ladder if codec.higher_is_better else ladder[::-1]
+    lowest, highest = codec.entry.qualities
+    ladder = range(lowest, highest + 1)
+    ladder = ladder if codec.entry.higher_is_better else ladder[::-1]
     low, high, found = 0, len(ladder), (ladder[0], coded_at(ladder[0]))
     while high - low > 1:
         middle = (low + high) // 2

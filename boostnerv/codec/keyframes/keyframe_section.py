@@ -36,7 +36,7 @@ def write_keyframes(codec_name: str, coded: Sequence[bytes]) -> bytes:
     if stored:
         stored[0] = coded[0], False
     lengths = b"".join(write_number(2 * len(data) + deflated) for data, deflated in stored)
-    head = _KEYFRAMES_HEAD.pack(keyframe_codec(codec_name).wire_number)
+    head = _KEYFRAMES_HEAD.pack(keyframe_codec(codec_name).entry.wire_number)
     return head + lengths + b"".join(data for data, _ in stored)
 
 

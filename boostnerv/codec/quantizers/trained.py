@@ -24,7 +24,8 @@ a loop over them would cost as much as the network itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,17 @@ _SMALLEST_STEP = 1e-8
 _LARGEST_INITIAL_CODE = 1 << 18
 # A step this much finer than the initial one adds four bits to every code and nothing anyone can see.
 _FINEST_SHARE = 1 / 16
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What tells quantisers of the catalogue apart: whether they clamp codes to their bits (and scale gradients)."""
+
+    clamps: bool
+
+
+WEIGHT_KINDS = {"scale": Kind(clamps=False), "lsq": Kind(clamps=True)}
+EMBEDDING_KINDS = {"scalebeta": Kind(clamps=False), "lsqv2": Kind(clamps=True)}
 
 
 def round_straight_through(x: Tensor) -> Tensor:
@@ -92,12 +104,12 @@ class WeightQuantizers(nn.Module):
         self,
         named: Iterable[tuple[str, Tensor]],
         bits: int,
-        kind: Literal["scale", "lsq"] = "scale",
+        kind: str = "scale",
         on_grid: bool = False,
     ) -> None:
         super().__init__()
         self._on_grid = on_grid
-        self._range = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if kind == "lsq" else None
+        self._range = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if WEIGHT_KINDS[kind].clamps else None
         tensors = list(named)
         self.names = tuple(name for name, _ in tensors)
         self.shapes = tuple(tensor.shape for _, tensor in tensors)
@@ -156,12 +168,12 @@ class EmbeddingQuantizer(nn.Module):
         self,
         embeddings: Tensor,
         bits: int,
-        kind: Literal["scalebeta", "lsqv2"] = "scalebeta",
+        kind: str = "scalebeta",
         on_grid: bool = False,
     ) -> None:
         super().__init__()
         self._on_grid = on_grid
-        self._range = (0, 2**bits - 1) if kind == "lsqv2" else None
+        self._range = (0, 2**bits - 1) if EMBEDDING_KINDS[kind].clamps else None
         self.step = nn.Parameter(initial_step(embeddings, bits))
         self.offset = nn.Parameter(embeddings.detach().min().clone())
         self.register_buffer("_finest", self.step.detach() * _FINEST_SHARE, False)

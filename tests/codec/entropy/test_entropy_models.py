@@ -7,24 +7,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boostnerv.codec.entropy.entropy_models import BY_NAME, BY_WIRE_ID, MODELS, Codes, Role, models_of, support
+from boostnerv.catalogue import ENTROPY_MODELS, Role
+from boostnerv.codec.entropy.entropy_models import BY_NAME, BY_WIRE_ID, MODELS, Codes, models_of, support
 from boostnerv.codec.entropy.estimates import coded_bits
 from boostnerv.codec.entropy.symbols import SymbolReader, SymbolWriter
 from boostnerv.errors import BitstreamError
 from tests.codec.entropy.test_payloads import codes_of
 
 LARGEST = 1 << 19
-ROLES: list[tuple[str, Role]] = [(model.name, role) for model in MODELS for role in model.roles]
+ROLES: list[tuple[str, Role]] = [(entry.name, role) for entry in ENTROPY_MODELS for role in entry.roles]
 
 
 def test_names_and_numbers_of_files() -> None:
-    assert {model.name: model.wire_id for model in MODELS} == {
+    assert {entry.name: entry.wire_id for entry in ENTROPY_MODELS} == {
         "gaussian": 1,
         "gaussian-channel": 2,
         "laplace": 3,
         "temporal": 4,
     }
-    assert len(BY_NAME) == len(BY_WIRE_ID) == len(MODELS)
+    assert len(BY_NAME) == len(BY_WIRE_ID) == len(MODELS) == len(ENTROPY_MODELS)
+    assert list(BY_NAME) == [entry.name for entry in ENTROPY_MODELS]
     assert [model.name for model in models_of("weights")] == ["gaussian", "gaussian-channel", "laplace"]
     assert models_of("embeddings") == MODELS
 

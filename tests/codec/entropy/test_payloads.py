@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from boostnerv.catalogue import entropy_model
 from boostnerv.codec.entropy.entropy_models import BY_NAME, Codes, models_of
 from boostnerv.codec.entropy.payloads import Embeddings, check_choice, read_weights, write_embeddings, write_weights
 from boostnerv.codec.entropy.symbols import SymbolReader, SymbolWriter
@@ -109,7 +110,7 @@ def test_layout_of_weights(name: str) -> None:
         reach, number = reader.integer(256), reader.integer(16)
         assert 1 <= reach <= 255
         assert number == (0 if choice == "auto" and number == 0 else number)
-        assert choice == "auto" or number == BY_NAME[name].wire_id
+        assert choice == "auto" or number == entropy_model(name).wire_id
         assert reader.integer(4096) == 100
 
 
@@ -206,7 +207,7 @@ def test_layout_of_embeddings(name: str) -> None:
     codes = np.rint(np.random.default_rng(0).normal(0, 30, (7, 2, 3, 3))).astype(np.int32)
     data = write_embeddings(codes, 300, -70000, 3, name)
     step, offset, model, reach, group, words = struct.unpack_from("<HiBBBI", data)
-    assert (step, offset, model, group) == (300, -70000, BY_NAME[name].wire_id, 3)
+    assert (step, offset, model, group) == (300, -70000, entropy_model(name).wire_id, 3)
     assert 1 <= reach <= 255
     lengths = struct.unpack_from("<3I", data, 13)
     assert len(data) == 13 + 12 + 4 * (words + sum(lengths))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boostnerv.catalogue import entropy_model
 from boostnerv.codec.entropy.entropy_models import BY_NAME
 from boostnerv.codec.entropy.payloads import read_weights, write_weights
 from boostnerv.codec.entropy.symbols import SymbolReader, SymbolWriter, tabulated
@@ -46,7 +47,7 @@ def test_tensors_with_and_without_a_table(choice: str) -> None:
     family = KINDS.QuantizedGaussian if choice == "gaussian" else KINDS.QuantizedLaplace
     # The stream is read without tables.
     reader = SymbolReader(data)
-    assert [reader.integer(size) for size in (256, 16)] == [reach, BY_NAME[choice].wire_id]
+    assert [reader.integer(size) for size in (256, 16)] == [reach, entropy_model(choice).wire_id]
     for tensor, mean, scale in zip(codes, *parts, strict=True):
         reader.integers(1, 4096), reader.integers(1, 256), reader.integers(1, 4096)
         low, high = int(np.floor(mean - reach * scale)), int(np.ceil(mean + reach * scale)) + 1

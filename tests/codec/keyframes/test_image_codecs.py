@@ -51,7 +51,7 @@ def coded(name: str) -> list[bytes]:
 
 def test_the_registry() -> None:
     assert KEYFRAME_CODEC_NUMBERS == {1: "avif", 2: "webp", 3: "x265-intra"}
-    assert keyframe_codec("avif").wire_number == 1
+    assert keyframe_codec("avif").entry.wire_number == 1
     with pytest.raises(UserError, match="unknown keyframe codec 'avi': did you mean 'avif'"):
         keyframe_codec("avi")
 
