@@ -28,7 +28,7 @@ from boostnerv.models.budget import resolve
 from tests.codec.sections import EMBEDDINGS, WEIGHTS, join, split
 from tests.codec.tiny import encoded, file_of, older_segment, opened, quantized, segment_of, small_file
 from tests.golden.streams import FILES
-from tests.models.tiny import NAMES, tiny_model, tiny_spec
+from tests.models.tiny import ALL, tiny_model, tiny_spec
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("files")
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=ALL)
 def video(request: pytest.FixtureRequest, tmp_path: Path) -> VideoFile:
     return opened(encoded(tiny_model(request.param, frames=5, height=9, width=11)), tmp_path)
 
@@ -106,7 +106,7 @@ def test_what_a_file_says_of_its_video(folder: Path) -> None:
     assert opened(FILES["nerv"](), folder).timestamps_s is None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @settings(max_examples=10)
 @given(batch=st.sampled_from([1, 2, 3, 7, 255]), wanted=st.lists(st.integers(0, 6), max_size=9))
 def test_frames_are_those_of_their_batch(folder: Path, name: str, batch: int, wanted: list[int]) -> None:
@@ -148,7 +148,7 @@ def sensitive_file(name: str) -> bytes:
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_number_of_threads_and_the_choice_of_frames_change_nothing(folder: Path, name: str) -> None:
     data = sensitive_file(name)
     torch.set_num_threads(1)
@@ -164,7 +164,7 @@ def test_the_number_of_threads_and_the_choice_of_frames_change_nothing(folder: P
     assert [frame.shape for frame in fast] == [frame.shape for frame in wanted]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_frames_that_need_not_be_exact_are_near(folder: Path, name: str) -> None:
     video = opened(encoded(tiny_model(name, frames=11)), folder)
     fast = VideoFile(video.path, exact=False)

@@ -26,7 +26,7 @@ from tests.codec.sections import VIDEO, Sections, join, split
 from tests.codec.tiny import file_of, opened, small_file
 from tests.golden.streams import FILES as KINDS
 from tests.golden.streams import FOLDER
-from tests.models.tiny import NAMES
+from tests.models.tiny import ALL
 
 FILES = {kind: make() for kind, make in KINDS.items()} | {
     path.stem: path.read_bytes() for path in sorted(FOLDER.glob("v0-*.bnv"))
@@ -178,7 +178,7 @@ SIDES = st.sampled_from([1, 7, 500, 2000, 1 << 15])
 @st.composite
 def specs(draw: st.DrawFn) -> bytes:
     """A small file whose numbers are as large as its fields allow."""
-    stream = bitstream.read(small_file(draw(st.sampled_from(NAMES))))
+    stream = bitstream.read(small_file(draw(st.sampled_from(ALL))))
     segment = stream.segments[0]
     changes: dict[str, object] = {}
     for field in bitstream.spec_fields(type(segment.spec)):

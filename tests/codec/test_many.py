@@ -30,7 +30,7 @@ from boostnerv.models.clips import ClipSpec
 from tests.codec.container import page_reader
 from tests.codec.sections import KEYFRAMES, MODEL, VIDEOS, join, split
 from tests.codec.tiny import opened, quantized
-from tests.models.tiny import CLIP_NAMES, tiny_clip_spec
+from tests.models.tiny import MANY, tiny_clip_spec
 
 NAMED = ("first", "zweites é")
 
@@ -80,7 +80,7 @@ def refused(data: bytes, sentence: str) -> None:
 # --- what a file says ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 @settings(max_examples=15, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4).map(tuple),
@@ -99,7 +99,7 @@ def test_what_is_read_is_what_was_written(
     assert found.segments[0].spec == model.spec
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 @pytest.mark.parametrize("slices", [False, True])
 def test_the_page_is_enough_to_find_everything(name: str, slices: bool) -> None:
     model = clip_model(name, height=16, width=16)
@@ -146,7 +146,7 @@ def rendered(segment: Segment, model: VideoModel) -> list[NDArray[np.uint8]]:
     return [frame for clip in clips for frame in clip]
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 @pytest.mark.parametrize("slices", [False, True])
 def test_any_frames_in_any_order_on_any_threads(name: str, slices: bool, tmp_path: Path) -> None:
     model = clip_model(name, height=32, width=48, patch_rows=2, patch_columns=3, lengths=(5, 4), clip_frames=3)

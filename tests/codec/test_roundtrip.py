@@ -22,9 +22,9 @@ from boostnerv.codec.entropy.payloads import Embeddings, Weights, dequantize
 from boostnerv.codec.quantizers.grids import offset_value, step_values
 from boostnerv.codec.quantizers.min_max import quantize
 from boostnerv.errors import BitstreamError, UserError
-from boostnerv.models.architecture import VideoModel, architecture, frame_time
+from boostnerv.models.architecture import VideoModel, frame_time
 from tests.codec.tiny import encoded, file_of, noise_embeddings, older_segment, opened, quantized, segment_of
-from tests.models.tiny import CLIP_NAMES, NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 
 LARGEST = 1 << 19  # quantiser steps; beyond them an encoder refuses
 
@@ -87,7 +87,7 @@ def measured(model: VideoModel, snapped: Snapped) -> Iterator[NDArray[np.uint8]]
         yield render(decoder, model.spec, range(k, k + 1), one)[0]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @settings(max_examples=10)
 @given(
     size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
@@ -135,7 +135,7 @@ def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @settings(max_examples=15)
 @given(draw=st.data(), entropy_model=st.sampled_from(["auto", *BY_NAME]), group=st.sampled_from([1, 2, 16, 255]))
 def test_any_weights(folder: Path, name: str, draw: st.DataObject, entropy_model: str, group: int) -> None:
@@ -143,7 +143,7 @@ def test_any_weights(folder: Path, name: str, draw: st.DataObject, entropy_model
     check(model, filled(model, draw), folder, entropy_model=entropy_model, group=group)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_values_lie_within_half_a_step(folder: Path, name: str) -> None:
     model = tiny_model(name)
     values = quantized(model, bits=8)
@@ -161,14 +161,14 @@ def test_values_lie_within_half_a_step(folder: Path, name: str) -> None:
         assert (decoded - values.embeddings).abs().max() <= 0.5001 * segment.embeddings.step
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_one_call_makes_the_same_file(name: str) -> None:
     model = tiny_model(name)
     data = encode(model.architecture, model.spec, quantized(model), fps=25.0, colour="ffmpeg-default")
     assert data == encoded(model)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_what_each_entropy_model_makes_of_the_codes(name: str) -> None:
     model = tiny_model(name, frames=9, fc_dim=9)
     snapped = snap(quantized(model))
@@ -188,7 +188,7 @@ def test_what_each_entropy_model_makes_of_the_codes(name: str) -> None:
 
 
 def test_segments_have_models_of_their_own(folder: Path) -> None:
-    models = [tiny_model(name, frames=frames) for frames, name in enumerate(NAMES, 1)]
+    models = [tiny_model(name, frames=frames) for frames, name in enumerate(ALL, 1)]
     alone = [frame for model in models for frame in opened(encoded(model), folder).frames()]
     video = opened(file_of([segment_of(model) for model in models]), folder)
     assert video.starts == [0, 1, 3, 6, 10, 15, 21]
@@ -214,7 +214,7 @@ def test_quantisers_of_segments_differ(folder: Path) -> None:
 # --- the older pipeline -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_min_max_values_and_huffman_codes_come_back(folder: Path, name: str) -> None:
     model = tiny_model(name, frames=5)
     video = opened(file_of([older_segment(model)]), folder)
@@ -346,7 +346,7 @@ def test_frames_of_an_index_model_are_in_order(folder: Path) -> None:
 # --- the trained network and the decoded one ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_fine_codes_decode_to_what_the_network_shows(folder: Path, name: str) -> None:
     model = tiny_model(name, height=9, width=11)
     pictures = torch.rand(3, 3, 9, 11, generator=torch.Generator().manual_seed(2))
@@ -356,13 +356,6 @@ def test_fine_codes_decode_to_what_the_network_shows(folder: Path, name: str) ->
     stored = Quantized.after_training(dict(model.decoder.named_parameters()), embeddings, bits=16)
     decoded = np.stack(list(opened(encoded(model, stored), folder).frames()))
     assert np.abs(decoded.astype(int) - shown).max() <= 1
-
-
-def test_every_registered_model_is_tested_here() -> None:
-    from boostnerv.config import model_names
-
-    assert set(NAMES) | set(CLIP_NAMES) == set(model_names())
-    assert all(architecture(name).name == name for name in NAMES)
 
 
 def test_codes_are_those_of_the_learned_steps(folder: Path) -> None:

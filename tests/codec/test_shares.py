@@ -14,7 +14,7 @@ from boostnerv.codec.entropy import huffman
 from boostnerv.codec.shares import file_shares
 from tests.codec.tiny import encoded, opened
 from tests.golden.streams import FILES
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 
 
 def totals(video: VideoFile) -> dict[str, int]:
@@ -25,7 +25,7 @@ def totals(video: VideoFile) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_shares_of_every_model_add_up_to_the_file(name: str, tmp_path: Path) -> None:
     video = opened(encoded(tiny_model(name, frames=5, height=9, width=11)), tmp_path)
     found = totals(video)

@@ -24,7 +24,7 @@ from boostnerv.codec.entropy.payloads import AUTO, Embeddings, Weights
 from boostnerv.codec.keyframes.keyframe_section import write_keyframes
 from boostnerv.models.architecture import Architecture, Spec, architecture
 from tests.codec.tiny import file_of
-from tests.models.tiny import NAMES, tiny_clip_spec, tiny_spec
+from tests.models.tiny import PUBLISHED, tiny_clip_spec, tiny_spec
 
 FOLDER = Path(__file__).parent / "streams"
 CODES = FOLDER / "codes.json"
@@ -74,7 +74,7 @@ def many_videos(name: str, *, slices: bool) -> bytes:
 
 
 FILES: dict[str, Callable[[], bytes]] = {
-    **{name: lambda name=name: one_segment(name) for name in NAMES},
+    **{name: lambda name=name: one_segment(name) for name in PUBLISHED},
     **{f"hnerv-boost-{name}": lambda name=name: one_segment("hnerv-boost", name) for name in BY_NAME},
     "segments": several_segments,
     "min-max": older_pipeline,

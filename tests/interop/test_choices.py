@@ -21,7 +21,7 @@ from boostnerv.interop.boosting_nerv import from_original, original_name, our_na
 from boostnerv.models.architecture import VideoModel, architecture, build_model
 from boostnerv.training import checkpoint
 from tests.interop.published import write_arguments, write_training
-from tests.models.tiny import NAMES, OPTIONS
+from tests.models.tiny import OPTIONS, PUBLISHED
 
 Refused = Callable[..., str]
 ORIGINAL_MODELS = {
@@ -122,7 +122,7 @@ def pictures(model: VideoModel) -> Tensor:
         return model(torch.tensor([0.2, 0.6]), frames)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_any_network_goes_out_and_comes_in_the_same(name: str, data: st.DataObject) -> None:
@@ -139,7 +139,7 @@ def test_any_network_goes_out_and_comes_in_the_same(name: str, data: st.DataObje
     assert torch.equal(pictures(back), pictures(model))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_tensors_alone_say_blocks_and_widths(name: str, data: st.DataObject) -> None:
@@ -158,7 +158,7 @@ def test_tensors_alone_say_blocks_and_widths(name: str, data: st.DataObject) -> 
     assert found == spec
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_names_lead_back_whatever_the_blocks(name: str, data: st.DataObject) -> None:

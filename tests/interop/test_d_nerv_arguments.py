@@ -21,7 +21,7 @@ from tests.conftest import Golden
 from tests.golden.models import with_prefix
 from tests.interop.published import write_training
 from tests.models.test_clip_models import FILES
-from tests.models.tiny import CLIP_NAMES, tiny_clip_spec
+from tests.models.tiny import MANY, tiny_clip_spec
 
 Refused = Callable[..., str]
 UVG_LENGTHS = (600, 600, 600, 600, 600, 300, 600)  # ShakeNDry is the shorter one
@@ -65,7 +65,7 @@ def test_a_checkpoint_gives_the_recorded_output(golden: Golden, tmp_path: Path, 
     assert all(torch.equal(exported[key], value) for key, value in weights.items())
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_names_and_tensors_lead_back(name: str) -> None:
     model, original = tiny_original(name)
     for ours in model.state_dict():
@@ -85,7 +85,7 @@ def test_shapes_are_those_of_the_original() -> None:
     assert plain["stem.mlp.2.weight"].shape == (12, 3, 1)
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_export_then_import_gives_the_same_model(tmp_path: Path, name: str) -> None:
     # Every width is read; the rest is said.
     model, original = tiny_original(name, strides=(3, 2), height=10, width=13, patch_rows=2)
@@ -100,7 +100,7 @@ def test_export_then_import_gives_the_same_model(tmp_path: Path, name: str) -> N
     assert all(torch.equal(back.state_dict()[key], value) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 @pytest.mark.parametrize(
     ("fc_dim", "choices"),
     [

@@ -11,7 +11,7 @@ from boostnerv.models.architecture import VideoModel
 from tests.conftest import Golden
 from tests.golden.models import recorded_model, with_prefix
 from tests.interop.published import FILES
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import PUBLISHED, tiny_model
 
 
 @pytest.fixture(params=FILES)
@@ -51,13 +51,13 @@ def test_names(model: str, original: str, ours: str) -> None:
     assert original_name(model, ours) == original
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_names_lead_back(name: str) -> None:
     for ours in tiny_model(name).state_dict():
         assert our_name(name, original_name(name, ours)) == ours
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_tensors_lead_back(name: str) -> None:
     model = tiny_model(name)
     original = to_original(model)

@@ -41,7 +41,7 @@ from tests.interop.published import (
     write_arguments,
     write_training,
 )
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import PUBLISHED, tiny_model
 from tests.training.test_checkpoint import about
 
 Refused = Callable[..., str]
@@ -89,7 +89,7 @@ def test_import_then_export_gives_the_same_tensors(golden: Golden, tmp_path: Pat
     assert all(torch.equal(content["state_dict"][key], value) for key, value in weights.items())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_export_then_import_gives_the_same_checkpoint(tmp_path: Path, name: str) -> None:
     mine, file, back = (tmp_path / each for each in ("a.safetensors", "b.pth", "c.safetensors"))
     checkpoint.save(mine, about(name), tiny_model(name))
@@ -208,7 +208,7 @@ def test_other_steps_say_that_they_need_a_training_of_ours(tmp_path: Path) -> No
             use(output)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_an_imported_checkpoint_becomes_a_file(tmp_path: Path, name: str) -> None:
     imported = tmp_path / "b.safetensors"
     steps.import_checkpoint(
@@ -294,7 +294,7 @@ def test_a_compressed_video_gives_the_frames_of_its_values(
 
 
 @RANGES
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_compressed_videos_of_every_model(tmp_path: Path, name: str, axis: int | None, kind: torch.dtype) -> None:
     model = tiny_model(name)
     shape = model.spec.embedding_shape

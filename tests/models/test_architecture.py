@@ -17,7 +17,7 @@ from boostnerv.models.architecture import (
     pad_to_grid,
     tensor_shapes,
 )
-from tests.models.tiny import NAMES, tiny_model, tiny_spec
+from tests.models.tiny import ALL, tiny_model, tiny_spec
 
 sizes = st.integers(1, 40)
 strides = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
@@ -40,7 +40,7 @@ def test_an_unknown_model_is_met_with_the_nearest_name() -> None:
         architecture("hnerv_boost")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @given(height=sizes, width=sizes, strides=strides)
 def test_the_grid_covers_any_size(name: str, height: int, width: int, strides: tuple[int, ...]) -> None:
     spec = tiny_spec(name, height=height, width=width, strides=strides)
@@ -63,7 +63,7 @@ def test_padding_repeats_the_last_row_and_column_and_cropping_undoes_it(
     assert torch.equal(padded[..., width:], padded[..., width - 1 : width].expand_as(padded[..., width:]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("size", [(1, 1), (17, 31), (8, 8), (1, 40)])
 def test_output_has_the_size_of_the_video(name: str, size: tuple[int, int]) -> None:
     model = tiny_model(name, height=size[0], width=size[1])
@@ -78,7 +78,7 @@ def test_output_has_the_size_of_the_video(name: str, size: tuple[int, int]) -> N
     assert ((output > 0) & (output < 1)).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_frame_does_not_depend_on_its_batch(name: str) -> None:
     model = tiny_model(name)
     t, frames = torch.tensor([1 / 3, 2 / 3, 1.0]), torch.rand(3, 3, 5, 6)
@@ -88,7 +88,7 @@ def test_a_frame_does_not_depend_on_its_batch(name: str) -> None:
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_shapes_without_memory_are_those_of_the_decoder_in_order(name: str) -> None:
     model = tiny_model(name)
     real = {key: value.shape for key, value in model.decoder.named_parameters()}
@@ -97,7 +97,7 @@ def test_shapes_without_memory_are_those_of_the_decoder_in_order(name: str) -> N
     assert set(model.decoder.state_dict()) == set(real)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_seed_decides_the_weights_and_nothing_else_does(name: str) -> None:
     torch.manual_seed(5)
     first = build_model(name, tiny_spec(name), 1).state_dict()
@@ -118,7 +118,7 @@ def test_choices_that_make_no_model_are_refused(choice: dict[str, int]) -> None:
 # --- blocks of stages ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("stages", [1, 2, 3, 5, 7])
 def test_blocks_of_the_published_models(name: str, stages: int) -> None:
     published = (1, 1, 2, 2, 2, 2, 2)[:stages] if name.endswith("boost") else (1,) * stages
@@ -129,7 +129,7 @@ def test_blocks_of_the_published_models(name: str, stages: int) -> None:
     assert spec.unstored_choices() == {}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_further_blocks_keep_the_size_and_have_the_width_of_their_stage(name: str) -> None:
     once, often = (tiny_model(name, fc_dim=4, stage_blocks=blocks) for blocks in ((1, 1), (3, 2)))
     more = len(often.state_dict()) - len(once.state_dict())
@@ -182,7 +182,7 @@ def test_the_largest_kernel_that_is_built(limit: int, kernels: list[int]) -> Non
     assert [shapes[f"stages.{stage}.upsample.conv.weight"][2] for stage in range(3)] == kernels
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
     ("blocks", "sentence"),
     [

@@ -10,7 +10,7 @@ from boostnerv.config import ModelSettings
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import architecture
 from boostnerv.models.budget import decoder_parameters, encoder_parameters, resolve, total_parameters
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 
 CLIP = (16, 180, 320)  # frames, height, width
 
@@ -19,7 +19,7 @@ def sized(name: str, *, strides: tuple[int, ...] = (5, 2, 2), **choices: object)
     return ModelSettings(name=name, strides=strides, **choices)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @settings(max_examples=10)
 @given(total_m=st.floats(0.5, 3.0))
 def test_no_neighbouring_width_is_nearer_to_the_total(name: str, total_m: float) -> None:
@@ -31,7 +31,7 @@ def test_no_neighbouring_width_is_nearer_to_the_total(name: str, total_m: float)
     assert miss(spec.fc_dim) <= min(miss(spec.fc_dim + 1), miss(max(spec.fc_dim - 1, 1)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_counts_are_those_of_the_module(name: str) -> None:
     model = tiny_model(name)
     entry, spec = model.architecture, model.spec
@@ -43,7 +43,7 @@ def test_counts_are_those_of_the_module(name: str) -> None:
 
 
 @pytest.mark.parametrize("size", [{"total_m": 0.01}, {"modelsize_m": 0.0001}])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_too_small_a_size_says_what_the_narrowest_model_has(name: str, size: dict[str, float]) -> None:
     with pytest.raises(UserError, match=r"too few for .*: the narrowest has 0\.\d+ M; choose a larger size"):
         resolve(sized(name, **size), *CLIP)
@@ -93,7 +93,7 @@ def test_odd_sizes_are_padded_before_the_formula() -> None:
     assert padded.fc_dim == whole.fc_dim
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_kernel_that_would_change_the_size_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="kernel_smallest"):
         resolve(sized(name, total_m=1.0, options={"kernel_smallest": 2}), *CLIP)

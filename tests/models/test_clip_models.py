@@ -18,7 +18,7 @@ from boostnerv.models.clips import ClipSpec, calls_per_frame, decoder_inputs
 from boostnerv.models.work import decoding_work, kmac_per_pixel
 from tests.conftest import Golden
 from tests.golden.models import recorded_clip_model
-from tests.models.tiny import CLIP_NAMES, tiny_clip_spec, tiny_spec
+from tests.models.tiny import MANY, tiny_clip_spec, tiny_spec
 
 FILES = {"dnerv": "d-nerv", "dnerv_nerv": "d-nerv-baseline"}
 SIZED = {"D-NeRV": "d-nerv", "NeRV": "d-nerv-baseline"}
@@ -53,7 +53,7 @@ def test_published_sizes(golden: Golden, model: str) -> None:
         assert total_parameters(architecture(settings.name), spec) == row["params"], row
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_a_size_may_be_a_total_and_is_never_the_formula(name: str) -> None:
     entry = architecture(name)
     settings = ModelSettings(name=name, strides=(4, 2, 2, 2, 2), total_m=8.0)
@@ -72,7 +72,7 @@ def test_a_width_goes_to_models_of_frames_as_well() -> None:
     assert resolve(ModelSettings(name="nerv", strides=(5, 2), fc_dim=17), 3, 90, 160).fc_dim == 17
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_shapes_without_memory_are_those_of_the_decoder_in_order(name: str) -> None:
     spec = tiny_clip_spec(name)
     decoder = architecture(name).decoder(spec)
@@ -81,7 +81,7 @@ def test_shapes_without_memory_are_those_of_the_decoder_in_order(name: str) -> N
     assert set(decoder.state_dict()) == set(real)
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 @pytest.mark.parametrize("size", [(1, 1), (17, 31), (8, 8), (1, 40)])
 def test_output_is_a_patch_for_every_frame(name: str, size: tuple[int, int]) -> None:
     spec = tiny_clip_spec(name, height=2 * size[0], width=size[1], patch_rows=2)
@@ -91,7 +91,7 @@ def test_output_is_a_patch_for_every_frame(name: str, size: tuple[int, int]) -> 
     assert ((made >= 0) & (made <= 1)).all()
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_a_clip_does_not_depend_on_its_batch(name: str, channels_last: bool) -> None:
     spec = tiny_clip_spec(name, fc_dim=8, strides=(3, 2))
@@ -161,7 +161,7 @@ def test_the_baseline_has_the_default_initialisation() -> None:
             assert module.weight.abs().max() <= 1 / math.sqrt(module.weight[0].numel())
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_work_is_that_of_a_whole_frame(name: str) -> None:
     entry = architecture(name)
     whole = tiny_clip_spec(name, height=8, width=12, clip_frames=4)

@@ -13,7 +13,7 @@ from boostnerv.models import convolution
 from boostnerv.models.conditional import TATResidualBlock
 from boostnerv.models.convolution import Convolution, fuse
 from boostnerv.models.layers import GELU, Activated, Sine, in_place
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 
 
 def gradients(block: torch.nn.Module, inputs: list[Tensor]) -> list[Tensor]:
@@ -149,7 +149,7 @@ def test_a_fused_model_has_the_gradients_of_a_plain_one(name: str, threads: int)
         assert (one - other).abs().max() <= 1e-9 * max(1.0, float(one.detach().abs().max()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_fused_decoder_makes_the_frames_of_a_plain_one(name: str) -> None:
     model = tiny_model(name, height=10, width=12).to(memory_format=torch.channels_last)
     frames = torch.rand(3, 3, 10, 12, generator=torch.Generator().manual_seed(2))

@@ -19,7 +19,7 @@ from boostnerv.models import work
 from boostnerv.models.architecture import Spec, architecture
 from boostnerv.models.clips import calls_per_frame, decoder_inputs
 from boostnerv.models.work import decoding_work, kmac_per_pixel
-from tests.models.tiny import CLIP_NAMES, NAMES, tiny_clip_spec, tiny_spec
+from tests.models.tiny import ALL, MANY, tiny_clip_spec, tiny_spec
 
 
 def test_a_hand_count_of_multiplications() -> None:
@@ -42,7 +42,7 @@ def test_multiplications_are_per_pixel_of_the_video_not_of_the_padded_frame() ->
 
 
 @pytest.mark.parametrize("strides", [(2, 2), (3, 1, 2)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_work_of_a_frame(name: str, strides: tuple[int, ...]) -> None:
     entry, spec = architecture(name), tiny_spec(name, height=13, width=9, strides=strides)
     work = decoding_work(entry, spec)
@@ -54,8 +54,8 @@ def test_work_of_a_frame(name: str, strides: tuple[int, ...]) -> None:
 
 
 def every_spec() -> list[tuple[str, Spec]]:
-    frames = [(name, tiny_spec(name, height=13, width=9, strides=(3, 1, 2))) for name in NAMES]
-    clips = [(name, tiny_clip_spec(name, height=16, width=36, patch_rows=2, patch_columns=3)) for name in CLIP_NAMES]
+    frames = [(name, tiny_spec(name, height=13, width=9, strides=(3, 1, 2))) for name in ALL]
+    clips = [(name, tiny_clip_spec(name, height=16, width=36, patch_rows=2, patch_columns=3)) for name in MANY]
     return frames + clips
 
 
@@ -142,12 +142,12 @@ def test_impossible_convolutions_are_not_counted(shape: tuple[int, ...]) -> None
         F.conv2d(torch.empty(2, 3, 4, 5), torch.empty(shape))
 
 
-@pytest.mark.parametrize("name", [*NAMES, *CLIP_NAMES])
+@pytest.mark.parametrize("name", [*ALL, *MANY])
 def test_counting_does_not_load_the_compiler(name: str) -> None:
     code = (
         "import sys; from boostnerv.models.architecture import architecture\n"
         "from boostnerv.models.work import decoding_work; from tests.models.tiny import tiny_clip_spec, tiny_spec\n"
-        f"make = tiny_clip_spec if {name!r} in {CLIP_NAMES!r} else tiny_spec\n"
+        f"make = tiny_clip_spec if {name!r} in {MANY!r} else tiny_spec\n"
         f"assert decoding_work(architecture({name!r}), make({name!r})).macs\n"
         "print({'torch._dynamo', 'sympy'} & set(sys.modules))"
     )

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from boostnerv.errors import UserError
 from boostnerv.training import checkpoint
 from boostnerv.training.checkpoint import About, spec_fields
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 from tests.test_files import small_disk
 from tests.training.conftest import train_job
 
@@ -29,7 +29,7 @@ def about(name: str) -> About:
     )
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=ALL)
 def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / "model.safetensors"
     checkpoint.save(path, about(request.param), tiny_model(request.param))

@@ -30,7 +30,7 @@ from boostnerv.training.run import clip_objective, finetune_video, train_video
 from boostnerv.video.collections import OpenCollection, gather, open_collection
 from boostnerv.video.frames import open_frames, write_frames
 from boostnerv.video.patches import split_patches
-from tests.models.tiny import CLIP_NAMES, CLIP_OPTIONS
+from tests.models.tiny import CLIP_OPTIONS, MANY
 from tests.training.conftest import Result, place
 from tests.training.test_distributed import free_port
 from tests.training.test_resume import interrupted, same, signal_at
@@ -107,7 +107,7 @@ def train(data: Data, tmp_path: Path) -> Run:
 # --- what counts --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_samples_are_clips_of_patches(name: str, data: Data) -> None:
     task = objective(data, name)
     assert task.trained_samples == task.evaluated_samples == range(3 * 4)
@@ -120,7 +120,7 @@ def test_samples_are_clips_of_patches(name: str, data: Data) -> None:
     assert torch.equal(torch.cat([first_row, second_row], dim=2).permute(0, 2, 3, 1), expected)
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_frames_behind_the_end_count_nowhere(name: str, data: Data) -> None:
     task = objective(data, name)
     # The second clip of the first video has two frames; the clip of the second has three.
@@ -169,7 +169,7 @@ def test_batches_that_are_read_ahead_are_the_same(data: Data) -> None:
 # --- resumed, and shared ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 @pytest.mark.parametrize("step", [1, 5, 6, 13])
 def test_a_signal_at_any_step(name: str, step: int, train: Run, tmp_path: Path) -> None:
     whole = train(train_job(name), folder=tmp_path / "whole")
@@ -241,7 +241,7 @@ def test_two_processes_give_the_result_of_one(train: Run, data: Data, tmp_path: 
 # --- entropy minimisation -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_fine_tuning_sees_quantised_weights(name: str, data: Data) -> None:
     task = objective(data, name)
     cem = EntropyMinimisation(task, Finetuning(loss=L1, weight_bits=4))

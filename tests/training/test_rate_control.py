@@ -20,7 +20,7 @@ from boostnerv.config import Finetuning
 from boostnerv.training.entropy_minimisation import EntropyMinimisation, TemporalProcess
 from boostnerv.training.rate_control import TOLERANCE, measurement_due, step_scale, wanted_bits
 from boostnerv.training.tasks import FrameObjective, ResidentVideo
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 
 PARAMETERS = 1000
 
@@ -88,7 +88,7 @@ def file_bits(found: EntropyMinimisation) -> int:
     return 8 * len(encode(model.architecture, model.spec, found.quantized(), fps=25.0, colour="ffmpeg-default"))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("target_bits", [5.0, 7.0, 9.0])
 def test_the_file_has_the_bits_that_were_asked_for(name: str, target_bits: float) -> None:
     found = objective(name, target_bits=target_bits)

@@ -22,7 +22,7 @@ from boostnerv.progress import silent
 from boostnerv.training.run import train_video
 from boostnerv.video.collections import open_collection
 from tests import many
-from tests.models.tiny import NAMES
+from tests.models.tiny import ALL
 from tests.training.conftest import Result, Train, finetune_job, place, train_job, write_clip
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -66,7 +66,7 @@ def interrupted(result: Result) -> None:
     assert not result.log.exists()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("step", STEPS)
 def test_a_signal_at_any_step(name: str, step: int, train: Train, tmp_path: Path) -> None:
     job = train_job(name)
@@ -102,7 +102,7 @@ def test_all_signals_that_ask_to_stop(number: signal.Signals, train: Train) -> N
         train(progress=signal_at(3, number))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("step", [1, 5, 7])
 def test_fine_tuning_goes_on_too(name: str, step: int, train: Train, finetune: Train, tmp_path: Path) -> None:
     trained = train(train_job(name)).checkpoint

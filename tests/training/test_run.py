@@ -17,11 +17,11 @@ from boostnerv.training import checkpoint
 from boostnerv.training.log import last_record
 from boostnerv.training.loop import epoch_order
 from boostnerv.training.schedules import learning_rate
-from tests.models.tiny import NAMES
+from tests.models.tiny import ALL
 from tests.training.conftest import Train, finetune_job, train_job, write_clip
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_chain_leaves_checkpoints_and_logs(name: str, train: Train, finetune: Train) -> None:
     job = train_job(name)
     trained = train(job)
@@ -70,7 +70,7 @@ def test_training_helps(train: Train) -> None:
     assert lines[-2]["psnr_db"] > lines[0]["train_psnr_db"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_seed_decides_every_byte(name: str, train: Train, finetune: Train, tmp_path: Path) -> None:
     def bytes_of(seed: int, folder: str) -> tuple[bytes, bytes]:
         trained = train(train_job(name, seed=seed), folder=tmp_path / folder)

@@ -22,7 +22,7 @@ from boostnerv.training.losses import frame_losses
 from boostnerv.training.tasks import FrameObjective, Regression, ResidentVideo
 from tests.conftest import Golden
 from tests.golden.models import recorded_model, with_prefix
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 
 CPU = torch.device("cpu")
 NO_NOISE = torch.Generator()
@@ -88,7 +88,7 @@ def test_adam_where_asked(name: str, kind: type) -> None:
     assert optimizer.defaults["weight_decay"] == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_step_lowers_the_loss_of_its_frame(name: str) -> None:
     video = ResidentVideo(np.random.default_rng(0).integers(0, 256, (3, 5, 6, 3), dtype=np.uint8), CPU)
     objective = Regression(tiny_model(name), video, {"l2": 1.0})
@@ -248,7 +248,7 @@ def small_cem(name: str, **settings: Any) -> EntropyMinimisation:
     return EntropyMinimisation(task, Finetuning(loss={"l1": 1.0}, **settings))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_rate_counts_only_above_its_target(name: str) -> None:
     losses = {}
     for target in (1e-3, 1e3):
@@ -259,7 +259,7 @@ def test_the_rate_counts_only_above_its_target(name: str) -> None:
     assert losses[1e-3, 1.0] > losses[1e-3, 0.0]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_rate_is_that_of_the_whole_video_per_pixel(name: str) -> None:
     objective = small_cem(name, lambda_rate=1.0, target_bits=1e-3)
     plain = small_cem(name, lambda_rate=0.0)
@@ -285,7 +285,7 @@ def test_noise_is_uniform_around_zero_and_repeatable() -> None:
 
 
 @pytest.mark.parametrize(("quantizer_steps", "difference"), [("grid", 0.51 / 255), ("free", 0.02)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_what_fine_tuning_shows_is_what_the_file_decodes_to(
     name: str, quantizer_steps: Literal["grid", "free"], difference: float, tmp_path: Any
 ) -> None:
@@ -300,7 +300,7 @@ def test_what_fine_tuning_shows_is_what_the_file_decodes_to(
 
 
 @pytest.mark.parametrize("quantizer_steps", ["grid", "free"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @torch.no_grad()
 def test_scaled_steps_make_the_file_that_was_measured(name: str, quantizer_steps: Literal["grid", "free"]) -> None:
     for share in (0.95, 0.85, 0.75):

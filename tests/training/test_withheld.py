@@ -20,7 +20,7 @@ from boostnerv.training.reconstruction import Reconstruction
 from boostnerv.training.tasks import Inpainting, Interpolation, ResidentVideo, training_objective
 from boostnerv.video.frames import manifest_path, write_frames
 from boostnerv.video.masks import hidden_pixels
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 from tests.training.conftest import Train, train_job
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def small(name: str, frames: int = 5) -> VideoModel:
 # --- inpainting ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_hidden_pixels_change_nothing(name: str) -> None:
     hidden = hidden_pixels("center", 16, 20)
     seen, other = pixels(), pixels()
@@ -86,7 +86,7 @@ def test_the_psnr_of_training_is_that_of_what_is_seen() -> None:
 # --- interpolation --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_odd_frames_are_made_from_their_neighbours(name: str) -> None:
     seen, other = pixels(), pixels()
     other[1::2] = pixels(seed=1)[1::2]

@@ -38,16 +38,6 @@ _PAGE = Path("docs/format.md")
 _TYPES = {"B": "u8", "H": "u16", "I": "u32", "i": "i32", "d": "f64"}
 _SPEC_TYPES = {"int": "u32", "float": "f64", "tuple[int, ...]": "list"}
 _GRIDS = {"step": STEP_GRID, "sigma": SIGMA_GRID, "coarse sigma": COARSE_SIGMA_GRID}
-# What shares a distribution, and what shares its range.
-_UNITS = {
-    ("gaussian", "weights"): ("Gaussian", "the tensor", "the tensor"),
-    ("gaussian", "embeddings"): ("Gaussian", "the frame", "the frame"),
-    ("gaussian-channel", "weights"): ("Gaussian", "the index of the first axis", "the index of the first axis"),
-    ("gaussian-channel", "embeddings"): ("Gaussian", "the channel, e", "the group of frames"),
-    ("laplace", "weights"): ("Laplace", "the tensor", "the tensor"),
-    ("laplace", "embeddings"): ("Laplace", "the frame", "the frame"),
-    ("temporal", "embeddings"): ("Gaussian", "the code", "the frame"),
-}
 _SECTION_MEANINGS = {
     bitstream.VIDEO: ("file, first", "what belongs to the whole video"),
     bitstream.TIMESTAMPS: ("file, second, or nowhere", "when each frame is shown, where the rate varies"),
@@ -285,13 +275,21 @@ The value of a code is δ·code: one product of float32 numbers.
 """
 
 
+def _independent_models(*, by_channel: bool) -> str:
+    """Names of the entropy models of independent codes whose parameters are given in the same way."""
+    kinds = entropy_models.Independent
+    models = [model for model in entropy_models.MODELS if isinstance(model, kinds) and model.by_channel == by_channel]
+    return " and ".join(f"`{model.name}`" for model in models)
+
+
 def _entropy_models() -> str:
     index, centre = entropy_models.INDEX_RANGE, entropy_models.CENTRE_UNITS
     rows = [
-        (entry.wire_id, f"`{entry.name}`", role, *_UNITS[entry.name, role])
+        (entry.wire_id, f"`{entry.name}`", role, *dataclasses.astuple(entropy_models.BY_NAME[entry.name].units(role)))
         for entry in ENTROPY_MODELS
         for role in entry.roles
     ]
+    plain, by_channel = (_independent_models(by_channel=by_channel) for by_channel in (False, True))
     return f"""
 ## Entropy models
 
@@ -300,15 +298,15 @@ def _entropy_models() -> str:
 Codes stand in C order, each under the distribution with its m and s; the range is that of all m and s of what the last
 column names. Every m and s is exact in doubles. Parameters come first:
 
-**`gaussian` and `laplace`, parameters of weights.** i, the index of s on the sigma grid, Uniform({SIGMA_GRID.levels});
+**{plain}, parameters of weights.** i, the index of s on the sigma grid, Uniform({SIGMA_GRID.levels});
 j + {1 << (MEAN_BITS["weights"] - 1)}, Uniform({1 << MEAN_BITS["weights"]}). Then m = j·s/{UNITS_PER_SIGMA}.
 
-**`gaussian` and `laplace`, parameters of embeddings.** o + {_power(entropy_models.ORIGIN_RANGE // 2)},
+**{plain}, parameters of embeddings.** o + {_power(entropy_models.ORIGIN_RANGE // 2)},
 Uniform({_power(entropy_models.ORIGIN_RANGE)}); then i of all T frames, Uniform({SIGMA_GRID.levels}) each; then
 j + {1 << (MEAN_BITS["embeddings"] - 1)} of all frames, Uniform({1 << MEAN_BITS["embeddings"]}) each. Then
 m = o + j·s/{UNITS_PER_SIGMA}.
 
-**`gaussian-channel`.** For embeddings o as above, for weights o = 0; then the i of all channels as an index list, and
+**{by_channel}.** For embeddings o as above, for weights o = 0; then the i of all channels as an index list, and
 the j of all channels as another. Then m = o + j·s/{UNITS_PER_SIGMA_OF_CHANNEL}.
 
 **`temporal`.** Two symbols, Uniform(2) each: whether μ and σ₀, and whether a and σ₁, are given for each position

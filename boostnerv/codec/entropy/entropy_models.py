@@ -73,11 +73,24 @@ class Parameters(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Units:
+    """For the format page: the distribution of a code, and the codes that share its parameters, and its range."""
+
+    distribution: str
+    parameters: str
+    range: str
+
+
 class EntropyModel(Protocol):
     """An entropy model; `name` is that of its row in the catalogue, which has its number and its roles."""
 
     @property
     def name(self) -> str: ...
+
+    def units(self, role: Role) -> Units:
+        """Codes that share parameters, as the format page says it."""
+        ...
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
         """Parameters fitted to codes ``[out, …]`` or ``[T, e, h, w]``; the encoder takes those that cost least."""
@@ -98,6 +111,14 @@ class Independent:
     name: str
     distribution: Distribution
     by_channel: bool
+
+    def units(self, role: Role) -> Units:
+        if not self.by_channel:
+            tensor = "the tensor" if role == "weights" else "the frame"
+            return Units(self.distribution.capitalize(), tensor, tensor)
+        if role == "weights":
+            return Units(self.distribution.capitalize(), "the index of the first axis", "the index of the first axis")
+        return Units(self.distribution.capitalize(), "the channel, e", "the group of frames")
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
         units = self._units(codes.shape, role)
@@ -213,6 +234,9 @@ class Temporal:
     """
 
     name: str = "temporal"
+
+    def units(self, role: Role) -> Units:
+        return Units("Gaussian", "the code", "the frame")
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
         units = (_BY_CHANNEL, _BY_POSITION)

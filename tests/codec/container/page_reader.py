@@ -160,6 +160,12 @@ def entropy_model(number: int) -> tuple[str, str]:
     return next((row[1], row[3]) for row in tables("Entropy models")[0] if int(row[0]) == number)
 
 
+def is_by_channel(name: str) -> bool:
+    """Whether parameters are given as the page says of `gaussian-channel`."""
+    (headings,) = re.findall(r"\*\*(`gaussian-channel`.*?)\.\*\*", PAGE)
+    return f"`{name}`" in headings
+
+
 # --- sections -----------------------------------------------------------------------------------------------
 
 
@@ -172,7 +178,7 @@ def weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[tuple[float,
         step = grid("step", stream.uniform(4096))
         name, kind = entropy_model(common or stream.uniform(16))
         size = math.prod(shape)
-        if name == "gaussian-channel":
+        if is_by_channel(name):
             s = [grid("sigma", i) for i in stream.index_list(shape[0])]
             m = [j * scale / 4 for j, scale in zip(stream.index_list(shape[0]), s, strict=True)]
         else:
@@ -212,7 +218,7 @@ def embeddings(data: bytes, shape: tuple[int, ...]) -> tuple[float, np.float32, 
 class Independent:
     def __init__(self, stream: Stream, shape: tuple[int, ...], name: str) -> None:
         frames, self.channels, *rest = shape
-        self.positions, self.by_channel = math.prod(rest), name == "gaussian-channel"
+        self.positions, self.by_channel = math.prod(rest), is_by_channel(name)
         origin = stream.uniform(2**21) - 2**20
         if self.by_channel:
             self.s = [grid("sigma", i) for i in stream.index_list(self.channels)]

@@ -20,7 +20,7 @@ from boostnerv.errors import BitstreamError, UserError
 from tests.codec.sections import EMBEDDINGS, MODEL, TIMESTAMPS, VIDEO, WEIGHTS, Sections, join, split
 from tests.codec.tiny import file_of, opened, quantized, segment_of, small_file
 from tests.golden.streams import FILES as KINDS
-from tests.models.tiny import NAMES, tiny_model
+from tests.models.tiny import ALL, tiny_model
 
 FILES = {kind: make() for kind, make in KINDS.items()}
 SMALL = [kind for kind, data in FILES.items() if len(data) < 4000]
@@ -41,7 +41,7 @@ def refused(data: bytes, sentence: str = "") -> None:
 # --- what a file says ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @settings(max_examples=10)
 @given(
     frames=st.integers(1, 5),
@@ -108,7 +108,7 @@ SPECS = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_layout_of_a_model(name: str) -> None:
     number, rest = SPECS[name]
     assert split(FILES[name])[1] == (MODEL, struct.pack("<HBI", number, 1, 5) + COMMON + rest)

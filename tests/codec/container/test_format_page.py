@@ -29,7 +29,7 @@ from boostnerv.codec.quantizers import slices
 from boostnerv.codec.quantizers.min_max import quantize
 from boostnerv.models.architecture import VideoModel, architecture
 from tests.codec.container import page_reader
-from tests.models.tiny import CLIP_NAMES, NAMES, tiny_clip_spec, tiny_model
+from tests.models.tiny import ALL, MANY, tiny_clip_spec, tiny_model
 
 ROOT = Path(__file__).parents[3]
 MODEL_NAMES = [model.name for model in MODELS]
@@ -75,7 +75,7 @@ def test_what_the_page_links_to_is_there() -> None:
 # --- a reader written from it -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_it_finds_every_value_of_a_file(name: str) -> None:
     model = tiny_model(name, frames=4, height=9, width=7)
     data = encode(model.architecture, model.spec, quantized(model), fps=23.976, colour="ffmpeg-default")
@@ -180,7 +180,7 @@ def test_it_decodes_the_older_pipeline() -> None:
     np.testing.assert_array_equal(found[0], quantize(embeddings, 6).dequantize().numpy())
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_it_decodes_slices(name: str) -> None:
     entry, spec = architecture(name), tiny_clip_spec(name)
     weights = dict(entry.decoder(spec).named_parameters())

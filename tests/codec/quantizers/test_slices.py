@@ -27,7 +27,7 @@ from boostnerv.models.architecture import architecture
 from tests.codec.damage import count_refused
 from tests.codec.tiny import file_of
 from tests.conftest import Golden
-from tests.models.tiny import CLIP_NAMES, tiny_clip_spec
+from tests.models.tiny import MANY, tiny_clip_spec
 
 SHAPES: list[tuple[int, ...]] = [(24, 4, 3, 3), (40,), (2, 3), (1,), ()]
 
@@ -154,7 +154,7 @@ def test_the_published_count() -> None:
     assert published_bits(1000, 0.25, 77) == 1000 * 2 + 77
 
 
-@pytest.mark.parametrize("name", CLIP_NAMES)
+@pytest.mark.parametrize("name", MANY)
 def test_a_segment_of_slices_gives_the_weights_back(name: str) -> None:
     entry, spec = architecture(name), tiny_clip_spec(name, lengths=(8,))
     weights: dict[str, Tensor] = dict(entry.decoder(spec).named_parameters())
