@@ -16,7 +16,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/checks.smk"
 include: "workflow/rules/video.smk"
-include: "workflow/rules/models.smk"
+include: "workflow/rules/training.smk"
 include: "workflow/rules/codec.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
@@ -37,7 +37,7 @@ rule all:
         points=f"{RESULTS}/points.csv",
         table=f"{RESULTS}/tables/points.md",
         metrics=f"{RESULTS}/metrics.json",
-        figures=WANTED_FIGURES,
+        figures=PLAN.wanted_figures,
         page=f"{RESULTS}/report/index.html",
 
 

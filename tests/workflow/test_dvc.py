@@ -200,7 +200,7 @@ def test_repro_in_a_clone_without_an_active_environment_changes_nothing(pulled: 
 
 
 def test_a_comment_replans_nothing(pulled: Path) -> None:
-    sources = ("boostnerv/steps/fitting.py", "boostnerv/training/loop.py", "workflow/rules/models.smk")
+    sources = ("boostnerv/steps/fitting.py", "boostnerv/training/loop.py", "workflow/rules/training.smk")
     for name in (*sources, "config/tiny.yaml"):
         with open(pulled / name, "a") as file:
             file.write("# A comment.\n")

@@ -35,7 +35,7 @@ def test_a_row_has_the_verb_and_the_files_of_its_rule(name: str, verb: str, _doe
     assert f'"boostnerv {verb} ' in RULES[name]
     output = RULES[name].split("    output:\n")[1].split("    log:\n")[0]
     if name == "plot":
-        assert "FIGURES" in output
+        assert "PLAN.figures" in output
         assert set(files_of_the_row(makes)) == {"figures/PART-VIDEO.svg", ".png", "training.svg"}
         return
     if name == "plot_runs":

@@ -16,9 +16,9 @@ rule encode:
         f"{RUN}/logs/encode.benchmark.tsv"
     threads: 1
     resources:
-        **beside_gpus(),
-        mem_mb=grown(coding_mem_mb),
-        runtime=share("encode"),
+        **RESOURCES.beside_gpus(),
+        mem_mb=RESOURCES.coding_memory(),
+        runtime=RESOURCES.share("encode"),
     params:
         step_version=STEP_VERSIONS["encode"],
         keyframes=with_keyframes,
@@ -41,15 +41,15 @@ rule encode_after_training:
     benchmark:
         f"{RUN}/logs/encode.benchmark.tsv"
     wildcard_constraints:
-        run=any_of(AFTER_TRAINING),
+        run=any_of(PLAN.quantized_after_training),
     threads: 1
     resources:
-        **beside_gpus(),
-        mem_mb=grown(coding_mem_mb),
-        runtime=share("encode"),
+        **RESOURCES.beside_gpus(),
+        mem_mb=RESOURCES.coding_memory(),
+        runtime=RESOURCES.share("encode"),
     params:
         step_version=STEP_VERSIONS["encode_after_training"],
-        settings=lambda wildcards: settings(run_of(wildcards).post_training),
+        settings=lambda wildcards: settings(PLAN.run_of(wildcards).post_training),
         keyframes=with_keyframes,
     shell:
         "boostnerv encode-after-training --frames {input.frames:q} --model {input.model:q}"
@@ -73,10 +73,10 @@ rule decode:
         f"{RUN}/logs/decode.benchmark.tsv"
     threads: 1
     resources:
-        **beside_gpus(),
-        mem_mb=grown(coding_mem_mb),
-        runtime=share("decode"),
-        disk_mb=frames_mb,
+        **RESOURCES.beside_gpus(),
+        mem_mb=RESOURCES.coding_memory(),
+        runtime=RESOURCES.share("decode"),
+        disk_mb=RESOURCES.frames_mb,
     params:
         step_version=STEP_VERSIONS["decode"],
     shell:

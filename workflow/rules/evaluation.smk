@@ -5,8 +5,8 @@ rule evaluate:
     input:
         frames=frames_of,
         pixels=ancient(pixels_of),
-        planes=planes_of(".json"),
-        codes=ancient(planes_of(".yuv")),
+        planes=PLAN.planes_of(".json"),
+        codes=ancient(PLAN.planes_of(".yuv")),
         video=f"{RUN}/video.bnv",
         decoded=f"{RUN}/decoded.npy",
         encode_report=f"{RUN}/encode.json",
@@ -23,17 +23,15 @@ rule evaluate:
         f"{RUN}/logs/evaluate.benchmark.tsv"
     threads: 1
     resources:
-        **beside_gpus(),
-        mem_mb=grown(2000),
-        runtime=share("evaluate"),
+        **RESOURCES.beside_gpus(),
+        mem_mb=RESOURCES.memory(2000),
+        runtime=RESOURCES.share("evaluate"),
     params:
         step_version=STEP_VERSIONS["evaluate"],
-        identity=identity,
-        vmaf=WITH_VMAF,
-        planes=with_planes,
-        finetune_log=lambda wildcards, input: (
-            f"--finetune-log {shlex.quote(input.finetune_log)}" if input.finetune_log else ""
-        ),
+        identity=PLAN.identity,
+        vmaf=PLAN.vmaf_option,
+        planes=planning.planes_option,
+        finetune_log=planning.finetune_log_option,
     shell:
         "boostnerv evaluate --frames {input.frames:q} --file {input.video:q} --decoded {input.decoded:q}"
         " --encode-report {input.encode_report:q} --decode-report {input.decode_report:q}"
@@ -59,18 +57,18 @@ rule evaluate_model:
     benchmark:
         f"{RUN}/logs/evaluate_model.benchmark.tsv"
     wildcard_constraints:
-        run=any_of(AS_TRAINED),
-    threads: training_threads
+        run=any_of(PLAN.measured_as_trained),
+    threads: RESOURCES.training_threads
     resources:
-        **gpus(one_gpu),
-        mem_mb=training_mem_mb("train"),
-        runtime=share("evaluate"),
-        disk_mb=frames_mb,
+        **RESOURCES.gpus(one_gpu),
+        mem_mb=RESOURCES.training_memory("train"),
+        runtime=RESOURCES.share("evaluate"),
+        disk_mb=RESOURCES.frames_mb,
     params:
         step_version=STEP_VERSIONS["evaluate_model"],
-        identity=identity,
+        identity=PLAN.identity,
         keyframes=with_keyframes,
-        vmaf=WITH_VMAF,
+        vmaf=PLAN.vmaf_option,
     shell:
         "boostnerv evaluate-model --frames {input.frames:q} {params.keyframes} --model {input.model:q} --train-log {input.train_log:q}"
         " --identity {params.identity:q} --output {output.quality:q} --frames-csv {output.frames:q}"
@@ -85,8 +83,8 @@ rule encode_anchor:
     input:
         frames=f"{FRAMES}.json",
         pixels=ancient(f"{FRAMES}.npy"),
-        planes=planes_of_anchor(".json"),
-        codes=ancient(planes_of_anchor(".yuv")),
+        planes=PLAN.planes_of_anchor(".json"),
+        codes=ancient(PLAN.planes_of_anchor(".yuv")),
     output:
         point=f"{RESULTS}/anchors/{{video}}/{{anchor}}.json",
         stream=f"{RESULTS}/anchors/{{video}}/{{anchor}}.stream",
@@ -98,15 +96,15 @@ rule encode_anchor:
         f"{RESULTS}/logs/encode_anchor/{{video}}-{{anchor}}.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=grown(3000),
-        runtime=minutes(coding_seconds, least=60),
+        mem_mb=RESOURCES.memory(3000),
+        runtime=RESOURCES.minutes(RESOURCES.coding_seconds, least=60),
     params:
         step_version=STEP_VERSIONS["encode_anchor"],
-        settings=lambda wildcards: settings(ANCHORS[wildcards.anchor][0]),
-        quality=lambda wildcards: ANCHORS[wildcards.anchor][1],
+        settings=lambda wildcards: settings(PLAN.anchors[wildcards.anchor][0]),
+        quality=lambda wildcards: PLAN.anchors[wildcards.anchor][1],
         experiment=EXPERIMENT.name,
-        vmaf=WITH_VMAF,
-        planes=with_planes,
+        vmaf=PLAN.vmaf_option,
+        planes=planning.planes_option,
     shell:
         "boostnerv encode-anchor --frames {input.frames:q} --settings {params.settings:q}"
         " --quality {params.quality} --experiment {params.experiment} {params.planes} --stream {output.stream:q}"
@@ -117,8 +115,8 @@ rule encode_anchor:
 # There may be more results than a command line can name: onstart writes the list into a file.
 rule collect:
     input:
-        runs=measured,
-        anchors=anchor_points,
+        runs=PLAN.all_results,
+        anchors=PLAN.all_anchor_results,
     output:
         points=report(
             f"{RESULTS}/points.csv",
@@ -132,10 +130,10 @@ rule collect:
         f"{RESULTS}/logs/collect.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=grown(1000),
-        runtime=minutes(short),
+        mem_mb=RESOURCES.memory(1000),
+        runtime=RESOURCES.minutes(no_time),
     params:
         step_version=STEP_VERSIONS["collect"],
-        results=POINTS_LIST,
+        results=PLAN.points_list,
     shell:
         "boostnerv collect --list {params.results:q} --output {output.points:q} 2> >(noted {log:q} >&2)"

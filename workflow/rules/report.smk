@@ -32,8 +32,8 @@ rule tabulate:
         f"{RESULTS}/logs/tabulate.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=grown(1000),
-        runtime=minutes(short),
+        mem_mb=RESOURCES.memory(1000),
+        runtime=RESOURCES.minutes(no_time),
     params:
         step_version=STEP_VERSIONS["tabulate"],
     shell:
@@ -45,31 +45,31 @@ rule tabulate:
 rule plot:
     input:
         points=f"{RESULTS}/points.csv",
-        logs=train_logs,
+        logs=PLAN.train_logs,
     output:
-        figures=[in_report(figure) for figure in FIGURES],
+        figures=[in_report(figure) for figure in PLAN.figures],
     log:
         f"{RESULTS}/logs/plot.log",
     benchmark:
         f"{RESULTS}/logs/plot.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=grown(1500),
-        runtime=minutes(short),
+        mem_mb=RESOURCES.memory(1500),
+        runtime=RESOURCES.minutes(no_time),
     params:
         step_version=STEP_VERSIONS["plot"],
         folder=lambda wildcards, output: str(Path(output.figures[0]).parent),
-        logs=LOGS_LIST,
+        logs=PLAN.logs_list,
     shell:
         "boostnerv plot {input.points:q} --folder {params.folder:q} --logs {params.logs:q} 2> >(noted {log:q} >&2)"
 
 
 rule plot_runs:
     input:
-        results=measured_of,
-        files=files_of,
-        frames=lambda wildcards: f"{FRAMES}.json" if wildcards.video in VIDEOS else [],
-        pixels=lambda wildcards: ancient(f"{FRAMES}.npy") if wildcards.video in VIDEOS else [],
+        results=PLAN.results_of,
+        files=PLAN.files_of_results,
+        frames=lambda wildcards: f"{FRAMES}.json" if wildcards.video in PLAN.videos else [],
+        pixels=lambda wildcards: ancient(f"{FRAMES}.npy") if wildcards.video in PLAN.videos else [],
     output:
         figures=[in_report(f"{RESULTS}/figures/{name}") for name in run_figure_files(["{video}"])],
     log:
@@ -78,12 +78,12 @@ rule plot_runs:
         f"{RESULTS}/logs/plot_runs/{{video}}.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=grown(3000),
-        runtime=minutes(short),
+        mem_mb=RESOURCES.memory(3000),
+        runtime=RESOURCES.minutes(no_time),
     params:
         step_version=STEP_VERSIONS["plot_runs"],
         folder=lambda wildcards, output: str(Path(output.figures[0]).parent),
-        frames=lambda wildcards, input: f"--frames {shlex.quote(input.frames)}" if input.frames else "",
+        frames=planning.frames_option,
     shell:
         "boostnerv plot-runs {input.results:q} {params.frames} --folder {params.folder:q} --threads {threads}"
         " 2> >(noted {log:q} >&2)"
@@ -101,11 +101,11 @@ rule preview_source:
         f"{RESULTS}/logs/preview_source/{{video}}.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=grown(1000),
-        runtime=minutes(short),
+        mem_mb=RESOURCES.memory(1000),
+        runtime=RESOURCES.minutes(no_time),
     params:
         step_version=STEP_VERSIONS["preview_source"],
-        many=lambda wildcards: "--many" if wildcards.video == ALL_VIDEOS else "",
+        many=lambda wildcards: "--many" if wildcards.video == PLAN.all_videos else "",
     shell:
         "boostnerv preview-source --frames {input.frames:q} {params.many} --output {output.preview:q} 2> >(noted {log:q} >&2)"
 
@@ -114,8 +114,8 @@ rule preview_source:
 rule page:
     input:
         points=f"{RESULTS}/points.csv",
-        logs=train_logs,
-        previews=shown_previews,
+        logs=PLAN.train_logs,
+        previews=PLAN.previews,
     output:
         page=report(
             f"{RESULTS}/report/index.html",
@@ -129,13 +129,13 @@ rule page:
         f"{RESULTS}/logs/page.benchmark.tsv"
     threads: 1
     resources:
-        mem_mb=grown(1500),
-        runtime=minutes(short),
+        mem_mb=RESOURCES.memory(1500),
+        runtime=RESOURCES.minutes(no_time),
     params:
         step_version=STEP_VERSIONS["page"],
-        config_sha256=schema.config_hash(EXPERIMENT),
+        config_sha256=config_hash(EXPERIMENT),
         folder=lambda wildcards, input: str(Path(input.points).parent),
-        experiment=EXPERIMENT_JSON,
+        experiment=PLAN.experiment_json,
     shell:
         "boostnerv page {input.points:q} --folder {params.folder:q} --experiment {params.experiment:q}"
         " --output {output.page:q} 2> >(noted {log:q} >&2) >/dev/null"

@@ -14,16 +14,16 @@ rule train:
         f"{RUN}/logs/train.log",
     benchmark:
         f"{RUN}/logs/train.benchmark.tsv"
-    threads: training_threads
+    threads: RESOURCES.training_threads
     resources:
-        **gpus(gpus_of_training),
-        mem_mb=training_mem_mb("train"),
-        runtime=share("train"),
-        processes=gpus_of_training,
+        **RESOURCES.gpus(RESOURCES.gpus_of_training),
+        mem_mb=RESOURCES.training_memory("train"),
+        runtime=RESOURCES.share("train"),
+        processes=RESOURCES.gpus_of_training,
     params:
         step_version=STEP_VERSIONS["train"],
-        settings=lambda wildcards: settings(run_of(wildcards).train),
-        state=state("train"),
+        settings=lambda wildcards: settings(PLAN.run_of(wildcards).train),
+        state=PLAN.state("train"),
         keyframes=with_keyframes,
     shell:
         "boostnerv train --frames {input.frames:q} {params.keyframes} --settings {params.settings:q} --state {params.state:q}"
@@ -44,15 +44,15 @@ rule finetune:
         f"{RUN}/logs/finetune.log",
     benchmark:
         f"{RUN}/logs/finetune.benchmark.tsv"
-    threads: training_threads
+    threads: RESOURCES.training_threads
     resources:
-        **gpus(one_gpu),
-        mem_mb=training_mem_mb("finetune"),
-        runtime=share("finetune"),
+        **RESOURCES.gpus(one_gpu),
+        mem_mb=RESOURCES.training_memory("finetune"),
+        runtime=RESOURCES.share("finetune"),
     params:
         step_version=STEP_VERSIONS["finetune"],
-        settings=lambda wildcards: settings(run_of(wildcards).finetune),
-        state=state("finetune"),
+        settings=lambda wildcards: settings(PLAN.run_of(wildcards).finetune),
+        state=PLAN.state("finetune"),
         keyframes=with_keyframes,
     shell:
         "boostnerv finetune --frames {input.frames:q} {params.keyframes} --model {input.model:q} --settings {params.settings:q}"
