@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
-import snakemake.api  # first, as the modules of Snakemake import each other
+import snakemake.api  # noqa: F401 - first, as the modules of Snakemake import each other
 from snakemake.dag import DAG
 from snakemake.io import contains_wildcard
 from snakemake.jobs import Job, Reason
