@@ -292,8 +292,7 @@ class SegmentDecoder:
     def __init__(self, segment: Segment, device: torch.device, batch: int, name: str) -> None:
         self.architecture, self.spec, self.quantizer = segment.architecture, segment.spec, segment.quantizer
         self._segment, self._device, self._name = segment, device, name
-        # Patches of a clip are computed one by one.
-        self._batch = 1 if isinstance(segment.spec, ClipSpec) else min(batch, segment.spec.frames)
+        self._batch = segment.spec.inputs_at_once(min(batch, segment.spec.frames))
         self._group: tuple[int, Tensor] | None = None
 
     def prepare(self) -> None:

@@ -25,7 +25,6 @@ from boostnerv.codec.quantizers.post_training import encode_tensors, published_b
 from boostnerv.codec.quantizers.trained import initial_step
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Architecture, Spec
-from boostnerv.models.clips import ClipSpec
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def encode_slices_after_training(
     Returns the segment, and the efficiency that the published pipeline counts with (He et al., CVPR 2023). Slices are
     those of a weight's inputs in models with keyframes, of its outputs in the others.
     """
-    axis = 1 if isinstance(spec, ClipSpec) and spec.uses_keyframes else 0
+    axis = 1 if spec.uses_keyframes else 0
     quantized = [slices.quantize(tensor, axis, bits) for tensor in weights.values()]
     coded = slices.encode_slices(quantized, bits)
     return Segment(entry, spec, "slices", coded, b""), slices.entropy_efficiency(quantized, bits)

@@ -18,6 +18,7 @@ from boostnerv.evaluation import metrics
 from boostnerv.evaluation.vmaf import VmafMeter
 from boostnerv.evaluation.yuv import YuvQuality
 from boostnerv.progress import Progress, silent
+from boostnerv.video.videos import FrameSource
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ def split_summary(quality: Quality, unseen: Sequence[int]) -> dict[str, float | 
 
 
 def measure(
-    reference: metrics.Frames | metrics.FrameSource,
-    test: metrics.Frames | metrics.FrameSource,
+    reference: metrics.Frames | FrameSource,
+    test: metrics.Frames | FrameSource,
     *,
     hidden: npt.NDArray[np.bool_] | None = None,
     progress: Progress = silent,
@@ -172,7 +173,7 @@ def measure_pairs(
 
 
 def measure_patches(
-    reference: metrics.FrameSource,
+    reference: metrics.Frames | FrameSource,
     test: metrics.Frames,
     cut: Callable[[metrics.Frames], metrics.Frames],
     *,

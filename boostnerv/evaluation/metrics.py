@@ -7,30 +7,18 @@ Legend: T frames, B frames of a batch, H and W pixels, C = 3 channels (RGB). Fra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from boostnerv.errors import UserError
+from boostnerv.video.videos import FrameSource
 
 if TYPE_CHECKING:
     import torch
 
 Frames = npt.NDArray[np.uint8]
-
-
-class FrameSource(Protocol):
-    """Frames that are made or read when a slice of them is taken; as an array has them otherwise."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[np.uint8]
-    ndim: int
-    size: int
-
-    def __getitem__(self, part: slice) -> Frames:
-        """Frames ``[B, H, W, 3]`` of a slice over time."""
-
 
 MSE_FLOOR = 1e-9
 """Added to every mean squared error, so that identical frames have 90 dB and not infinity."""

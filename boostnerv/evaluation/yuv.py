@@ -16,8 +16,8 @@ from boostnerv.errors import UserError
 from boostnerv.evaluation import metrics
 from boostnerv.progress import Progress, silent
 from boostnerv.video.colour import Samples, rgb_to_yuv, subsampled
-from boostnerv.video.frames import Manifest
 from boostnerv.video.planes import Planes, PlanesManifest
+from boostnerv.video.videos import FrameSource, VideosManifest
 
 FramePlanes = tuple[Samples, Samples, Samples]
 
@@ -61,7 +61,7 @@ def plane_psnr_db(reference: Samples, test: Samples, bits: int) -> float:
     return float(metrics.psnr_from_mse_db(error))
 
 
-def check_planes(planes: PlanesManifest, frames: Manifest) -> None:
+def check_planes(planes: PlanesManifest, frames: VideosManifest) -> None:
     """Raise `UserError` unless the planes are those of the same frames of the same source."""
     same = ("dataset", "video", "frames", "height", "width", "source_sha256", "preparation")
     for name in same:
@@ -72,9 +72,7 @@ def check_planes(planes: PlanesManifest, frames: Manifest) -> None:
             )
 
 
-def measure_rgb(
-    reference: Planes, test: metrics.Frames | metrics.FrameSource, progress: Progress = silent
-) -> YuvQuality:
+def measure_rgb(reference: Planes, test: metrics.Frames | FrameSource, progress: Progress = silent) -> YuvQuality:
     """Compare RGB frames, uint8 ``[T, H, W, 3]``, with the source's planes."""
     manifest = reference.manifest
     way = manifest.conversion

@@ -29,7 +29,6 @@ from boostnerv.errors import UserError
 from boostnerv.interop.arguments import Arguments, make_spec
 from boostnerv.interop.boosting_nerv import from_original, to_original
 from boostnerv.models.architecture import Architecture, Spec, VideoModel
-from boostnerv.models.clips import ClipSpec
 
 _QUANTIZER = "_quantizer."  # in the names of learned quantisers: no part of the network
 
@@ -61,7 +60,7 @@ class CompressedVideo:
         """Make it ready to decode; raises `UserError` with the first three tensors that do not fit."""
         shape = None if self.embeddings is None else self.embeddings.shape
         entry, spec = make_spec(self.path, flags, self.tensors, shape)
-        if isinstance(spec, ClipSpec):
+        if entry.multi_video:
             raise UserError(f"{self.path} is a compressed video of HNeRV, {entry.name} has none; give another --model")
         decoder_only = dataclasses.replace(entry, encoder=None)
         decoder = _restored(self.path, decoder_only, spec, self.tensors).decoder.requires_grad_(False).eval()

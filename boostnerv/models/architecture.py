@@ -11,8 +11,9 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,8 @@ class Spec:
 
     Field types are ``int``, ``float`` and ``tuple[int, ...]`` only.
     """
+
+    multi_video: ClassVar[bool] = False  # whether it is of several videos, in clips and patches: a `ClipSpec`
 
     frames: int  # T, frames of the video
     height: int  # H of the video in pixels, any value
@@ -108,9 +111,32 @@ class Spec:
         return self.frames * math.prod(self.embedding_shape) if self.embedding_shape else 0
 
     @property
+    def samples(self) -> int:
+        """What training goes through in an epoch: frames here, clips of patches of a multi-video model."""
+        return self.frames
+
+    @property
     def uses_keyframes(self) -> bool:
         """Whether the decoder is given images of some frames, which the file stores."""
         return False
+
+    def frames_at_once(self, batch: int) -> int:
+        """The most frames that the exact decoder computes together, where a file says `batch`."""
+        return batch
+
+    def inputs_at_once(self, batch: int) -> int:
+        """How many inputs of the decoder these are, which makes a frame of each here."""
+        return batch
+
+    @property
+    def calls_per_frame(self) -> Fraction:
+        """Calls of the decoder for each frame of a video."""
+        return Fraction(1)
+
+    def decoder_inputs(self) -> tuple[Tensor | None, ...]:
+        """Arguments of one call of the decoder, of the right shapes and of no particular values: t ``[1]`` and the
+        embedding of a frame, None for a model without."""
+        return torch.empty(1), torch.empty(1, *self.embedding_shape) if self.embedding_shape else None
 
     def computed_with(self, frame: int, batch: int) -> range:
         """The frames that the exact decoder computes together with `frame`, where a file says `batch`."""
@@ -181,6 +207,11 @@ class Architecture:
     decoder: Callable[[Any], nn.Module]  # of an instance of `spec`
     encoder: Callable[[Any], nn.Module] | None = None
     channels_last: bool = True  # memory layout in which it is fastest
+
+    @property
+    def multi_video(self) -> bool:
+        """Whether a model is of several videos, with clips, patches and perhaps keyframes."""
+        return self.spec.multi_video
 
 
 @cache

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ class Clip:
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec(Spec):
     """Choices of a model of many videos; `frames` counts those of all videos, `height` and `width` are a frame's."""
+
+    multi_video: ClassVar[bool] = True
 
     lengths: tuple[int, ...]  # frames of each video
     clip_frames: int = 8  # D
@@ -122,6 +125,29 @@ class ClipSpec(Spec):
         first = (frame - self.starts[video]) // self.clip_frames * self.clip_frames
         return Clip(video, first, min(self.clip_frames, self.lengths[video] - first))
 
+    @property
+    def samples(self) -> int:
+        """Patches of all clips."""
+        return len(self.clips) * self.patches
+
+    def frames_at_once(self, batch: int) -> int:
+        """The frames of a clip, whatever the batch."""
+        return self.clip_frames
+
+    def inputs_at_once(self, batch: int) -> int:
+        """One: patches of a clip are computed one by one."""
+        return 1
+
+    @property
+    def calls_per_frame(self) -> Fraction:
+        """Calls of the decoder for each frame: a call makes a patch of all frames of a clip."""
+        return Fraction(self.patches, self.clip_frames)
+
+    def decoder_inputs(self) -> tuple[Tensor | None, ...]:
+        """Index ``[1, D]``, keyframes ``[1, 3, 2, H', W']`` or None, and distance ``[1, D]`` of a patch of a clip."""
+        keyframes = torch.empty(1, 3, 2, *self.padded) if self.uses_keyframes else None
+        return torch.empty(1, self.clip_frames), keyframes, torch.empty(1, self.clip_frames)
+
     def computed_with(self, frame: int, batch: int) -> range:
         """The frames of a clip, whatever the batch."""
         clip = self.clip_of(frame)
@@ -177,23 +203,6 @@ def keyframes_of(length: int, clip_frames: int) -> tuple[int, ...]:
 
 def _shares(frames: list[int], length: int) -> Tensor:
     return torch.tensor([frame / max(length - 1, 1) for frame in frames])
-
-
-def decoder_inputs(spec: Spec) -> tuple[Tensor | None, ...]:
-    """Arguments of one call of a decoder, of the right shapes and of no particular values.
-
-    Of a frame: t ``[1]`` and its embedding. Of a patch of a clip: index ``[1, D]``, keyframes ``[1, 3, 2, H', W']``,
-    distance ``[1, D]``. None for what the model has not.
-    """
-    if isinstance(spec, ClipSpec):
-        keyframes = torch.empty(1, 3, 2, *spec.padded) if spec.uses_keyframes else None
-        return torch.empty(1, spec.clip_frames), keyframes, torch.empty(1, spec.clip_frames)
-    return torch.empty(1), torch.empty(1, *spec.embedding_shape) if spec.embedding_shape else None
-
-
-def calls_per_frame(spec: Spec) -> Fraction:
-    """Calls of a decoder for each frame of a video: a call makes one frame, or a patch of all frames of a clip."""
-    return Fraction(spec.patches, spec.clip_frames) if isinstance(spec, ClipSpec) else Fraction(1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from boostnerv.models.architecture import Architecture, Spec
-from boostnerv.models.clips import calls_per_frame, decoder_inputs
 
 # Rates of one slow thread, a part of the format's limits. A convolution computes 16 output channels at once, whether or
 # not there are as many, and large kernels miss the fast code of oneDNN.
@@ -53,8 +52,8 @@ def decoding_work(entry: Architecture, spec: Spec) -> Work:
     with torch.device("meta"):
         decoder = entry.decoder(spec)
         with _Count() as counted, torch.inference_mode():
-            decoder(*decoder_inputs(spec))
-    calls = calls_per_frame(spec)
+            decoder(*spec.decoder_inputs())
+    calls = spec.calls_per_frame
     return Work(
         peak_bytes=counted.peak_bytes,
         moved_bytes=math.ceil(calls * counted.moved_bytes),

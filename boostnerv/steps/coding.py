@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import sys
 import time
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from boostnerv.config import PostTraining
     from boostnerv.models.architecture import VideoModel
     from boostnerv.training.checkpoint import About
-    from boostnerv.video.collections import OpenCollection
-    from boostnerv.video.frames import Frames
+    from boostnerv.video.videos import Videos
 
 
 def encode(
@@ -57,12 +55,13 @@ def encode(
     prepare_cpu(threads)
     started = time.monotonic()
     about, model = restore_quantized(finetuned)
-    video = open_videos(frames, many=about.architecture in MODELS_OF_MANY)
+    entry = architecture(about.architecture)
+    video = open_videos(frames, many=entry.multi_video)
     shown = given_keyframes(keyframes, video)
     assert about.finetune is not None, "only fine-tuned checkpoints have quantisers"
     choice = entropy_model or about.finetune.finetuning.entropy_model
     snapped = snap(model)
-    segment = encode_segment(architecture(about.architecture), about.make_spec(), snapped, entropy_model=choice)
+    segment = encode_segment(entry, about.make_spec(), snapped, entropy_model=choice)
     data = _file_of(segment, about, video, (finetuned, frames), shown)
     told = {
         "encode_s": time.monotonic() - started,
@@ -98,7 +97,7 @@ def encode_after_training(
     started = time.monotonic()
     found, model = checkpoint.restore_any(trained)
     check_storable(model.architecture, model.spec)
-    video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
+    video = open_videos(frames, many=model.spec.multi_video)
     shown = given_keyframes(keyframes, video)
     check_keyframes(model.spec, shown, video)
     about = trained_on(found, video, trained, shown)
@@ -109,7 +108,7 @@ def encode_after_training(
 
 
 def _min_max_segment(
-    model: VideoModel, video: Frames | OpenCollection, job: PostTraining, keyframes: KeyframeFile | None
+    model: VideoModel, video: Videos, job: PostTraining, keyframes: KeyframeFile | None
 ) -> tuple[Segment, dict[str, float]]:
     """The pipeline of HNeRV, and what it counts for itself."""
     import torch
@@ -117,11 +116,10 @@ def _min_max_segment(
     from boostnerv.codec.encoder import encode_after_training as encode_with
     from boostnerv.training.entropy_minimisation import all_embeddings
     from boostnerv.training.tasks import FrameObjective, ResidentVideo
-    from boostnerv.video.frames import Frames
 
     embeddings = None
-    if model.encoder is not None and isinstance(video, Frames):
-        embeddings = all_embeddings(FrameObjective(model, ResidentVideo(video.pixels, torch.device("cpu"))))
+    if model.encoder is not None:
+        embeddings = all_embeddings(FrameObjective(model, ResidentVideo(video.array(), torch.device("cpu"))))
     weights = dict(model.decoder.named_parameters())
     bits = {"weight_bits": job.weight_bits, "embedding_bits": job.embedding_bits}
     segment, published_bits = encode_with(model.architecture, model.spec, weights, embeddings, **bits)
@@ -129,7 +127,7 @@ def _min_max_segment(
 
 
 def _slices_segment(
-    model: VideoModel, video: Frames | OpenCollection, job: PostTraining, keyframes: KeyframeFile | None
+    model: VideoModel, video: Videos, job: PostTraining, keyframes: KeyframeFile | None
 ) -> tuple[Segment, dict[str, float]]:
     """The pipeline of D-NeRV, and what it counts for itself."""
     from boostnerv.codec.encoder import encode_slices_after_training
@@ -155,37 +153,27 @@ def _image_bytes(keyframes: KeyframeFile | None) -> int:
 def _file_of(
     segment: Segment,
     about: About,
-    video: Frames | OpenCollection,
+    video: Videos,
     given: tuple[Path, Path],
     keyframes: KeyframeFile | None = None,
 ) -> bytes:
     """The bytes of a file of one segment; raises `UserError` where its model is of other frames or keyframes."""
-    from boostnerv.codec.container.bitstream import Bitstream, OneOfMany, Video, write
-    from boostnerv.codec.container.display import display_of
+    from boostnerv.codec.assembly import new_file
+    from boostnerv.codec.container.bitstream import write
     from boostnerv.training.provenance_checks import check_trained_with
-    from boostnerv.video.collections import OpenCollection
 
     if about.frames_sha256 != video.manifest.pixels_sha256:
         raise UserError(f"checkpoint {given[0]} was trained on other frames than {given[1]}; give those frames")
     check_trained_with(about, keyframes, given[0])
-    display = None
-    if isinstance(video, OpenCollection):
-        videos = tuple(OneOfMany(each.name, each.frames, each.fps) for each in video.manifest.videos)
-        segment = dataclasses.replace(segment, videos=videos, keyframes=keyframes.payload() if keyframes else b"")
-    else:
-        display = display_of(video.manifest)
-    spec, timestamps_s = segment.spec, video.manifest.timestamps_s
-    header = Video(
-        spec.frames, spec.height, spec.width, about.fps, about.colour, timestamps_s=timestamps_s, display=display
-    )
-    return write(Bitstream(header, (segment,)))
+    payload = keyframes.payload() if keyframes else b""
+    return write(new_file(video, [segment], fps=about.fps, colour=about.colour, keyframes=payload))
 
 
 def _write(
     data: bytes,
     told: dict[str, Any],
     about: About,
-    video: Frames | OpenCollection,
+    video: Videos,
     keyframes: KeyframeFile | None,
     output: Path,
     report: Path,
@@ -224,7 +212,7 @@ def _show_notes(path: Path, video: VideoFile) -> None:
         print(f"{path}: {note}", file=sys.stderr)
 
 
-def _checked_file(written: VideoFile, video: Frames | OpenCollection) -> dict[str, Any]:
+def _checked_file(written: VideoFile, video: Videos) -> dict[str, Any]:
     """Sizes of a file's parts, and what it decodes to, as the decoder shows it."""
     from boostnerv.evaluation.metrics import psnr_db
     from boostnerv.models.budget import decoder_parameters

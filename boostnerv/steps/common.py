@@ -14,8 +14,7 @@ from boostnerv.host.allocator import keep_freed_memory
 if TYPE_CHECKING:
     from boostnerv.codec.keyframes.keyframe_files import KeyframeFile
     from boostnerv.evaluation.vmaf import VmafMeter
-    from boostnerv.video.collections import OpenCollection
-    from boostnerv.video.frames import Frames
+    from boostnerv.video.videos import Videos
     from boostnerv.video.writing import OutputVideo
 
 
@@ -35,12 +34,11 @@ def threads_in_use() -> int:
     return torch.get_num_threads()
 
 
-def given_keyframes(keyframes: Path | None, video: Frames | OpenCollection) -> KeyframeFile | None:
+def given_keyframes(keyframes: Path | None, video: Videos) -> KeyframeFile | None:
     """The keyframes that are given for these videos; raises `UserError` where there is one only."""
     from boostnerv.codec.keyframes.keyframe_files import open_keyframes
-    from boostnerv.video.collections import OpenCollection
 
-    if keyframes is not None and not isinstance(video, OpenCollection):
+    if keyframes is not None and not video.members:
         raise UserError("a model of one video needs no keyframes; leave them out")
     return None if keyframes is None else open_keyframes(keyframes)
 
@@ -80,13 +78,12 @@ def with_manifest(pixels: Path) -> tuple[Path, Path]:
 
 
 def vmaf_meter(
-    wanted: bool, threads: int | None, video: Frames | OpenCollection | None = None
+    wanted: bool, threads: int | None, video: Videos | None = None
 ) -> AbstractContextManager[VmafMeter | None]:
     """What measures VMAF, of each of the videos in `video` by itself; nothing where it is not wanted."""
     from boostnerv.evaluation.vmaf import VmafMeter
-    from boostnerv.video.collections import OpenCollection
 
     if not wanted:
         return nullcontext()
-    parts = video.ranges.values() if isinstance(video, OpenCollection) else ()
-    return VmafMeter(threads or 1, [frames.start for frames in parts])
+    members = video.members if video else ()
+    return VmafMeter(threads or 1, [member.frames.start for member in members])

@@ -19,8 +19,7 @@ from boostnerv.steps.job_files import AnchorFiles
 if TYPE_CHECKING:
     from boostnerv.evaluation.measure import Quality
     from boostnerv.training.reconstruction import ClipReconstruction
-    from boostnerv.video.collections import OpenCollection
-    from boostnerv.video.frames import Frames
+    from boostnerv.video.videos import Videos
 
 
 _OF_DECODING = (
@@ -59,7 +58,6 @@ def evaluate(
 
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.measure import bits_per_pixel, measure
-    from boostnerv.models.clips import ClipSpec
     from boostnerv.models.work import kmac_per_pixel
     from boostnerv.training.log import last_record
     from boostnerv.video.collections import open_videos
@@ -69,7 +67,7 @@ def evaluate(
     files.check_distinct([output, frames_csv, preview], inputs)
     prepare_cpu(threads)
     segment = VideoFile(bitstream).stream.segments[0]
-    video = open_videos(frames, many=isinstance(segment.spec, ClipSpec))
+    video = open_videos(frames, many=segment.spec.multi_video)
     manifest = video.manifest
     encoding, decoding = (files.read_json(path, "report") for path in reports)
     training, finetuning = (last_record(path) if path else {} for path in logs)
@@ -91,7 +89,7 @@ def evaluate(
         **{key: value for key, value in encoding.items() if key != "decoded_sha256"},
         "bpp": bits_per_pixel(file_bytes, manifest.frames, manifest.height, manifest.width),
         # Of a model of patches, the log has the PSNR of these.
-        "psnr_float_db": None if _cut(video) else training.get("psnr_db"),
+        "psnr_float_db": None if video.is_cut else training.get("psnr_db"),
         "params_total": encoding["params_decoder"] + encoding["params_embedding"],
         "kmac_per_pixel": kmac_per_pixel(segment.architecture, segment.spec),
         "finetune_s": finetuning.get("wall_s", 0),
@@ -129,7 +127,7 @@ def evaluate_model(
     from boostnerv.training.log import last_record
     from boostnerv.training.provenance_checks import check_trained_with, trained_on
     from boostnerv.training.reconstruction import ClipReconstruction, Reconstruction
-    from boostnerv.video.collections import OpenCollection, open_videos
+    from boostnerv.video.collections import open_videos
     from boostnerv.video.masks import hidden_pixels
     from boostnerv.video.preview import previewed
 
@@ -137,17 +135,17 @@ def evaluate_model(
     prepare_cpu(threads)
     training = last_record(log) if log else {}
     found, trained = checkpoint.restore_any(model)
-    video = open_videos(frames, many=found.architecture in MODELS_OF_MANY)
+    video = open_videos(frames, many=trained.spec.multi_video)
     shown = given_keyframes(keyframes, video)
     about, manifest = trained_on(found, video, model, shown), video.manifest
     recipe, spec = about.train.training if about.train else Training(epochs=1), trained.spec
     check_trained_with(about, shown, model)
     made: Any = None
-    if isinstance(video, OpenCollection):
+    unseen: tuple[int, ...] = ()
+    if spec.multi_video:
         made = _rendered(ClipReconstruction(trained, video, shown, choose_device(device)), output)
-        unseen: tuple[int, ...] = ()
     else:
-        made = Reconstruction(trained, video.pixels, recipe, choose_device(device))
+        made = Reconstruction(trained, video.array(), recipe, choose_device(device))
         unseen = made.unseen_frames
     hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
     with (
@@ -155,14 +153,15 @@ def evaluate_model(
         previewed(made, preview, manifest.fps) as test,
         vmaf_meter(vmaf, threads, video) as meter,
     ):
-        reference = video.pixels if isinstance(video, OpenCollection) else video.pixels[: spec.frames]
+        # Interpolation leaves the last of an even number of frames out.
+        reference = video.pixels if spec.frames == manifest.frames else video.pixels[: spec.frames]
         quality = measure(reference, test, hidden=hidden, vmaf=meter, progress=show)
     decoder, embeddings = decoder_parameters(trained.architecture, spec), stored_embeddings(recipe.task, spec)
     point = {
         **identity,
         "task": recipe.task_label,
         **_of_run(manifest, spec.frames, training),
-        "psnr_float_db": None if _cut(video) else training.get("psnr_db"),
+        "psnr_float_db": None if video.is_cut else training.get("psnr_db"),
         "params_total": decoder + embeddings,
         "params_decoder": decoder,
         "params_embedding": embeddings,
@@ -260,13 +259,12 @@ def _each_once(records: Sequence[dict[str, Any]], key: str) -> str | None:
     return "; ".join(dict.fromkeys(str(record[key]) for record in records if record.get(key))) or None
 
 
-def _with_yuv(quality: Quality, planes: Path, video: Frames | OpenCollection, test: Any) -> Quality:
+def _with_yuv(quality: Quality, planes: Path, video: Videos, test: Any) -> Quality:
     """`quality` with that of Y, U and V of the RGB frames `test`; raises `UserError` where `planes` are of others."""
     from boostnerv.evaluation.yuv import check_planes, measure_rgb
-    from boostnerv.video.collections import OpenCollection
     from boostnerv.video.planes import open_planes
 
-    if isinstance(video, OpenCollection):
+    if video.members:
         raise UserError("planes are of one video, and this model is of many; leave --planes out")
     source = open_planes(planes)
     check_planes(source.manifest, video.manifest)
@@ -275,20 +273,20 @@ def _with_yuv(quality: Quality, planes: Path, video: Frames | OpenCollection, te
 
 
 def _write_quality(
-    quality: Quality, video: Frames | OpenCollection, test: Any, point: dict[str, Any], output: Path, frames_csv: Path
+    quality: Quality, video: Videos, test: Any, point: dict[str, Any], output: Path, frames_csv: Path
 ) -> dict[str, Any]:
     """Write what was measured of `test`, of each video where there are many; returns the whole's."""
     from boostnerv.evaluation.measure import measure_patches, write_quality
-    from boostnerv.video.collections import OpenCollection
     from boostnerv.video.patches import split
 
-    if not isinstance(video, OpenCollection):
+    if not video.members:
         write_quality(quality, output, frames_csv, point)
         return files.read_json(output)
-    if _cut(video):
-        count = video.manifest.frames * video.rows * video.columns
+    if video.is_cut:
+        rows, columns = video.grid
+        count = video.manifest.frames * rows * columns
         with progress.shown("evaluate patches", count, "patches") as show:
-            cut = partial(split, rows=video.rows, columns=video.columns)
+            cut = partial(split, rows=rows, columns=columns)
             patches = measure_patches(video.pixels, test, cut, progress=show)
         point = {**point, "psnr_patches_db": patches.psnr_db, "ms_ssim_patches": patches.ms_ssim}
     shared = (
@@ -306,17 +304,18 @@ def _write_quality(
         "task",
     )
     of_parts = {
-        each.name: {
+        member.name: {
             **{key: point.get(key) for key in shared},
             "kind": "part",
-            "video": each.name,
-            "frames": each.frames,
-            "fps": each.fps,
-            "frames_sha256": each.whole_sha256,
+            "video": member.name,
+            "frames": len(member.frames),
+            "fps": member.fps,
+            "frames_sha256": member.whole_sha256,
         }
-        for each in video.manifest.videos
+        for member in video.members
     }
-    write_quality(quality, output, frames_csv, point, video.ranges, of_parts)
+    ranges = {member.name: member.frames for member in video.members}
+    write_quality(quality, output, frames_csv, point, ranges, of_parts)
     return files.read_json(output)[0]
 
 
@@ -332,10 +331,3 @@ def _rendered(made: ClipReconstruction, output: Path) -> Any:
             frames[index] = made[index : index + 1][0]
             show(index + 1)
     return frames
-
-
-def _cut(video: Frames | OpenCollection) -> bool:
-    """Whether the frames are cut into patches."""
-    from boostnerv.video.collections import OpenCollection
-
-    return isinstance(video, OpenCollection) and video.rows * video.columns > 1

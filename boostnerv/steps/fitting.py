@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boostnerv import files, progress
 from boostnerv.catalogue import MODELS_OF_MANY
@@ -14,9 +14,7 @@ from boostnerv.steps.common import given_keyframes, prepare_cpu, with_pixels
 
 if TYPE_CHECKING:
     from boostnerv.codec.keyframes.keyframe_files import KeyframeFile
-    from boostnerv.models.architecture import Spec
-    from boostnerv.video.collections import OpenCollection
-    from boostnerv.video.frames import Frames
+    from boostnerv.video.videos import Videos
 
 
 SMALL_FRAME_PIXELS = 250_000
@@ -88,7 +86,7 @@ def finetune(
     about = checkpoint.read_about(trained)
     video, shown = _trained_on(frames, about.architecture, keyframes, scratch)
     _prepare_training_cpu(threads, video)
-    with progress.shown("finetune", _steps(_samples(about.make_spec()), job.finetuning), "steps") as show:
+    with progress.shown("finetune", _steps(about.make_spec().samples, job.finetuning), "steps") as show:
         finetune_video(
             video,
             job,
@@ -116,13 +114,14 @@ def in_processes(count: int, threads: int | None) -> int | None:
 
 def _trained_on(
     frames: Path, model: str, keyframes: Path | None, scratch: str | None
-) -> tuple[Frames | OpenCollection, KeyframeFile | None]:
+) -> tuple[Videos, KeyframeFile | None]:
     """What a model is trained on; where it is of many videos and `scratch` is given, their copies on that near disk."""
+    from boostnerv.models.architecture import architecture
     from boostnerv.training.distributed import leads
     from boostnerv.video.collections import open_videos
     from boostnerv.video.staging import staged
 
-    many = model in MODELS_OF_MANY
+    many = architecture(model).multi_video
     if many and scratch:
         with progress.shown("copy", None, "videos") if leads() else nullcontext(progress.silent) as show:
             frames = staged(frames, scratch, show)
@@ -130,29 +129,21 @@ def _trained_on(
     return video, given_keyframes(keyframes, video)
 
 
-def _prepare_training_cpu(threads: int | None, video: Any) -> None:
+def _prepare_training_cpu(threads: int | None, video: Videos) -> None:
     """Threads of a training that may have `threads`: two small trainings side by side finish as soon as one after
     the other on two threads, and threads that wait for each other suffer on a busy machine."""
     small = video.manifest.height * video.manifest.width < SMALL_FRAME_PIXELS
     prepare_cpu(1 if small and threads is not None else threads)
 
 
-def _training_steps(video: Frames | OpenCollection, job: TrainJob) -> int:
+def _training_steps(video: Videos, job: TrainJob) -> int:
     from boostnerv.training.planning import planned_clips
-    from boostnerv.video.collections import OpenCollection
 
-    if isinstance(video, OpenCollection):
-        return _steps(_samples(planned_clips(job, video)), job.training)
+    if video.members:
+        return _steps(planned_clips(job, video).samples, job.training)
     count = video.manifest.frames
     return _steps((count + 1) // 2 if job.training.task == "interpolation" else count, job.training)
 
 
 def _steps(samples: int, recipe: Training | Finetuning) -> int:
     return recipe.epochs * -(-samples // recipe.batch_size)
-
-
-def _samples(spec: Spec) -> int:
-    """What an epoch goes through: frames, or clips of patches."""
-    from boostnerv.models.clips import ClipSpec
-
-    return len(spec.clips) * spec.patches if isinstance(spec, ClipSpec) else spec.frames

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from boostnerv.errors import UserError
 from boostnerv.models.clips import ClipSpec
-from boostnerv.video.collections import OpenCollection
 from boostnerv.video.frames import Pixels
+from boostnerv.video.videos import Videos
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ClipReader:
     collection is not that of the model.
     """
 
-    def __init__(self, collection: OpenCollection, spec: ClipSpec, keyframes: Pixels | None) -> None:
+    def __init__(self, collection: Videos, spec: ClipSpec, keyframes: Pixels | None) -> None:
         _check_same(collection, spec)
         expected = (spec.keyframe_starts[-1], spec.patches, spec.patch_height, spec.patch_width, 3)
         if keyframes is not None and (keyframes.shape != expected or keyframes.dtype != np.uint8):
@@ -56,7 +56,7 @@ class ClipReader:
 
     def __len__(self) -> int:
         """How many units there are."""
-        return len(self._spec.clips) * self._spec.patches
+        return self._spec.samples
 
     def read(self, units: Sequence[int]) -> ClipBatch:
         """The units of these numbers, in order."""
@@ -82,9 +82,9 @@ class ClipReader:
         return ClipBatch(frames, valid, keyframes, index, distance)
 
 
-def _check_same(collection: OpenCollection, spec: ClipSpec) -> None:
-    there = (collection.lengths, collection.height, collection.width, collection.rows, collection.columns)
-    if there != (spec.lengths, spec.height, spec.width, spec.patch_rows, spec.patch_columns):
+def _check_same(collection: Videos, spec: ClipSpec) -> None:
+    there = (collection.lengths, collection.manifest.height, collection.manifest.width, collection.grid)
+    if there != (spec.lengths, spec.height, spec.width, (spec.patch_rows, spec.patch_columns)):
         raise UserError(
             f"collection {collection.path} does not have the lengths, size or patches of the model's videos; use the "
             "collection that the model was made for, or train it anew"

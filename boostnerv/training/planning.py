@@ -7,15 +7,23 @@ from collections.abc import Mapping
 
 from boostnerv.config import TrainJob
 from boostnerv.errors import UserError
-from boostnerv.models.architecture import Spec
+from boostnerv.models.architecture import Spec, architecture
 from boostnerv.models.budget import resolve
 from boostnerv.models.clips import ClipSpec, ten_thousandths
 from boostnerv.training.losses import check_frame_size
 from boostnerv.training.tasks import (
     interpolated_frames,
 )
-from boostnerv.video.collections import OpenCollection
 from boostnerv.video.masks import check_mask
+from boostnerv.video.videos import Videos
+
+
+def planned_model(job: TrainJob, videos: Videos) -> Spec:
+    """The spec of a training on these videos; raises `UserError` where it cannot be."""
+    if architecture(job.model.name).multi_video:
+        return planned_clips(job, videos)
+    manifest = videos.manifest
+    return planned_spec(job, manifest.frames, manifest.height, manifest.width)
 
 
 def planned_spec(job: TrainJob, frames: int, height: int, width: int) -> Spec:
@@ -29,14 +37,14 @@ def planned_spec(job: TrainJob, frames: int, height: int, width: int) -> Spec:
     return resolve(job.model, frames, height, width)
 
 
-def planned_clips(job: TrainJob, videos: OpenCollection) -> ClipSpec:
-    """The spec of a model of these videos."""
-    described = videos.manifest
-    lengths = {video.name: video.frames for video in described.videos}
-    spec = planned_clip_spec(job, lengths, videos.height, videos.width, (videos.rows, videos.columns))
-    return dataclasses.replace(
-        spec, mean_e4=ten_thousandths(described.mean), deviation_e4=ten_thousandths(described.std)
-    )
+def planned_clips(job: TrainJob, videos: Videos) -> ClipSpec:
+    """The spec of a model of these videos, which normalises pixels by their statistics."""
+    lengths = {member.name: len(member.frames) for member in videos.members}
+    spec = planned_clip_spec(job, lengths, videos.manifest.height, videos.manifest.width, videos.grid)
+    if videos.statistics is None:
+        return spec
+    mean, deviation = videos.statistics
+    return dataclasses.replace(spec, mean_e4=ten_thousandths(mean), deviation_e4=ten_thousandths(deviation))
 
 
 def planned_clip_spec(

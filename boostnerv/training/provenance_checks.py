@@ -10,11 +10,10 @@ from boostnerv.errors import UserError
 from boostnerv.models.architecture import Spec
 from boostnerv.models.clips import ClipSpec
 from boostnerv.training.checkpoint import About, Imported
-from boostnerv.video.collections import OpenCollection
-from boostnerv.video.frames import Frames
+from boostnerv.video.videos import Videos
 
 
-def check_keyframes(spec: Spec, keyframes: KeyframeFile | None, videos: Frames | OpenCollection) -> None:
+def check_keyframes(spec: Spec, keyframes: KeyframeFile | None, videos: Videos) -> None:
     """Raise `UserError` where keyframes are missing, not needed, or not those of these videos."""
     if not isinstance(spec, ClipSpec) or not spec.uses_keyframes:
         if keyframes is not None:
@@ -36,9 +35,7 @@ def check_trained_with(about: About, keyframes: KeyframeFile | None, path: Path)
         raise UserError(f"checkpoint {path} was trained with other keyframes; give those of its training")
 
 
-def trained_on(
-    about: About | Imported, frames: Frames | OpenCollection, path: Path, keyframes: KeyframeFile | None = None
-) -> About:
+def trained_on(about: About | Imported, frames: Videos, path: Path, keyframes: KeyframeFile | None = None) -> About:
     """What is known of the trained checkpoint at `path`; of an imported one, that it is of the frames given for it.
 
     Raises `UserError` where it is fine-tuned, or it and the frames do not go together.
@@ -66,26 +63,26 @@ def trained_on(
     return about
 
 
-def _check_imported(about: Imported, frames: Frames | OpenCollection, path: Path) -> None:
+def _check_imported(about: Imported, frames: Videos, path: Path) -> None:
     manifest, spec = frames.manifest, about.make_spec()
     if (spec.frames, spec.height, spec.width) != (manifest.frames, manifest.height, manifest.width):
         raise UserError(
             f"checkpoint {path} is of {spec.frames} frames of {spec.height}×{spec.width}, {frames.path} has "
             f"{manifest.frames} of {manifest.height}×{manifest.width}; give the frames it was trained on"
         )
-    if isinstance(spec, ClipSpec) and isinstance(frames, OpenCollection):
-        there = (frames.lengths, frames.rows, frames.columns)
-        if there != (spec.lengths, spec.patch_rows, spec.patch_columns):
-            raise UserError(
-                f"checkpoint {path} is of {len(spec.lengths)} videos, {spec.patch_rows}×{spec.patch_columns} patches; "
-                f"{frames.path} has other lengths or patches; give the videos it was trained on, in its order"
-            )
+    if not isinstance(spec, ClipSpec):
+        return
+    if (frames.lengths, frames.grid) != (spec.lengths, (spec.patch_rows, spec.patch_columns)):
+        raise UserError(
+            f"checkpoint {path} is of {len(spec.lengths)} videos, {spec.patch_rows}×{spec.patch_columns} patches; "
+            f"{frames.path} has other lengths or patches; give the videos it was trained on, in its order"
+        )
 
 
 def finetuned_about(
     about: About | Imported,
     job: FinetuneJob,
-    frames: Frames | OpenCollection,
+    frames: Videos,
     path: Path,
     keyframes: KeyframeFile | None,
 ) -> About:

@@ -18,8 +18,8 @@ from boostnerv.training.tasks import (
     ResidentVideo,
     training_objective,
 )
-from boostnerv.video.collections import OpenCollection
 from boostnerv.video.patches import merge
+from boostnerv.video.videos import Videos
 
 
 class Reconstruction:
@@ -60,9 +60,7 @@ class ClipReconstruction:
     dtype = np.dtype(np.uint8)
     ndim = 4
 
-    def __init__(
-        self, model: VideoModel, videos: OpenCollection, keyframes: KeyframeFile | None, device: torch.device
-    ) -> None:
+    def __init__(self, model: VideoModel, videos: Videos, keyframes: KeyframeFile | None, device: torch.device) -> None:
         assert isinstance(model.spec, ClipSpec)
         check_keyframes(model.spec, keyframes, videos)
         self._decoder = to_device(model.decoder, device, model.architecture.name).eval()

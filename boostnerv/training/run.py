@@ -26,17 +26,16 @@ from boostnerv.training.entropy_minimisation import EntropyMinimisation
 from boostnerv.training.log import LiveLog, write_log
 from boostnerv.training.loop import ALONE, LoopSettings, Recipe, Record, fit
 from boostnerv.training.losses import check_frame_size
-from boostnerv.training.planning import planned_clips, planned_spec
+from boostnerv.training.planning import planned_model
 from boostnerv.training.provenance_checks import check_keyframes, check_trained_with, finetuned_about
 from boostnerv.training.state import StateFolder
 from boostnerv.training.tasks import FrameObjective, Objective, ResidentVideo, training_objective
 from boostnerv.versions import STEP_VERSIONS
-from boostnerv.video.collections import OpenCollection
-from boostnerv.video.frames import Frames
+from boostnerv.video.videos import Videos
 
 
 def train_video(
-    frames: Frames | OpenCollection,
+    frames: Videos,
     job: TrainJob,
     model_path: Path,
     log_path: Path,
@@ -54,11 +53,7 @@ def train_video(
     `UserError` where keyframes are missing, or not those of these videos, and where another process took it over.
     """
     manifest = frames.manifest
-    spec = (
-        planned_clips(job, frames)
-        if isinstance(frames, OpenCollection)
-        else planned_spec(job, manifest.frames, manifest.height, manifest.width)
-    )
+    spec = planned_model(job, frames)
     about = checkpoint.About(
         kind="trained",
         architecture=job.model.name,
@@ -70,7 +65,7 @@ def train_video(
         train=job,
     )
     upstream = manifest.pixels_sha256
-    if isinstance(frames, OpenCollection):
+    if spec.multi_video:
         # The normalisation of the pixels is a part of the spec, and of nothing else.
         upstream = files.sha256_of_value([about.spec, about.frames_sha256, about.keyframes_sha256])
     check_shared(job.training.batch_size)
@@ -81,7 +76,7 @@ def train_video(
             return
         model = to_device(build_model(job.model.name, spec, job.seed), device, job.model.name)
         objective: Objective
-        if isinstance(frames, OpenCollection):
+        if spec.multi_video:
             objective = clip_objective(model, frames, keyframes, job.training.loss, device)
         else:
             video = resident(frames, device, job.training.memory)
@@ -97,12 +92,12 @@ def train_video(
             state.finish(model_path, log_path)
 
 
-def resident(frames: Frames, device: torch.device, memory: Memory) -> ResidentVideo:
+def resident(frames: Videos, device: torch.device, memory: Memory) -> ResidentVideo:
     """The frames of a video where `memory` wants them."""
-    in_file = memory.frames == "file"
+    pixels, in_file = frames.array(), memory.frames == "file"
     if memory.frames == "auto":
-        in_file = frames.pixels.nbytes > _free_bytes(device) // 4
-    return ResidentVideo(frames.pixels, device, in_file=in_file)
+        in_file = pixels.nbytes > _free_bytes(device) // 4
+    return ResidentVideo(pixels, device, in_file=in_file)
 
 
 def _free_bytes(device: torch.device) -> int:
@@ -113,7 +108,7 @@ def _free_bytes(device: torch.device) -> int:
 
 def clip_objective(
     model: VideoModel,
-    videos: OpenCollection,
+    videos: Videos,
     keyframes: KeyframeFile | None,
     terms: Mapping[str, float],
     device: torch.device,
@@ -126,7 +121,7 @@ def clip_objective(
 
 
 def finetune_video(
-    frames: Frames | OpenCollection,
+    frames: Videos,
     job: FinetuneJob,
     trained_path: Path,
     model_path: Path,
@@ -153,7 +148,7 @@ def finetune_video(
             return
         model = to_device(model, device, model.architecture.name)
         task: Objective
-        if isinstance(frames, OpenCollection):
+        if model.spec.multi_video:
             task = clip_objective(model, frames, keyframes, job.finetuning.loss, device)
         else:
             task = FrameObjective(model, resident(frames, device, job.finetuning.memory))

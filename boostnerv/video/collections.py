@@ -28,13 +28,12 @@ from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
 from boostnerv.video.frames import Frames, Manifest, Pixels, open_frames
 from boostnerv.video.patches import merge
+from boostnerv.video.videos import Colour, MemberVideo, Videos
 
 MOST_OPEN_FILES = 256
 _BLOCK_BYTES = 1 << 24
 _DECIMALS = 4
 _LEAST_DEVIATION = 10**-_DECIMALS
-
-Colour = tuple[float, float, float]
 
 
 class CollectedVideo(Closed):
@@ -65,6 +64,10 @@ class Collection(Closed):
 
     # What `Manifest` says of one video, of all of them one after the other.
     timestamps_s: ClassVar[None] = None
+    # Each video has a source of its own.
+    source: ClassVar[None] = None
+    source_sha256: ClassVar[None] = None
+    preparation: ClassVar[None] = None
 
     @property
     def video(self) -> str:
@@ -262,17 +265,38 @@ class OpenCollection:
         """Patches beside each other in a frame."""
         return self.manifest.columns
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.rows, self.columns
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether frames are cut into several patches."""
+        return self.grid != (1, 1)
+
+    @property
+    def statistics(self) -> tuple[Colour, Colour]:
+        """Mean and standard deviation of R, G and B in [0, 1]."""
+        return self.manifest.mean, self.manifest.std
+
     @cached_property
-    def ranges(self) -> dict[str, range]:
-        """Frame numbers of each video, by name, among those of all."""
+    def members(self) -> tuple[MemberVideo, ...]:
+        """The videos in order."""
         stops = itertools.accumulate(self.lengths)
-        named = zip(self.manifest.videos, stops, strict=True)
-        return {video.name: range(stop - video.frames, stop) for video, stop in named}
+        return tuple(
+            MemberVideo(video.name, range(stop - video.frames, stop), video.fps, video.whole_sha256)
+            for video, stop in zip(self.manifest.videos, stops, strict=True)
+        )
 
     @property
     def pixels(self) -> AllFrames:
         """The whole frames of all videos, one after the other, put together when they are taken."""
         return AllFrames(self)
+
+    def array(self) -> Pixels:
+        """The whole frames of all videos in memory, uint8 ``[T, H, W, 3]``."""
+        return self.pixels[:]
 
     def patch(self, video: int, patch: int) -> Pixels:
         """A patch of all frames of a video: read-only view, uint8 ``[T, h, w, 3]``."""
@@ -321,7 +345,7 @@ def _most_open_files() -> int:
     return MOST_OPEN_FILES if allowed == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, max(allowed // 2, 1))
 
 
-def open_videos(path: Path, *, many: bool) -> Frames | OpenCollection:
+def open_videos(path: Path, *, many: bool) -> Videos:
     """Open what a model is trained on: the frames of one video by their manifest, or, for a model of `many`, a
     collection; raises `UserError` where it is the other."""
     return open_collection(path) if many else open_frames(path)

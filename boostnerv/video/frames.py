@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from boostnerv.video.ffmpeg import ffmpeg_version
 from boostnerv.video.info import SourceInfo
 from boostnerv.video.selection import WHOLE, Part
 from boostnerv.video.source import Decoder, open_source, source_sha256
+from boostnerv.video.videos import MemberVideo
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -85,6 +86,27 @@ class Frames:
     manifest: Manifest
     pixels: Pixels
     path: Path
+
+    # What `boostnerv.video.videos.Videos` asks for: one video in one patch.
+    members: ClassVar[tuple[MemberVideo, ...]] = ()
+    grid: ClassVar[tuple[int, int]] = (1, 1)
+    is_cut: ClassVar[bool] = False
+    statistics: ClassVar[None] = None
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """T alone."""
+        return (self.manifest.frames,)
+
+    def array(self) -> Pixels:
+        """All frames, `pixels`."""
+        return self.pixels
+
+    def patch(self, video: int, patch: int) -> Pixels:
+        """All frames: the only patch, number 0, of the only video, number 0."""
+        if (video, patch) != (0, 0):
+            raise IndexError(f"{self.path} is one video in one patch; there is no patch {patch} of video {video}")
+        return self.pixels
 
     def part(self, frames: range) -> Frames:
         """Consecutive frames of it, as a video of their own."""

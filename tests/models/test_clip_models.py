@@ -14,7 +14,6 @@ from boostnerv.config import ModelSettings, model_names
 from boostnerv.errors import UserError
 from boostnerv.models.architecture import Spec, architecture, tensor_shapes
 from boostnerv.models.budget import decoder_parameters, resolve, total_parameters
-from boostnerv.models.clips import ClipSpec, calls_per_frame, decoder_inputs
 from boostnerv.models.work import decoding_work, kmac_per_pixel
 from tests.conftest import Golden
 from tests.golden.models import recorded_clip_model
@@ -27,7 +26,7 @@ PATCHES = {"lengths": (600, 300), "patch_rows": 4, "patch_columns": 6}
 
 def inputs(spec: Spec, clips: int) -> tuple[Tensor | None, ...]:
     """Random arguments of a decoder for several clips."""
-    return tuple(None if shaped is None else torch.rand(clips, *shaped.shape[1:]) for shaped in decoder_inputs(spec))
+    return tuple(None if shaped is None else torch.rand(clips, *shaped.shape[1:]) for shaped in spec.decoder_inputs())
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -172,8 +171,8 @@ def test_work_is_that_of_a_whole_frame(name: str) -> None:
     assert six.macs == pytest.approx(6 * one.macs, abs=6)
     assert six.moved_bytes == pytest.approx(6 * one.moved_bytes, abs=6)
     assert kmac_per_pixel(entry, cut) == pytest.approx(kmac_per_pixel(entry, whole), rel=1e-2)
-    assert calls_per_frame(cut) == 6 / 4
-    assert calls_per_frame(tiny_spec("nerv")) == 1
+    assert cut.calls_per_frame == 6 / 4
+    assert tiny_spec("nerv").calls_per_frame == 1
 
 
 def test_a_hand_count_of_multiplications() -> None:
@@ -187,5 +186,5 @@ def test_a_hand_count_of_multiplications() -> None:
 
 
 def test_the_models_of_many_are_those_that_are_said_to_be() -> None:
-    assert {name for name in model_names() if issubclass(architecture(name).spec, ClipSpec)} == set(MODELS_OF_MANY)
+    assert {name for name in model_names() if architecture(name).multi_video} == set(MODELS_OF_MANY)
     assert {name: tiny_clip_spec(name).uses_keyframes for name in MODELS_OF_MANY} == dict(MODELS_OF_MANY)

@@ -17,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from boostnerv.models import work
 from boostnerv.models.architecture import Spec, architecture
-from boostnerv.models.clips import calls_per_frame, decoder_inputs
 from boostnerv.models.work import decoding_work, kmac_per_pixel
 from tests.models.tiny import ALL, MANY, tiny_clip_spec, tiny_spec
 
@@ -65,8 +64,8 @@ def test_multiplications_are_those_that_pytorch_counts(name: str, spec: Spec) ->
     with torch.device("meta"):
         decoder = entry.decoder(spec)
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            decoder(*decoder_inputs(spec))
-    calls = calls_per_frame(spec)
+            decoder(*spec.decoder_inputs())
+    calls = spec.calls_per_frame
     assert decoding_work(entry, spec).macs == pytest.approx(calls * counter.get_total_flops() / 2, abs=1)
 
 
@@ -127,9 +126,8 @@ def test_calls_of_every_form_are_counted(call: Any, macs: int, monkeypatch: pyte
         return made[-1]
 
     entry: Any = SimpleNamespace(decoder=Calls)
-    monkeypatch.setattr(work, "decoder_inputs", lambda spec: (torch.empty(2, 3, 4, 5, device="meta"),))
-    monkeypatch.setattr(work, "calls_per_frame", lambda spec: 1)
-    spec: Any = SimpleNamespace(call=called)
+    shaped = (torch.empty(2, 3, 4, 5, device="meta"),)
+    spec: Any = SimpleNamespace(call=called, decoder_inputs=lambda: shaped, calls_per_frame=1)
     found = decoding_work.__wrapped__(entry, spec)
     expected = call(torch.empty(2, 3, 4, 5))
     assert found.macs == macs

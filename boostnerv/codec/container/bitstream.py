@@ -192,7 +192,7 @@ def write(stream: Bitstream) -> bytes:
     sections = _head(stream.video, len(stream.segments))
     for segment in stream.segments:
         sections.append((MODEL, _write_model(segment)))
-        if isinstance(segment.spec, ClipSpec):
+        if segment.spec.multi_video:
             sections.append((VIDEOS, _write_videos(segment)))
         sections.append((WEIGHTS, segment.weights))
         if segment.spec.embedding_shape is not None:
@@ -527,7 +527,7 @@ def _read_segment(take: Callable[[int], bytes], video: Video) -> Segment:
         )
     shape: dict[str, Any] = {"frames": values["frames"], "height": video.height, "width": video.width}
     videos: tuple[OneOfMany, ...] = ()
-    if issubclass(entry.spec, ClipSpec):
+    if entry.multi_video:
         videos = _read_videos(take(VIDEOS), values["frames"])
         shape["lengths"] = tuple(each.frames for each in videos)
     spec = _read_spec(rest, entry.spec, shape)

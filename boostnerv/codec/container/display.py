@@ -13,13 +13,13 @@ from boostnerv.codec.container.bitstream import PRIMARIES, Display
 
 if TYPE_CHECKING:
     from boostnerv.config import Preparation
-    from boostnerv.video.frames import Manifest
     from boostnerv.video.info import SourceInfo
+    from boostnerv.video.videos import VideosManifest
 
 _LARGEST_TERM = 1 << 15
 
 
-def display_of(manifest: Manifest) -> Display | None:
+def display_of(manifest: VideosManifest) -> Display | None:
     """How the frames of a manifest are meant to be shown; None where that is as progressive SDR of square pixels."""
     source, preparation = manifest.source, manifest.preparation
     if source is None or preparation is None:

@@ -208,7 +208,7 @@ by a level from version to version.
 
 
 def _of_many() -> list[Architecture]:
-    return [entry for _, entry in sorted(architectures_by_wire_id().items()) if issubclass(entry.spec, ClipSpec)]
+    return [entry for _, entry in sorted(architectures_by_wire_id().items()) if entry.multi_video]
 
 
 def _stream() -> str:

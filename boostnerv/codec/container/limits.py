@@ -13,7 +13,6 @@ from pathlib import Path
 
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import Architecture, Spec, tensor_shapes
-from boostnerv.models.clips import ClipSpec
 from boostnerv.models.work import decoding_work
 
 # What the first frame of any segment may take, and how much more for every byte of its codes.
@@ -59,8 +58,8 @@ def demand(entry: Architecture, spec: Spec, batch: int = 1, group: int = 1) -> D
     embedding_codes = (embedded + _PARAMETERS_PER_POSITION) * positions
     keyframe_pixels = 2 * pixels if spec.uses_keyframes else 0
     # A call of the decoder makes the frames of a batch, or a patch of the frames of a clip.
-    together, calls = (spec.clip_frames, 1) if isinstance(spec, ClipSpec) else (batch, batch)
-    batch_bytes = _WORKSPACE * calls * work.peak_bytes + 2 * together * _BYTES_PER_PIXEL * pixels
+    together = spec.frames_at_once(batch)
+    batch_bytes = _WORKSPACE * spec.inputs_at_once(batch) * work.peak_bytes + 2 * together * _BYTES_PER_PIXEL * pixels
     seconds = (
         work.start_s
         + together * work.nominal_s
