@@ -20,10 +20,11 @@ from pathlib import Path
 import torch
 
 from bench.baseline import decoded, write_codes
+from bench.model_file import model_file
 from bench.timing import OwnProcess, Spread, interleaved, machine, ratio, tell
 from bench.train_speed import Case
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.codec.encoder import Quantized, encode
+from boostnerv.codec.encoder import Quantized
 from boostnerv.evaluation.text import aligned
 from boostnerv.host.allocator import keep_freed_memory
 from boostnerv.models.architecture import VideoModel, build_model
@@ -47,7 +48,7 @@ def write_files(case: Case, folder: Path) -> None:
     noise = torch.Generator().manual_seed(1)
     embeddings = torch.randn(FRAMES, *shape, generator=noise) if shape else None
     values = Quantized.after_training(dict(model.decoder.named_parameters()), embeddings, _BITS)
-    data = encode(model.architecture, model.spec, values, fps=25.0, colour="ffmpeg-default", entropy_model="gaussian")
+    data = model_file(model.architecture, model.spec, values)
     (folder / "video.bnv").write_bytes(data)
     write_codes(model, embeddings, folder / "codes.pt")
 

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.model_file import model_file
 from bench.timing import Spread, interleaved, machine, ratio
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.codec.encoder import Quantized, encode
+from boostnerv.codec.encoder import Quantized
 from boostnerv.codec.entropy.entropy_models import (
     BY_NAME,
     SLOPE_UNITS,
@@ -255,7 +256,7 @@ def opening_s(repeats: int) -> tuple[int, Spread]:
     quantized = Quantized.after_training(weights, embeddings, _OPENED_BITS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.bnv"
-        path.write_bytes(encode(_MODEL, spec, quantized, fps=25.0, colour="ffmpeg-default", entropy_model="gaussian"))
+        path.write_bytes(model_file(_MODEL, spec, quantized))
         seconds = interleaved({"open": lambda: VideoFile(path).segment(0).prepare()}, repeats)
     return decoder_parameters(_MODEL, spec), Spread.of(seconds["open"])
 

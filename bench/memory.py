@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.model_file import model_file
 from bench.timing import OwnProcess, machine, tell
 from bench.train_speed import moving_picture
 from bench.trainer import OurTrainer
 from boostnerv import steps
-from boostnerv.codec.encoder import Quantized, encode
+from boostnerv.codec.encoder import Quantized
 from boostnerv.config import Memory, ModelSettings, OwnVideo, Preparation, Training, own_video
 from boostnerv.evaluation.text import aligned
 from boostnerv.models.architecture import Spec, build_model
@@ -126,9 +127,7 @@ def decoding(folder: Path, frames: int) -> Callable[[], tuple[float, float]]:
         dict(model.decoder.named_parameters()), torch.randn(frames, *spec.embedding_shape), 6
     )
     path = folder / f"{frames}.bnv"
-    path.write_bytes(
-        encode(model.architecture, spec, values, fps=25.0, colour="ffmpeg-default", entropy_model="gaussian")
-    )
+    path.write_bytes(model_file(model.architecture, spec, values))
 
     def act() -> None:
         steps.decode(path, folder / f"{frames}.npy", None, device="cpu", threads=None)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from boostnerv.codec.container.bitstream import Bitstream, Video, write
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.codec.encoder import Quantized, encode
+from boostnerv.codec.encoder import Quantized, encode_segment, snap
 from boostnerv.config import ModelSettings
 from boostnerv.models.architecture import build_model
 from boostnerv.models.budget import resolve
@@ -22,7 +23,8 @@ def main(file: Path, frames: Path) -> None:
     with torch.no_grad():
         embeddings = model.embed(pictures)
     quantized = Quantized.after_training(dict(model.decoder.named_parameters()), embeddings, bits=6)
-    file.write_bytes(encode(model.architecture, spec, quantized, fps=25.0, colour="ffmpeg-default"))
+    segment = encode_segment(model.architecture, spec, snap(quantized))
+    file.write_bytes(write(Bitstream(Video(3, 33, 47, 25.0, "ffmpeg-default"), (segment,))))
     np.save(frames, np.stack(list(VideoFile(file).frames())))
 
 

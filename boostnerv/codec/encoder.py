@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from boostnerv.codec.container.bitstream import Bitstream, Segment, Video, write
+from boostnerv.codec.container.bitstream import Segment
 from boostnerv.codec.entropy import payloads
 from boostnerv.codec.entropy.entropy_models import Codes, Indices, models_of
 from boostnerv.codec.entropy.estimates import frame_moments, gaussian_bits
@@ -166,20 +166,6 @@ def payload_bytes(snapped: Snapped, group: int = payloads.DEFAULT_GROUP) -> dict
         f"embeddings:{model.name}": len(_write_embeddings(snapped, model.name, group))
         for model in models_of("embeddings")
     }
-
-
-def encode(
-    entry: Architecture,
-    spec: Spec,
-    model: Quantized,
-    *,
-    fps: float,
-    colour: str,
-    entropy_model: str = payloads.AUTO,
-) -> bytes:
-    """The bytes of a file of one segment."""
-    segment = encode_segment(entry, spec, snap(model), entropy_model=entropy_model)
-    return write(Bitstream(Video(spec.frames, spec.height, spec.width, fps, colour), (segment,)))
 
 
 def _write_embeddings(snapped: Snapped, entropy_model: str, group: int) -> bytes:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress
-from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.config import config_hash
 from boostnerv.errors import BitstreamError, UserError, nearest
 from boostnerv.steps.common import (

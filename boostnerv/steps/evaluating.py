@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress, provenance
-from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.config import Anchor, Training, config_hash
 from boostnerv.errors import UserError
 from boostnerv.steps.common import given_keyframes, prepare_cpu, vmaf_meter, with_pixels

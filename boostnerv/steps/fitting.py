@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boostnerv import files, progress
-from boostnerv.catalogue import MODELS_OF_MANY
 from boostnerv.config import FinetuneJob, Finetuning, Training, TrainJob
 from boostnerv.steps.common import given_keyframes, prepare_cpu, with_pixels
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boostnerv.codec.encoder import encode, snap
+from boostnerv.codec.encoder import snap
 from boostnerv.codec.entropy.entropy_models import BY_NAME
 from boostnerv.codec.entropy.payloads import DEFAULT_GROUP
 from boostnerv.codec.entropy.symbols import SymbolWriter
@@ -20,6 +20,7 @@ from boostnerv.config import Finetuning
 from boostnerv.training.entropy_minimisation import EntropyMinimisation, TemporalProcess
 from boostnerv.training.rate_control import TOLERANCE, measurement_due, step_scale, wanted_bits
 from boostnerv.training.tasks import FrameObjective, ResidentVideo
+from tests.codec.tiny import encoded
 from tests.models.tiny import ALL, tiny_model
 
 PARAMETERS = 1000
@@ -84,8 +85,7 @@ def objective(name: str, **settings: Any) -> EntropyMinimisation:
 
 
 def file_bits(found: EntropyMinimisation) -> int:
-    model = found.model
-    return 8 * len(encode(model.architecture, model.spec, found.quantized(), fps=25.0, colour="ffmpeg-default"))
+    return 8 * len(encoded(found.model, found.quantized()))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.codec.encoder import encode
 from boostnerv.codec.entropy.estimates import coded_bits, frame_moments, gaussian_bits, segment_moments
 from boostnerv.config import Computing, Finetuning, LearningRate, Training
 from boostnerv.interop.boosting_nerv import from_original, our_name
@@ -20,6 +19,7 @@ from boostnerv.training.entropy_minimisation import EntropyMinimisation, add_noi
 from boostnerv.training.loop import make_optimizer, psnr_db, train_step
 from boostnerv.training.losses import frame_losses
 from boostnerv.training.tasks import FrameObjective, Regression, ResidentVideo
+from tests.codec.tiny import encoded
 from tests.conftest import Golden
 from tests.golden.models import recorded_model, with_prefix
 from tests.models.tiny import ALL, tiny_model
@@ -290,9 +290,7 @@ def test_what_fine_tuning_shows_is_what_the_file_decodes_to(
     name: str, quantizer_steps: Literal["grid", "free"], difference: float, tmp_path: Any
 ) -> None:
     objective = small_cem(name, quantizer_steps=quantizer_steps)
-    model = objective.model
-    data = encode(model.architecture, model.spec, objective.quantized(), fps=25.0, colour="ffmpeg-default")
-    (tmp_path / "x.bnv").write_bytes(data)
+    (tmp_path / "x.bnv").write_bytes(encoded(objective.model, objective.quantized()))
     decoded = torch.from_numpy(np.stack(list(VideoFile(tmp_path / "x.bnv").frames()))) / 255
     shown = objective.reconstruct(torch.arange(3)).permute(0, 2, 3, 1)
     # Free steps are rounded to a grid of 1/128 when they are stored; then the two are near, not equal.

@@ -32,7 +32,6 @@ from boostnerv.codec.quantizers.grids import (
 from boostnerv.files import write_text
 from boostnerv.models import work
 from boostnerv.models.architecture import Architecture, architectures_by_wire_id, is_of_encoder, is_stored
-from boostnerv.models.clips import ClipSpec
 
 _PAGE = Path("docs/format.md")
 _TYPES = {"B": "u8", "H": "u16", "I": "u32", "i": "i32", "d": "f64"}

@@ -16,7 +16,6 @@ from boostnerv.codec.container.bitstream import Bitstream, Video, spec_fields, w
 from boostnerv.codec.container.format_page import format_page
 from boostnerv.codec.encoder import (
     Quantized,
-    encode,
     encode_after_training,
     encode_segment,
     encode_slices_after_training,
@@ -29,6 +28,7 @@ from boostnerv.codec.quantizers import slices
 from boostnerv.codec.quantizers.min_max import quantize
 from boostnerv.models.architecture import VideoModel, architecture
 from tests.codec.container import page_reader
+from tests.codec.tiny import encoded, file_of, segment_of
 from tests.models.tiny import ALL, MANY, tiny_clip_spec, tiny_model
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +78,7 @@ def test_what_the_page_links_to_is_there() -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_it_finds_every_value_of_a_file(name: str) -> None:
     model = tiny_model(name, frames=4, height=9, width=7)
-    data = encode(model.architecture, model.spec, quantized(model), fps=23.976, colour="ffmpeg-default")
+    data = file_of([segment_of(model, quantized(model))], fps=23.976)
     found = page_reader.sections(data)
     embeds = model.spec.embedding_shape is not None
     assert [kind for kind, _ in found] == ["video", "model", "weights", *["embeddings"] * embeds]
@@ -113,7 +113,7 @@ def test_it_finds_segments_and_timestamps() -> None:
 
 def test_it_notices_a_section_that_was_taken_out() -> None:
     model = tiny_model("hnerv", frames=2)
-    data = encode(model.architecture, model.spec, quantized(model), fps=25.0, colour="ffmpeg-default")
+    data = encoded(model, quantized(model))
     length = 9 + len(page_reader.sections(data)[1][1])
     start = 4 + 9 + len(page_reader.sections(data)[0][1])
     with pytest.raises(AssertionError):
