@@ -28,10 +28,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import boostnerv
 from boostnerv import compression, files, progress, steps
 from boostnerv.codec.container.bitstream import Bitstream, Display, head_bytes, write
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.compression import Preset, Request, compress, parse_size, plan, verify
+from boostnerv.compression import (
+    Preset,
+    Request,
+    chain,
+    compress,
+    parse_size,
+    plan,
+    plan_segments,
+    segment_planning,
+    verification,
+    verify,
+)
 from boostnerv.config import Preparation
 from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.host.signals import obeyed
@@ -179,8 +191,8 @@ def test_sound_is_said_to_be_missing_and_can_be_added(done: Done, tmp_path: Path
 
 def test_a_source_without_sound_has_no_note_of_it(tmp_path: Path) -> None:
     mute = synthetic(tmp_path / "mute.mp4")
-    assert compression._sound_notes(mute, ASKED) == []
-    assert compression._sound_notes(write_images(tmp_path / "folder", noise(2, 16, 16)), ASKED) == []
+    assert chain._sound_notes(mute, ASKED) == []
+    assert chain._sound_notes(write_images(tmp_path / "folder", noise(2, 16, 16)), ASKED) == []
 
 
 def test_what_players_do_not_learn_is_planned_for_and_said(tmp_path: Path) -> None:
@@ -188,10 +200,10 @@ def test_what_players_do_not_learn_is_planned_for_and_said(tmp_path: Path) -> No
     sizes = {}
     for choice in ("keep", "square"):
         request = dataclasses.replace(ASKED, preparation=parse_preparation([f"sample_aspect={choice}"]))
-        video = compression._extracted(clip, request, tmp_path / "work", Told())
-        head, bare = compression._heads(video)
+        video = chain._extracted(clip, request, tmp_path / "work", Told())
+        head, bare = segment_planning.headers(video.manifest)
         sizes[choice] = head_bytes(head) - head_bytes(bare)
-        notes = compression._display_notes(video.manifest)
+        notes = chain._display_notes(video.manifest)
         if choice == "keep":
             assert head.display == Display(sample_aspect="4:3")
             (note,) = notes
@@ -250,16 +262,16 @@ def test_frames_that_decoders_would_refuse_are_not_planned() -> None:
     video = video_of(8, 48, 64)
     each = compression.plan(video, ASKED, Told())[0]
     huge = dataclasses.replace(each, spec=dataclasses.replace(each.spec, height=8000, width=8000))
-    compression._check_decodable(8e9, (huge,), video, ASKED)
+    segment_planning._check_decodable(8e9, (huge,), video.manifest, ASKED)
     with pytest.raises(UserError, match=r"take work that decoders refuse .*: ask for [\d,]+ bytes or more"):
-        compression._check_decodable(8e2, (huge,), video, ASKED)
+        segment_planning._check_decodable(8e2, (huge,), video.manifest, ASKED)
 
 
 def test_a_file_that_is_too_large_gets_no_name(tmp_path: Path) -> None:
     video = video_of(8, 48, 64)
     (tmp_path / "a.bnv").write_bytes(bytes(8001))
     with pytest.raises(UserError, match="has 8,001 bytes, more than the 8,000 that were asked for"):
-        compression._check_size(tmp_path / "a.bnv", video, ASKED)
+        verification.check_size(tmp_path / "a.bnv", video, ASKED)
 
 
 @pytest.mark.slow
@@ -301,7 +313,7 @@ def test_the_command_on_uncommon_sources(
     source = make(tmp_path)
     options = ["--preset", "fast", "--model", "hnerv", "--threads", "1", "--json", "--size", *asked]
     command = [sys.executable, "-c", SCRIPT, "compress", source.name, "new/deeper/x.bnv", *options]
-    environment = {**os.environ, "PYTHONPATH": str(Path(compression.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(boostnerv.__file__).parents[1])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -406,7 +418,7 @@ def test_frames_are_extracted_once_for_a_source_and_a_preparation(tmp_path: Path
     def extracted(source: Path, preparation: Preparation | None = None) -> tuple[Frames, bool]:
         told = Told()
         request = dataclasses.replace(ASKED, preparation=preparation or Preparation())
-        found = compression._extracted(source, request, tmp_path / "work", told)
+        found = chain._extracted(source, request, tmp_path / "work", told)
         return found, "extract" in told.units
 
     clip, folder = write_clip(tmp_path / "a.mkv", noise(3, 16, 24), "-c:v", "ffv1"), tmp_path / "folder"
@@ -430,7 +442,7 @@ def test_the_rate_of_a_folder_of_write_images(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "folder", noise(3, 16, 24))
     for fps, found in ((None, 25.0), (12.5, 12.5)):
         request = dataclasses.replace(ASKED, fps=fps)
-        assert compression._extracted(folder, request, tmp_path / "work", Told()).manifest.fps == found
+        assert chain._extracted(folder, request, tmp_path / "work", Told()).manifest.fps == found
     clip = write_clip(tmp_path / "a.mkv", noise(3, 16, 24), "-c:v", "ffv1")
     for source, fps in ((clip, 25.0), (folder, 0.0), (folder, float("nan"))):
         with pytest.raises(UserError, match="--fps .* is for folders of images, and above zero; correct it"):
@@ -445,9 +457,9 @@ def test_the_layout_of_a_headerless_video(tmp_path: Path) -> None:
         request = dataclasses.replace(ASKED, raw=parse_raw(text))
         if text == "24x16,yuv420p,50":
             with pytest.raises(UserError, match="no whole number of frames of 576 bytes"):
-                compression._extracted(source, request, work, Told())
+                chain._extracted(source, request, work, Told())
             continue
-        manifest = compression._extracted(source, request, work, Told()).manifest
+        manifest = chain._extracted(source, request, work, Told()).manifest
         sizes[text] = (manifest.frames, manifest.height, manifest.width, manifest.fps)
         # Frames of another layout are not taken for these.
         assert len(list(work.glob("*/frames.json"))) == len(sizes)
@@ -457,7 +469,7 @@ def test_the_layout_of_a_headerless_video(tmp_path: Path) -> None:
         "24x16,gray,25": (4, 16, 24, 25),
     }
     asked = dataclasses.replace(ASKED, raw=parse_raw("24x16,gray,50"))
-    assert compression._sound_notes(source, asked) == []
+    assert chain._sound_notes(source, asked) == []
     clip = write_clip(tmp_path / "a.mkv", noise(3, 16, 24), "-c:v", "ffv1")
     with pytest.raises(
         UserError, match=r"--raw is the layout of headerless \.yuv files, and none is given; leave it out"
@@ -532,7 +544,7 @@ def test_plans_cover_the_video_and_keep_within_the_bits(
             plan(video, dataclasses.replace(enough, size_bytes=fewest - 1), Told())
     assert [index for each in plans for index in each.frames] == list(range(frames))
     assert all(1 <= len(each.frames) <= gop for each in plans)
-    head_bits, bare_bits = (8 * head_bytes(head) for head in compression._heads(video))
+    head_bits, bare_bits = (8 * head_bytes(head) for head in segment_planning.headers(video.manifest))
     wanted = [each.finetune.finetuning.target_bits * total_parameters(architecture(model), each.spec) for each in plans]
     assert head_bits + sum(wanted) - len(plans) * bare_bits == pytest.approx(bits)
     for each in plans:
@@ -550,6 +562,39 @@ def test_the_fewest_bits_are_enough_to_the_last_bit(frames: int, gop: int, model
     if found := re.search(r"--size (\d+)", str(refused.value)):
         per_pixel = 8 * int(found[1]) / (frames * 48 * 64)
         assert plan(video, dataclasses.replace(request, size_bytes=None, bpp=per_pixel), Told())
+
+
+@pytest.mark.parametrize(
+    ("gop", "cuts", "parts"),
+    [
+        (40, (), [range(40)]),
+        (40, (10, 20), [range(20), range(20, 40)]),  # the first scene is too short for a segment of its own
+        (12, (), [range(10), range(10, 20), range(20, 30), range(30, 40)]),
+        (20, (16,), [range(16), range(16, 28), range(28, 40)]),
+    ],
+)
+def test_segments_follow_from_the_cuts_and_share_the_bits_by_their_frames(
+    gop: int, cuts: tuple[int, ...], parts: list[range]
+) -> None:
+    manifest, request = video_of(40, 48, 64).manifest, dataclasses.replace(ASKED, gop=gop, size_bytes=60_000)
+    plans = plan_segments(manifest, cuts, request)
+    assert [segment.frames for segment in plans] == parts
+    bare_bits = 8 * head_bytes(segment_planning.headers(manifest)[1])
+    for segment in plans:
+        parameters = total_parameters(architecture("hnerv"), segment.spec)
+        share = (480_000 - bare_bits) * len(segment.frames) / 40 + bare_bits
+        assert segment.finetune.finetuning.target_bits * parameters == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("frames", "gop", "cut_scenes", "expected"),
+    [(96, 600, True, True), (95, 600, True, False), (96, 600, False, False), (8, 8, True, True), (7, 8, True, False)],
+)
+def test_scenes_are_looked_for_where_they_may_begin_segments(
+    frames: int, gop: int, cut_scenes: bool, expected: bool
+) -> None:
+    request = dataclasses.replace(ASKED, gop=gop, cut_scenes=cut_scenes)
+    assert segment_planning.can_have_cuts(video_of(frames, 16, 16).manifest, request) == expected
 
 
 def test_a_video_smaller_than_any_file_of_it() -> None:
@@ -581,7 +626,7 @@ def test_frames_of_any_size_have_a_loss(size: tuple[int, int]) -> None:
 
     from boostnerv.training.losses import check_frame_size, frame_losses
 
-    terms = compression._loss(*size)
+    terms = segment_planning._loss(*size)
     check_frame_size(terms, *size)
     pictures = torch.rand(2, 1, 3, *size, generator=torch.Generator().manual_seed(1))
     assert frame_losses(terms, pictures[0], pictures[1]).isfinite().all()

@@ -45,22 +45,19 @@ def encode(
     `entropy_model` is that of the fine-tuning where it is not given. The PSNR after quantisation is taken from the
     file's own codes by the decoder's own functions.
     """
-    from boostnerv.codec.encoder import encode_segment, payload_bytes, snap
+    from boostnerv.codec.encoder import payload_bytes
     from boostnerv.models.architecture import architecture
     from boostnerv.training.checkpoint import restore_quantized
+    from boostnerv.training.segment_coding import coded_segment
     from boostnerv.video.collections import open_videos
 
     files.check_distinct([output, report], [*with_pixels(frames), finetuned, keyframes])
     prepare_cpu(threads)
     started = time.monotonic()
     about, model = restore_quantized(finetuned)
-    entry = architecture(about.architecture)
-    video = open_videos(frames, many=entry.multi_video)
+    video = open_videos(frames, many=architecture(about.architecture).multi_video)
     shown = given_keyframes(keyframes, video)
-    assert about.finetune is not None, "only fine-tuned checkpoints have quantisers"
-    choice = entropy_model or about.finetune.finetuning.entropy_model
-    snapped = snap(model)
-    segment = encode_segment(entry, about.make_spec(), snapped, entropy_model=choice)
+    segment, snapped = coded_segment(about, model, entropy_model)
     data = _file_of(segment, about, video, (finetuned, frames), shown)
     told = {
         "encode_s": time.monotonic() - started,
