@@ -29,6 +29,7 @@ from boostnerv import steps
 from boostnerv.codec.encoder import Quantized
 from boostnerv.config import Memory, ModelSettings, OwnVideo, Preparation, Training, own_video
 from boostnerv.evaluation.text import aligned
+from boostnerv.host.machine import Host
 from boostnerv.models.architecture import Spec, build_model
 from boostnerv.models.budget import natural_strides, resolve
 from boostnerv.training.tasks import ResidentVideo
@@ -130,7 +131,9 @@ def decoding(folder: Path, frames: int) -> Callable[[], tuple[float, float]]:
     path.write_bytes(model_file(model.architecture, spec, values))
 
     def act() -> None:
-        steps.decode(path, folder / f"{frames}.npy", None, device="cpu", threads=None)
+        steps.decode(
+            steps.DecodingFiles(file=path, output=folder / f"{frames}.npy"), steps.DecodingChoice(), Host("cpu")
+        )
 
     return lambda: peak_of(act)
 

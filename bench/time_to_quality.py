@@ -26,8 +26,8 @@ from bench.timing import machine, tell
 from boostnerv import steps
 from boostnerv.config import ExtractJob, ModelSettings, Preparation, Training, TrainJob, load_dataset
 from boostnerv.evaluation.text import aligned
-from boostnerv.progress import silent
 from boostnerv.training.run import train_video
+from boostnerv.training.setting import TrainingData, TrainingMachine, TrainingOutputs
 from boostnerv.video.frames import open_frames
 
 VIDEOS = ("bunny:bunny", "clips:bikes-a")
@@ -64,16 +64,9 @@ def train(frames: Path, model: ModelSettings, training: Training, folder: Path) 
     """One training from its beginning."""
     torch.set_num_threads(1)
     log = folder / "train.jsonl"
-    train_video(
-        open_frames(frames),
-        TrainJob(model=model, training=training),
-        folder / "model.safetensors",
-        log,
-        folder / "state",
-        device=torch.device("cpu"),
-        save_every_s=1e9,
-        progress=silent,
-    )
+    outputs = TrainingOutputs(folder / "model.safetensors", log, folder / "state")
+    machine = TrainingMachine(torch.device("cpu"), save_every_s=1e9)
+    train_video(TrainingData(open_frames(frames)), TrainJob(model=model, training=training), outputs, machine)
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     taken = [record for record in records if "psnr_db" in record and "epoch" in record]
     return Curve(

@@ -10,7 +10,7 @@ from boostnerv.config import Training
 from boostnerv.host.allocator import keep_freed_memory
 from boostnerv.models.architecture import VideoModel, to_device
 from boostnerv.training.computing import prepare
-from boostnerv.training.loop import make_optimizer, train_step
+from boostnerv.training.loop import Step, make_optimizer, train_step
 from boostnerv.training.tasks import Regression, ResidentVideo
 
 
@@ -33,9 +33,9 @@ class OurTrainer:
             keep_freed_memory()
         model = to_device(model, device, model.architecture.name)
         objective = Regression(model, video, recipe.loss).to(device)
-        self._way = prepare(objective, recipe, device)
+        self._computation = prepare(objective, recipe, device)
         self._objective = objective
-        self._optimizer = make_optimizer(recipe, list(objective.parameters()), self._way)
+        self._optimizer = make_optimizer(recipe, list(objective.parameters()), self._computation)
         batches = torch.tensor(order).view(len(order), -1).to(device)
         self._coming = iter(zip(batches, rates, strict=True))
         self._noise = torch.Generator(device)
@@ -43,8 +43,8 @@ class OurTrainer:
 
     def steps(self, count: int) -> None:
         """Go on by so many steps."""
-        found = []
+        values = []
         for _ in range(count):
-            indices, rate = next(self._coming)
-            found.append(train_step(self._objective, self._optimizer, indices, rate, None, self._noise, self._way))
-        self.losses += torch.stack(found)[:, 0].tolist()
+            step = Step(*next(self._coming), self._noise)
+            values.append(train_step(self._objective, self._optimizer, step, self._computation))
+        self.losses += torch.stack(values)[:, 0].tolist()

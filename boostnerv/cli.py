@@ -257,22 +257,13 @@ def train(
     """
     from boostnerv import steps
     from boostnerv.config import TrainJob
+    from boostnerv.host.machine import Host
 
     job = _settings(TrainJob, settings)
     if processes > 1:
         threads = steps.in_processes(processes, threads)
-    steps.train(
-        frames,
-        job,
-        output,
-        log,
-        state,
-        device=device,
-        threads=threads,
-        tensorboard=tensorboard,
-        keyframes=keyframes,
-        scratch=scratch,
-    )
+    job_files = steps.TrainFiles(frames=frames, keyframes=keyframes, model=output, log=log, state=state)
+    steps.train(job_files, job, Host(device, threads, scratch, tensorboard))
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -295,21 +286,11 @@ def finetune(
     """
     from boostnerv import steps
     from boostnerv.config import FinetuneJob
+    from boostnerv.host.machine import Host
 
     job = _settings(FinetuneJob, settings)
-    steps.finetune(
-        frames,
-        model,
-        job,
-        output,
-        log,
-        state,
-        device=device,
-        threads=threads,
-        tensorboard=tensorboard,
-        keyframes=keyframes,
-        scratch=scratch,
-    )
+    job_files = steps.TrainFiles(frames=frames, keyframes=keyframes, trained=model, model=output, log=log, state=state)
+    steps.finetune(job_files, job, Host(device, threads, scratch, tensorboard))
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -331,10 +312,8 @@ def encode(
     """
     from boostnerv import steps
 
-    found = steps.encode(
-        frames, model, output, report, threads=threads, entropy_model=entropy_model, keyframes=keyframes
-    )
-    _print(found)
+    job_files = steps.CodingFiles(frames=frames, keyframes=keyframes, model=model, output=output, report=report)
+    _print(steps.encode(job_files, threads=threads, entropy_model=entropy_model))
 
 
 @app.command("encode-after-training", rich_help_panel=_STEPS)
@@ -355,7 +334,8 @@ def encode_after_training(
     from boostnerv.config import PostTraining
 
     job = _settings(PostTraining, settings)
-    _print(steps.encode_after_training(frames, model, job, output, report, threads=threads, keyframes=keyframes))
+    job_files = steps.CodingFiles(frames=frames, keyframes=keyframes, model=model, output=output, report=report)
+    _print(steps.encode_after_training(job_files, job, threads=threads))
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -385,20 +365,11 @@ def decode(
     says so.
     """
     from boostnerv import steps
+    from boostnerv.host.machine import Host
 
-    found = steps.decode(
-        file,
-        output,
-        report,
-        device=device,
-        threads=threads,
-        frames=_range(frames),
-        exact=not fast,
-        lossless=lossless,
-        audio_from=audio_from,
-        one=video,
-    )
-    _print(found)
+    job_files = steps.DecodingFiles(file=file, output=output, report=report, audio_from=audio_from)
+    choice = steps.DecodingChoice(frames=_range(frames), video=video, exact=not fast, lossless=lossless)
+    _print(steps.decode(job_files, choice, Host(device, threads)))
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -424,20 +395,20 @@ def evaluate(
     """
     from boostnerv import steps
 
-    point = steps.evaluate(
-        frames,
-        file,
-        decoded,
-        (encode_report, decode_report),
-        (train_log, finetune_log),
-        _json(identity, "--identity"),
-        output,
-        frames_csv,
-        threads=threads,
-        vmaf=vmaf,
+    job_files = steps.EvaluationFiles(
+        frames=frames,
+        file=file,
+        decoded=decoded,
+        encode_report=encode_report,
+        decode_report=decode_report,
+        train_log=train_log,
+        finetune_log=finetune_log,
         planes=planes,
+        output=output,
+        frames_csv=frames_csv,
         preview=preview,
     )
+    point = steps.evaluate(job_files, _json(identity, "--identity"), threads=threads, vmaf=vmaf)
     _print({key: point[key] for key in ("run", "file_bytes", "bpp", "psnr_db", "ms_ssim", "frames_match_encoder")})
 
 
@@ -460,21 +431,18 @@ def evaluate_model(
     Whole frames, and apart what its task withheld.
     """
     from boostnerv import steps
+    from boostnerv.host.machine import Host
 
-    names = _json(identity, "--identity")
-    point = steps.evaluate_model(
-        frames,
-        model,
-        train_log,
-        names,
-        output,
-        frames_csv,
-        device=device,
-        threads=threads,
+    job_files = steps.ModelEvaluationFiles(
+        frames=frames,
         keyframes=keyframes,
-        vmaf=vmaf,
+        model=model,
+        train_log=train_log,
+        output=output,
+        frames_csv=frames_csv,
         preview=preview,
     )
+    point = steps.evaluate_model(job_files, _json(identity, "--identity"), Host(device, threads), vmaf=vmaf)
     _print({key: value for key, value in point.items() if key.startswith(("run", "psnr", "ms_ssim", "vmaf"))})
 
 
@@ -545,7 +513,10 @@ def tabulate(
     """Write the tables of an experiment (.md, .csv and .json)."""
     from boostnerv import steps
 
-    steps.tabulate(points, output, csv, metrics, bd_markdown, bd_csv, published)
+    tables = steps.TableFiles(
+        markdown=output, csv=csv, metrics=metrics, bd_markdown=bd_markdown, bd_csv=bd_csv, published=published
+    )
+    steps.tabulate(points, tables)
 
 
 @app.command(rich_help_panel=_STEPS)
@@ -670,10 +641,9 @@ def import_checkpoint(
     What no option says is taken from the args.yaml beside the file, then from the tensors. No code in the file is run.
     """
     from boostnerv import steps
+    from boostnerv.interop.arguments import Arguments
 
-    found = steps.import_checkpoint(
-        file,
-        output,
+    arguments = Arguments(
         model=model,
         strides=_whole_numbers(strides, "--strides"),
         height=height,
@@ -684,9 +654,8 @@ def import_checkpoint(
         size=size,
         dataset=dataset,
         options=_options(option or []),
-        threads=threads,
     )
-    _print(found)
+    _print(steps.import_checkpoint(file, output, arguments, threads=threads))
 
 
 @app.command("export", rich_help_panel=_TOOLS)
@@ -733,21 +702,17 @@ def compare(
     """
     from boostnerv import steps
     from boostnerv.evaluation.compare import AS_THEY_ARE, rows_text
+    from boostnerv.host.machine import Host
     from boostnerv.video.options import parse_preparation, parse_raw
 
-    rows = steps.compare(
-        reference,
-        tests,
-        output,
-        figure,
-        device=device,
-        threads=threads,
-        frames_csv=frames_csv,
+    choice = steps.ComparisonChoice(
         vmaf=vmaf,
         colour=colour,
         preparation=parse_preparation(prepare or [], AS_THEY_ARE),
         raw=None if raw is None else parse_raw(raw),
     )
+    written = steps.ComparisonFiles(output=output, figure=figure, frames_csv=frames_csv)
+    rows = steps.compare(reference, tests, written, choice, Host(device, threads))
     if as_json:
         _print([row.record() for row in rows])
     else:

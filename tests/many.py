@@ -12,6 +12,7 @@ import numpy as np
 
 from boostnerv import steps
 from boostnerv.config import FinetuneJob, KeyframeJob, PostTraining, TrainJob, parse
+from boostnerv.host.machine import Host
 from boostnerv.video.frames import Pixels, write_frames
 from tests.models.tiny import CLIP_OPTIONS
 
@@ -90,6 +91,15 @@ class Chain:
     def file(self) -> Path:
         return self.folder / "x.bnv"
 
+    def coding_files(self, model: Path, name: str = "encode", file: Path | None = None) -> steps.CodingFiles:
+        return steps.CodingFiles(
+            frames=self.videos,
+            keyframes=self.keyframes,
+            model=model,
+            output=file or self.file,
+            report=self.folder / f"{name}.json",
+        )
+
     def report(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
         return found
@@ -111,16 +121,18 @@ def made(folder: Path, model: str, pipeline: str, patch: tuple[int, int] | None)
     gather(folder, patch=patch)
     if chain.keyframes is not None:
         code_keyframes(chain.videos, chain.keyframes)
-    where = {"keyframes": chain.keyframes, "threads": 1}
+    host = Host("cpu", threads=1)
     trained, tuned = folder / "model.safetensors", folder / "finetuned.safetensors"
     job = parse(TrainJob, train_job(model), "job")
-    steps.train(chain.videos, job, trained, folder / "train.jsonl", folder / "state", device="cpu", **where)
+    outputs = {"model": trained, "log": folder / "train.jsonl", "state": folder / "state"}
+    steps.train(steps.TrainFiles(frames=chain.videos, keyframes=chain.keyframes, **outputs), job, host)
     if pipeline == "slices":
         coding = PostTraining(quantizer="slices")
-        steps.encode_after_training(chain.videos, trained, coding, chain.file, folder / "encode.json", **where)
+        steps.encode_after_training(chain.coding_files(trained), coding, threads=1)
     else:
         tuning = parse(FinetuneJob, FINETUNE, "job")
-        log, state = folder / "finetune.jsonl", folder / "finetune-state"
-        steps.finetune(chain.videos, trained, tuning, tuned, log, state, device="cpu", **where)
-        steps.encode(chain.videos, tuned, chain.file, folder / "encode.json", **where)
+        outputs = {"model": tuned, "log": folder / "finetune.jsonl", "state": folder / "finetune-state"}
+        inputs = {"frames": chain.videos, "keyframes": chain.keyframes, "trained": trained}
+        steps.finetune(steps.TrainFiles(**inputs, **outputs), tuning, host)
+        steps.encode(chain.coding_files(tuned), threads=1)
     return chain

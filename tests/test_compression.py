@@ -46,6 +46,7 @@ from boostnerv.compression import (
 )
 from boostnerv.config import Preparation
 from boostnerv.errors import InterruptedBySignal, UserError
+from boostnerv.host.machine import Host
 from boostnerv.host.signals import obeyed
 from boostnerv.models.architecture import architecture
 from boostnerv.models.budget import natural_strides, total_parameters
@@ -169,7 +170,7 @@ def test_every_scene_has_a_model_of_its_own(done: Done) -> None:
 
 
 def test_times_of_frames_reach_the_decoded_video(done: Done, tmp_path: Path) -> None:
-    steps.decode(done.output, tmp_path / "a.mp4", None, device="cpu", threads=None)
+    steps.decode(steps.DecodingFiles(file=done.output, output=tmp_path / "a.mp4"), steps.DecodingChoice(), Host("cpu"))
     decoder = open_source(tmp_path / "a.mp4", Preparation())
     assert len(list(decoder.frames())) == 12
     assert decoder.timing().timestamps_s == pytest.approx(TIMES_S, abs=1e-4)
@@ -185,7 +186,11 @@ def audio_packets(path: Path) -> list[str]:
 def test_sound_is_said_to_be_missing_and_can_be_added(done: Done, tmp_path: Path) -> None:
     notes = [note for note in done.found["notes"] if "sound" in note]
     assert notes == [f"sound is not stored; `boostnerv decode --audio-from {done.source}` adds it"]
-    steps.decode(done.output, tmp_path / "a.mkv", None, device="cpu", threads=None, audio_from=done.source)
+    steps.decode(
+        steps.DecodingFiles(file=done.output, output=tmp_path / "a.mkv", audio_from=done.source),
+        steps.DecodingChoice(),
+        Host("cpu"),
+    )
     assert audio_packets(tmp_path / "a.mkv") == audio_packets(done.source) != []
 
 

@@ -291,7 +291,9 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 from boostnerv import steps
-steps.decode(Path(sys.argv[1]), Path(sys.argv[2]), None, device="cpu", threads=1)
+from boostnerv.host.machine import Host
+files = steps.DecodingFiles(file=Path(sys.argv[1]), output=Path(sys.argv[2]))
+steps.decode(files, steps.DecodingChoice(), Host("cpu", threads=1))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from boostnerv.codec.keyframes.keyframe_files import open_keyframes
 from boostnerv.config import PostTraining, Training
 from boostnerv.errors import UserError
 from boostnerv.evaluation.points import read_points
+from boostnerv.host.machine import Host
 from boostnerv.training.checkpoint import Imported, restore, save, spec_fields
 from boostnerv.training.clip_reader import ClipReader
 from boostnerv.training.clip_tasks import ClipRegression
@@ -58,17 +58,18 @@ def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     decode = ["decode", "x.bnv", "-o", "decoded.npy", "--report", "decode.json"]
     subprocess.run([sys.executable, "-m", "boostnerv", *decode], check=True, cwd=alone, capture_output=True)
     finetune_log = done.folder / "finetune.jsonl"
-    steps.evaluate(
-        done.videos,
-        done.file,
-        alone / "decoded.npy",
-        (done.folder / "encode.json", alone / "decode.json"),
-        (done.folder / "train.jsonl", finetune_log if finetune_log.exists() else None),
-        done.identity,
-        done.folder / "quality.json",
-        done.folder / "frames.csv",
-        threads=1,
+    job_files = steps.EvaluationFiles(
+        frames=done.videos,
+        file=done.file,
+        decoded=alone / "decoded.npy",
+        encode_report=done.folder / "encode.json",
+        decode_report=alone / "decode.json",
+        train_log=done.folder / "train.jsonl",
+        finetune_log=finetune_log if finetune_log.exists() else None,
+        output=done.folder / "quality.json",
+        frames_csv=done.folder / "frames.csv",
     )
+    steps.evaluate(job_files, done.identity, threads=1)
     return done
 
 
@@ -212,7 +213,8 @@ def test_the_older_pipeline_counts_its_own_bits(chain: Chain) -> None:
 
 def test_tables_have_the_model_and_apart_its_videos(chain: Chain, tmp_path: Path) -> None:
     steps.collect([chain.folder / "quality.json"], tmp_path / "points.csv")
-    steps.tabulate(tmp_path / "points.csv", tmp_path / "points.md", tmp_path / "table.csv")
+    tables = steps.TableFiles(markdown=tmp_path / "points.md", csv=tmp_path / "table.csv")
+    steps.tabulate(tmp_path / "points.csv", tables)
     points = read_points(tmp_path / "points.csv")
     whole, parts = rows(chain)[0], {str(row["video"]): row for row in rows(chain)[1:]}
     assert {str(point["video"]): point["psnr_db"] for point in points} == {
@@ -231,13 +233,15 @@ def test_tables_have_the_model_and_apart_its_videos(chain: Chain, tmp_path: Path
 
 
 def test_the_model_as_trained_is_measured_alike(chain: Chain, tmp_path: Path) -> None:
-    steps.evaluate_model(
-        *(chain.videos, chain.folder / "model.safetensors", chain.folder / "train.jsonl", chain.identity),
-        *(tmp_path / "quality.json", tmp_path / "frames.csv"),
-        device="cpu",
-        threads=1,
+    job_files = steps.ModelEvaluationFiles(
+        frames=chain.videos,
         keyframes=chain.keyframes,
+        model=chain.folder / "model.safetensors",
+        train_log=chain.folder / "train.jsonl",
+        output=tmp_path / "quality.json",
+        frames_csv=tmp_path / "frames.csv",
     )
+    steps.evaluate_model(job_files, chain.identity, Host("cpu", threads=1))
     whole, *parts = json.loads((tmp_path / "quality.json").read_text())
     by_frames = sum(part["frames"] * part["psnr_db"] for part in parts) / 19
     assert whole["psnr_db"] == pytest.approx(by_frames, abs=1e-9)
@@ -283,32 +287,38 @@ def test_an_imported_model_is_measured_with_and_without_its_quantiser(tmp_path: 
     about = Imported(architecture="d-nerv", spec=spec_fields(model.spec), source_sha256="0" * 64)
     imported = tmp_path / "imported.safetensors"
     save(imported, about, model)
-    where: dict[str, Any] = {"keyframes": chain.keyframes, "threads": 1}
+    host = Host("cpu", threads=1)
     trained_log, measured = tmp_path / "train.jsonl", {}
     for name, weights, log in (("ours", tmp_path / "model.safetensors", trained_log), ("theirs", imported, None)):
-        written = (tmp_path / f"{name}.json", tmp_path / f"{name}.csv")
-        measured[name] = steps.evaluate_model(
-            chain.videos, weights, log, chain.identity, *written, device="cpu", **where
+        job_files = steps.ModelEvaluationFiles(
+            frames=chain.videos,
+            keyframes=chain.keyframes,
+            model=weights,
+            train_log=log,
+            output=tmp_path / f"{name}.json",
+            frames_csv=tmp_path / f"{name}.csv",
         )
+        measured[name] = steps.evaluate_model(job_files, chain.identity, host)
     assert measured["theirs"]["psnr_db"] == measured["ours"]["psnr_db"]
     assert measured["theirs"]["train_s"] is None
     assert measured["theirs"]["command"] == "boostnerv import"
-    file, report = tmp_path / "imported.bnv", tmp_path / "imported-encode.json"
-    steps.encode_after_training(chain.videos, imported, PostTraining(quantizer="slices"), file, report, **where)
+    file = tmp_path / "imported.bnv"
+    coding = chain.coding_files(imported, "imported-encode", file)
+    steps.encode_after_training(coding, PostTraining(quantizer="slices"), threads=1)
     assert file.read_bytes() == chain.file.read_bytes()
     decoded_path, decode_report = tmp_path / "imported.npy", tmp_path / "imported-decode.json"
-    steps.decode(file, decoded_path, decode_report, device="cpu", threads=1)
-    point = steps.evaluate(
-        chain.videos,
-        file,
-        decoded_path,
-        (report, decode_report),
-        (None, None),
-        chain.identity,
-        tmp_path / "imported-quality.json",
-        tmp_path / "imported-frames.csv",
-        threads=1,
+    decoding = steps.DecodingFiles(file=file, output=decoded_path, report=decode_report)
+    steps.decode(decoding, steps.DecodingChoice(), host)
+    evaluation = steps.EvaluationFiles(
+        frames=chain.videos,
+        file=file,
+        decoded=decoded_path,
+        encode_report=coding.report,
+        decode_report=decode_report,
+        output=tmp_path / "imported-quality.json",
+        frames_csv=tmp_path / "imported-frames.csv",
     )
+    point = steps.evaluate(evaluation, chain.identity, threads=1)
     assert point["frames_match_encoder"]
     assert min(point["decode_warm_fps"], point["decode_compute_fps"]) > 0
     assert point["psnr_db"] == pytest.approx(measured["theirs"]["psnr_db"], abs=0.5)
@@ -316,4 +326,4 @@ def test_an_imported_model_is_measured_with_and_without_its_quantiser(tmp_path: 
     other = Imported(**about.model_dump() | {"spec": {**about.spec, "lengths": [6, 9, 4]}})
     save(imported, other, model)
     with pytest.raises(UserError, match=r"is of 3 videos, 2×2 patches; .* has other lengths or patches"):
-        steps.encode_after_training(chain.videos, imported, PostTraining(quantizer="slices"), file, report, **where)
+        steps.encode_after_training(coding, PostTraining(quantizer="slices"), threads=1)

@@ -32,6 +32,7 @@ from boostnerv.training.lease import hold
 from boostnerv.training.log import last_record
 from boostnerv.training.run import finetune_video, train_video
 from boostnerv.training.segment_coding import coded_segment
+from boostnerv.training.setting import TrainingData, TrainingMachine, TrainingOutputs
 from boostnerv.video.frames import Frames, Manifest, extract_frames, manifest_path, open_frames
 from boostnerv.video.info import PreparationError, check_allowed, geometry
 from boostnerv.video.options import check_layout
@@ -156,33 +157,17 @@ def _train(video: Frames, segment: SegmentPlan, request: Request, title: str, sh
     finetuned, finetune_log = folder / "finetuned.safetensors", folder / "finetune.jsonl"
     if finetune_log.exists():
         return
-    part, device, count = video.part(segment.frames), choose_device(request.device), len(segment.frames)
+    data, device, count = TrainingData(video.part(segment.frames)), choose_device(request.device), len(segment.frames)
     if not train_log.exists():
         with show_progress(f"{title}train", segment.train.training.epochs * count, "steps") as progress:
-            train_video(
-                part,
-                segment.train,
-                trained,
-                train_log,
-                folder / "state-train",
-                device=device,
-                save_every_s=_SAVE_EVERY_S,
-                progress=progress,
-            )
+            outputs = TrainingOutputs(trained, train_log, folder / "state-train")
+            train_video(data, segment.train, outputs, TrainingMachine(device, _SAVE_EVERY_S, progress))
     # Its results are in the folder of work already.
     shutil.rmtree(folder / "state-train", ignore_errors=True)
     with show_progress(f"{title}finetune", segment.finetune.finetuning.epochs * count, "steps") as progress:
-        finetune_video(
-            part,
-            segment.finetune,
-            trained,
-            finetuned,
-            finetune_log,
-            folder / "state-finetune",
-            device=device,
-            save_every_s=_SAVE_EVERY_S,
-            progress=progress,
-        )
+        outputs = TrainingOutputs(finetuned, finetune_log, folder / "state-finetune")
+        machine = TrainingMachine(device, _SAVE_EVERY_S, progress)
+        finetune_video(data, segment.finetune, trained, outputs, machine)
     shutil.rmtree(folder / "state-finetune", ignore_errors=True)
 
 

@@ -6,13 +6,22 @@ are complete. Heavy packages are imported where they are used, so that a verb pa
 """
 
 from boostnerv.steps.checking import check, is_checked, planned, planned_shape
-from boostnerv.steps.coding import decode, encode, encode_after_training
+from boostnerv.steps.coding import DecodingChoice, decode, encode, encode_after_training
 from boostnerv.steps.common import prepare_cpu
-from boostnerv.steps.comparing import check_published, compare
+from boostnerv.steps.comparing import ComparisonChoice, check_published, compare
 from boostnerv.steps.evaluating import collect, encode_anchor, evaluate, evaluate_model
 from boostnerv.steps.exchanging import export_checkpoint, import_checkpoint
 from boostnerv.steps.fitting import SMALL_FRAME_PIXELS, finetune, in_processes, train
-from boostnerv.steps.job_files import AnchorFiles
+from boostnerv.steps.job_files import (
+    AnchorFiles,
+    CodingFiles,
+    ComparisonFiles,
+    DecodingFiles,
+    EvaluationFiles,
+    ModelEvaluationFiles,
+    TableFiles,
+    TrainFiles,
+)
 from boostnerv.steps.preparing import (
     code_keyframes,
     extract_frames,
@@ -26,6 +35,15 @@ from boostnerv.steps.reporting import page, plot, plot_runs, preview_source, tab
 __all__ = [
     "SMALL_FRAME_PIXELS",
     "AnchorFiles",
+    "CodingFiles",
+    "ComparisonChoice",
+    "ComparisonFiles",
+    "DecodingChoice",
+    "DecodingFiles",
+    "EvaluationFiles",
+    "ModelEvaluationFiles",
+    "TableFiles",
+    "TrainFiles",
     "check",
     "check_published",
     "code_keyframes",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from boostnerv import files, progress
 from boostnerv.config import config_hash
 from boostnerv.errors import BitstreamError, UserError, nearest
+from boostnerv.host.machine import Host
 from boostnerv.steps.common import (
     check_slices,
     given_keyframes,
@@ -19,6 +21,7 @@ from boostnerv.steps.common import (
     with_pixels,
     write_decoded,
 )
+from boostnerv.steps.job_files import CodingFiles, DecodingFiles
 
 if TYPE_CHECKING:
     from boostnerv.codec.container.bitstream import Segment
@@ -27,20 +30,13 @@ if TYPE_CHECKING:
     from boostnerv.config import PostTraining
     from boostnerv.models.architecture import VideoModel
     from boostnerv.training.checkpoint import About
+    from boostnerv.training.setting import TrainingData
     from boostnerv.video.videos import Videos
+    from boostnerv.video.writing import OutputVideo
 
 
-def encode(
-    frames: Path,
-    finetuned: Path,
-    output: Path,
-    report: Path,
-    *,
-    threads: int | None,
-    entropy_model: str | None = None,
-    keyframes: Path | None = None,
-) -> dict[str, Any]:
-    """Code a fine-tuned checkpoint into the file `output`; `report` (JSON) has what the encoder measured.
+def encode(job_files: CodingFiles, *, threads: int | None, entropy_model: str | None = None) -> dict[str, Any]:
+    """Code a fine-tuned checkpoint into a file; returns the report, of what the encoder measured.
 
     `entropy_model` is that of the fine-tuning where it is not given. The PSNR after quantisation is taken from the
     file's own codes by the decoder's own functions.
@@ -49,63 +45,58 @@ def encode(
     from boostnerv.models.architecture import architecture
     from boostnerv.training.checkpoint import restore_quantized
     from boostnerv.training.segment_coding import coded_segment
-    from boostnerv.video.collections import open_videos
 
-    files.check_distinct([output, report], [*with_pixels(frames), finetuned, keyframes])
+    _check_files(job_files)
     prepare_cpu(threads)
     started = time.monotonic()
-    about, model = restore_quantized(finetuned)
-    video = open_videos(frames, many=architecture(about.architecture).multi_video)
-    shown = given_keyframes(keyframes, video)
+    about, model = restore_quantized(job_files.model)
+    data = _data(job_files, many=architecture(about.architecture).multi_video)
     segment, snapped = coded_segment(about, model, entropy_model)
-    data = _file_of(segment, about, video, (finetuned, frames), shown)
-    told = {
+    coded = _file_of(segment, about, data, job_files)
+    measured = {
         "encode_s": time.monotonic() - started,
         "command": "boostnerv encode",
         "estimated_bytes": snapped.estimated_bits / 8,
         **{_payload_column(name): size for name, size in payload_bytes(snapped).items()},
     }
-    return _write(data, told, about, video, shown, output, report)
+    return _write(coded, measured, about, data, job_files)
 
 
-def encode_after_training(
-    frames: Path,
-    trained: Path,
-    job: PostTraining,
-    output: Path,
-    report: Path,
-    *,
-    threads: int | None,
-    keyframes: Path | None = None,
-) -> dict[str, Any]:
-    """Code a trained checkpoint without fine-tuning into the file `output`: quantisers of least and largest values,
-    Huffman codes. Keyframes are those of the training.
-
-    `report` (JSON) has what `encode` reports, and the bits as the published pipeline counts them.
-    """
+def encode_after_training(job_files: CodingFiles, job: PostTraining, *, threads: int | None) -> dict[str, Any]:
+    """Code a trained checkpoint into a file by post-training quantization: quantisers of least and largest values,
+    Huffman codes. Returns the report: what `encode` reports, and the bits as the published pipeline counts them."""
     from boostnerv.codec.container.bitstream import check_storable
     from boostnerv.training import checkpoint
     from boostnerv.training.provenance_checks import check_keyframes, trained_on
-    from boostnerv.video.collections import open_videos
 
-    files.check_distinct([output, report], [*with_pixels(frames), trained, keyframes])
+    _check_files(job_files)
     prepare_cpu(threads)
     started = time.monotonic()
-    found, model = checkpoint.restore_any(trained)
+    described, model = checkpoint.restore_any(job_files.model)
     check_storable(model.architecture, model.spec)
-    video = open_videos(frames, many=model.spec.multi_video)
-    shown = given_keyframes(keyframes, video)
-    check_keyframes(model.spec, shown, video)
-    about = trained_on(found, video, trained, shown)
-    segment, counted = POST_TRAINING[job.quantizer](model, video, job, shown)
-    data = _file_of(segment, about, video, (trained, frames), shown)
-    told = {"encode_s": time.monotonic() - started, "command": "boostnerv encode-after-training", **counted}
-    return _write(data, told, about, video, shown, output, report)
+    data = _data(job_files, many=model.spec.multi_video)
+    check_keyframes(model.spec, data.keyframes, data.videos)
+    about = trained_on(described, data.videos, job_files.model, data.keyframes)
+    segment, counted = POST_TRAINING[job.quantizer](model, data, job)
+    coded = _file_of(segment, about, data, job_files)
+    measured = {"encode_s": time.monotonic() - started, "command": "boostnerv encode-after-training", **counted}
+    return _write(coded, measured, about, data, job_files)
 
 
-def _min_max_segment(
-    model: VideoModel, video: Videos, job: PostTraining, keyframes: KeyframeFile | None
-) -> tuple[Segment, dict[str, float]]:
+def _check_files(job_files: CodingFiles) -> None:
+    inputs = [*with_pixels(job_files.frames), job_files.model, job_files.keyframes]
+    files.check_distinct([job_files.output, job_files.report], inputs)
+
+
+def _data(job_files: CodingFiles, *, many: bool) -> TrainingData:
+    from boostnerv.training.setting import TrainingData
+    from boostnerv.video.collections import open_videos
+
+    videos = open_videos(job_files.frames, many=many)
+    return TrainingData(videos, given_keyframes(job_files.keyframes, videos))
+
+
+def _min_max_segment(model: VideoModel, data: TrainingData, job: PostTraining) -> tuple[Segment, dict[str, float]]:
     """The pipeline of HNeRV, and what it counts for itself."""
     import torch
 
@@ -115,16 +106,14 @@ def _min_max_segment(
 
     embeddings = None
     if model.encoder is not None:
-        embeddings = all_embeddings(FrameObjective(model, ResidentVideo(video.array(), torch.device("cpu"))))
+        embeddings = all_embeddings(FrameObjective(model, ResidentVideo(data.videos.array(), torch.device("cpu"))))
     weights = dict(model.decoder.named_parameters())
     bits = {"weight_bits": job.weight_bits, "embedding_bits": job.embedding_bits}
     segment, published_bits = encode_with(model.architecture, model.spec, weights, embeddings, **bits)
-    return segment, {"published_bytes": published_bits / 8 + _image_bytes(keyframes)}
+    return segment, {"published_bytes": published_bits / 8 + _image_bytes(data.keyframes)}
 
 
-def _slices_segment(
-    model: VideoModel, video: Videos, job: PostTraining, keyframes: KeyframeFile | None
-) -> tuple[Segment, dict[str, float]]:
+def _slices_segment(model: VideoModel, data: TrainingData, job: PostTraining) -> tuple[Segment, dict[str, float]]:
     """The pipeline of D-NeRV, and what it counts for itself."""
     from boostnerv.codec.encoder import encode_slices_after_training
     from boostnerv.codec.quantizers.slices import published_bits
@@ -133,7 +122,7 @@ def _slices_segment(
     weights = dict(model.decoder.named_parameters())
     segment, efficiency = encode_slices_after_training(model.architecture, model.spec, weights, bits=job.weight_bits)
     count = sum(tensor.numel() for tensor in weights.values())
-    bits = published_bits(count, efficiency, 8 * _image_bytes(keyframes), job.weight_bits)
+    bits = published_bits(count, efficiency, 8 * _image_bytes(data.keyframes), job.weight_bits)
     return segment, {"published_bytes": bits / 8, "entropy_efficiency": efficiency}
 
 
@@ -146,45 +135,36 @@ def _image_bytes(keyframes: KeyframeFile | None) -> int:
     return keyframes.manifest.image_bytes if keyframes else 0
 
 
-def _file_of(
-    segment: Segment,
-    about: About,
-    video: Videos,
-    given: tuple[Path, Path],
-    keyframes: KeyframeFile | None = None,
-) -> bytes:
+def _file_of(segment: Segment, about: About, data: TrainingData, job_files: CodingFiles) -> bytes:
     """The bytes of a file of one segment; raises `UserError` where its model is of other frames or keyframes."""
     from boostnerv.codec.assembly import new_file
     from boostnerv.codec.container.bitstream import write
     from boostnerv.training.provenance_checks import check_trained_with
 
-    if about.frames_sha256 != video.manifest.pixels_sha256:
-        raise UserError(f"checkpoint {given[0]} was trained on other frames than {given[1]}; give those frames")
-    check_trained_with(about, keyframes, given[0])
-    payload = keyframes.payload() if keyframes else b""
-    return write(new_file(video, [segment], fps=about.fps, colour=about.colour, keyframes=payload))
+    if about.frames_sha256 != data.videos.manifest.pixels_sha256:
+        raise UserError(
+            f"checkpoint {job_files.model} was trained on other frames than {job_files.frames}; give those frames"
+        )
+    check_trained_with(about, data.keyframes, job_files.model)
+    payload = data.keyframes.payload() if data.keyframes else b""
+    return write(new_file(data.videos, [segment], fps=about.fps, colour=about.colour, keyframes=payload))
 
 
 def _write(
-    data: bytes,
-    told: dict[str, Any],
-    about: About,
-    video: Videos,
-    keyframes: KeyframeFile | None,
-    output: Path,
-    report: Path,
+    coded: bytes, measured: dict[str, Any], about: About, data: TrainingData, job_files: CodingFiles
 ) -> dict[str, Any]:
-    """Write the file `output` and its `report`: what an encoder has `told`, and what all say of the decoded file.
+    """Write the file and its report: what an encoder has `measured`, and what is measured of every decoded file.
 
     Raises `UserError` where it does not decode; then there is no file.
     """
     from boostnerv.codec.decoder import VideoFile
 
+    output = job_files.output
     with files.final(output) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(coded)
         try:
             written = VideoFile(temporary)
-            checked = _checked_file(written, video)
+            checked = _checked_file(written, data.videos)
         except BitstreamError as error:
             reason = str(error).removeprefix(f"{temporary}: ").partition(";")[0]
             raise UserError(
@@ -193,12 +173,12 @@ def _write(
             ) from error
     result = {
         **checked,
-        **told,
-        "psnr_keyframes_db": keyframes and keyframes.manifest.psnr_db,
+        **measured,
+        "psnr_keyframes_db": data.keyframes and data.keyframes.manifest.psnr_db,
         # The settings of imported weights are not known; those of their fine-tuning are.
         "config_sha256": config_hash(about.train or about),
     }
-    files.write_json(report, result)
+    files.write_json(job_files.report, result)
     _show_notes(output, written)
     return result
 
@@ -258,71 +238,79 @@ def _payload_column(name: str) -> str:
     return f"{role}_{model.replace('-', '_')}_bytes"
 
 
-def decode(
-    bitstream: Path,
-    output: Path,
-    report: Path | None,
-    *,
-    device: str,
-    threads: int | None,
-    frames: range | None = None,
-    exact: bool = True,
-    lossless: bool = False,
-    audio_from: Path | None = None,
-    one: str | None = None,
-) -> dict[str, Any]:
-    """Decode a ``.bnv`` file, with nothing else at hand, into what the name of `output` says, e.g. ``.npy``.
+@dataclass(frozen=True, kw_only=True)
+class DecodingChoice:
+    """What is decoded of a file, and how: a range of `frames`, whose stop may lie behind the end; one `video` of many,
+    by its name; `exact` pixels, or larger batches; `lossless` output where it may be either."""
 
-    Where there is to be a `report`, some frames are computed again for it, to tell how fast that is.
+    frames: range | None = None
+    video: str | None = None
+    exact: bool = True
+    lossless: bool = False
 
-    `frames` is a part of the video, whose stop may lie behind the end. Of a file of many videos, `one` is the name of
-    that which is decoded; an array may hold all of them, one after the other.
+
+def decode(job_files: DecodingFiles, choice: DecodingChoice, host: Host) -> dict[str, Any]:
+    """Decode a ``.bnv`` file, with nothing else at hand, into what the name of the output says, e.g. ``.npy``.
+
+    For a report some frames are computed again, to tell how fast that is. An array may hold all videos of a file, one
+    after the other.
     """
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.host.devices import choose_device, device_name
-    from boostnerv.video.writing import OutputVideo, has_one_rate, is_video
+    from boostnerv.video.writing import is_video
 
-    files.check_distinct([output, report], [bitstream, audio_from])
-    prepare_cpu(threads)
+    files.check_distinct([job_files.output, job_files.report], [job_files.file, job_files.audio_from])
+    prepare_cpu(host.threads)
     started = time.monotonic()
-    where = choose_device(device)
-    video = VideoFile(bitstream, str(where), exact=exact)
-    inside, fps = _one_of(video, one, output)
-    part = _wanted_frames(frames, len(inside), bitstream)
-    wanted = inside[part.start : part.stop]
-    if audio_from is not None and len(wanted) < len(inside):
+    device = choose_device(host.device)
+    video = VideoFile(job_files.file, str(device), exact=choice.exact)
+    chosen, written = _chosen_frames(video, job_files, choice)
+    if is_video(job_files.output):
+        _show_notes(job_files.file, video)
+    decoded_sha256 = write_decoded(
+        video.frames(chosen), written, job_files.output, lossless=choice.lossless, audio_from=job_files.audio_from
+    )
+    decode_s = time.monotonic() - started
+    result = {
+        "decoded_sha256": decoded_sha256,
+        "frames": written.count,
+        "height": written.height,
+        "width": written.width,
+        "decode_s": decode_s,
+        "decode_fps": written.count / decode_s,
+        "decode_device": device_name(device),
+        "decode_threads": threads_in_use(),
+        "exact": choice.exact,
+    }
+    if job_files.report is not None:
+        speeds = video.speeds()
+        result |= {"decode_warm_fps": speeds.warm_fps, "decode_compute_fps": speeds.compute_fps}
+        files.write_json(job_files.report, result)
+    return result
+
+
+def _chosen_frames(video: VideoFile, job_files: DecodingFiles, choice: DecodingChoice) -> tuple[range, OutputVideo]:
+    """Numbers of the frames that are decoded, and the video that is written of them."""
+    from boostnerv.video.writing import OutputVideo, has_one_rate
+
+    output = job_files.output
+    inside, fps = _one_of(video, choice.video, output)
+    part = _wanted_frames(choice.frames, len(inside), job_files.file)
+    chosen = inside[part.start : part.stop]
+    if job_files.audio_from is not None and len(chosen) < len(inside):
         raise UserError("--audio-from belongs to whole videos, and --frames leaves some out; give one of both")
-    timestamps_s = video.timestamps_s and [video.timestamps_s[index] for index in wanted]
-    described = OutputVideo(
-        count=len(wanted),
+    timestamps_s = video.timestamps_s and [video.timestamps_s[index] for index in chosen]
+    if timestamps_s and has_one_rate(output):
+        note = f"{output.name} shows frames at {video.fps:g} fps, as .y4m cannot hold the video's variable rate"
+        print(f"{note}; .mkv, .mp4 and .mov can", file=sys.stderr)
+    written = OutputVideo(
+        count=len(chosen),
         height=video.height,
         width=video.width,
         fps=fps,
         timestamps_s=tuple(time - timestamps_s[0] for time in timestamps_s) if timestamps_s else None,
     )
-    if timestamps_s and has_one_rate(output):
-        note = f"{output.name} shows frames at {video.fps:g} fps, as .y4m cannot hold the video's variable rate"
-        print(f"{note}; .mkv, .mp4 and .mov can", file=sys.stderr)
-    if is_video(output):
-        _show_notes(bitstream, video)
-    decoded_sha256 = write_decoded(video.frames(wanted), described, output, lossless=lossless, audio_from=audio_from)
-    decode_s = time.monotonic() - started
-    result = {
-        "decoded_sha256": decoded_sha256,
-        "frames": described.count,
-        "height": described.height,
-        "width": described.width,
-        "decode_s": decode_s,
-        "decode_fps": described.count / decode_s,
-        "decode_device": device_name(where),
-        "decode_threads": threads_in_use(),
-        "exact": exact,
-    }
-    if report is not None:
-        speeds = video.speeds()
-        result |= {"decode_warm_fps": speeds.warm_fps, "decode_compute_fps": speeds.compute_fps}
-        files.write_json(report, result)
-    return result
+    return chosen, written
 
 
 def _one_of(video: VideoFile, name: str | None, output: Path) -> tuple[range, float]:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from boostnerv import files, progress
 from boostnerv.config import Experiment, Preparation, RawVideo, name_of_all
 from boostnerv.errors import UserError
+from boostnerv.host.machine import Host
 from boostnerv.steps.common import check_suffix, prepare_cpu, vmaf_meter
+from boostnerv.steps.job_files import ComparisonFiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonChoice:
+    """How files are compared: by VMAF too where `vmaf`; by the colour profile `colour` where no file names one; videos
+    and folders of images as `preparation` says, or as they are; headerless videos with the layout `raw`."""
+
+    vmaf: bool = False
+    colour: str | None = None
+    preparation: Preparation | None = None
+    raw: RawVideo | None = None
 
 
 def compare(
-    reference: Path,
-    tests: Sequence[Path],
-    output: Path | None,
-    figure: Path | None,
-    *,
-    device: str,
-    threads: int | None,
-    frames_csv: Path | None = None,
-    vmaf: bool = False,
-    colour: str | None = None,
-    preparation: Preparation | None = None,
-    raw: RawVideo | None = None,
+    reference: Path, tests: Sequence[Path], written: ComparisonFiles, choice: ComparisonChoice, host: Host
 ) -> list[Any]:
-    """Measure `tests` against `reference` from the files alone; rows go to `output` (CSV or JSON), points to `figure`,
-    the values of all frames to `frames_csv`. With `vmaf`, VMAF is measured too. Videos become RGB by the profile
-    `colour` where no file names one. `preparation` is of videos and folders of images, whose pixels are kept as they
-    are without one; `raw` is the layout of headerless videos.
+    """Measure `tests` against `reference` from the files alone.
 
     What can be told without decoding all frames is checked before the first is decoded.
     """
@@ -37,28 +37,29 @@ def compare(
     from boostnerv.host.devices import choose_device
     from boostnerv.video.options import check_layout
 
+    output, figure, frames_csv = written.output, written.figure, written.frames_csv
     files.check_distinct([output, figure, frames_csv], [reference, *tests])
     if output is not None:
         check_suffix(output, comparison.OUTPUT_SUFFIXES, f"{output} is a table")
     if frames_csv is not None:
         check_suffix(frames_csv, (".csv",), f"{frames_csv} is a table of frames")
     plots = None if figure is None else _plots_for(figure)
-    prepare_cpu(threads)
-    where = str(choose_device(device))
+    prepare_cpu(host.threads)
+    device = str(choose_device(host.device))
     names = comparison.short_names(tests)
-    check_layout([reference, *tests], raw)
-    asked = preparation or comparison.AS_THEY_ARE
-    profile = comparison.colour_of([reference, *tests], comparison.asked_colour(colour, asked))
+    check_layout([reference, *tests], choice.raw)
+    asked = choice.preparation or comparison.AS_THEY_ARE
+    profile = comparison.colour_of([reference, *tests], comparison.asked_colour(choice.colour, asked))
     prepared = asked.model_copy(update={"colour": profile})
-    video = comparison.open_video(reference, where, prepared, raw)
-    opened = [comparison.open_video(test, where, prepared, raw) for test in tests]
+    video = comparison.open_video(reference, device, prepared, choice.raw)
+    opened = [comparison.open_video(test, device, prepared, choice.raw) for test in tests]
     for test in opened:
         comparison.check_fit(video, test)
     rows = []
     for name, test in zip(names, opened, strict=True):
         total = video.expected or test.expected
-        with progress.shown(f"compare {name}", total, "frames") as show, vmaf_meter(vmaf, threads) as meter:
-            rows.append(comparison.compare(video, test, name, device=where, vmaf=meter, progress=show))
+        with progress.shown(f"compare {name}", total, "frames") as show, vmaf_meter(choice.vmaf, host.threads) as meter:
+            rows.append(comparison.compare(video, test, name, device=device, vmaf=meter, progress=show))
     if output is not None:
         comparison.write_rows(rows, output)
     if frames_csv is not None:

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from boostnerv import files, progress, provenance
 from boostnerv.config import Anchor, Training, config_hash
 from boostnerv.errors import UserError
+from boostnerv.host.machine import Host
 from boostnerv.steps.common import given_keyframes, prepare_cpu, vmaf_meter, with_pixels
-from boostnerv.steps.job_files import AnchorFiles
+from boostnerv.steps.job_files import AnchorFiles, EvaluationFiles, ModelEvaluationFiles
 
 if TYPE_CHECKING:
+    from boostnerv.codec.container.bitstream import Segment
+    from boostnerv.codec.keyframes.keyframe_files import KeyframeFile
     from boostnerv.evaluation.measure import Quality
+    from boostnerv.models.architecture import VideoModel
     from boostnerv.training.reconstruction import ClipReconstruction
     from boostnerv.video.videos import Videos
 
@@ -32,144 +36,144 @@ _OF_DECODING = (
 
 
 def evaluate(
-    frames: Path,
-    bitstream: Path,
-    decoded: Path,
-    reports: Sequence[Path],
-    logs: tuple[Path | None, Path | None],
-    identity: dict[str, Any],
-    output: Path,
-    frames_csv: Path,
-    *,
-    threads: int | None,
-    vmaf: bool = False,
-    planes: Path | None = None,
-    preview: Path | None = None,
+    job_files: EvaluationFiles, identity: dict[str, Any], *, threads: int | None, vmaf: bool = False
 ) -> dict[str, Any]:
-    """Measure decoded frames against the source at full resolution; the rate is the size of the file.
-
-    They are written as the small video `preview` too, where one is wanted. `reports` are those of encode and decode,
-    `logs` those of train and of finetune, where there were any. `identity` names the run (experiment, run, codec,
-    size_label, seed). With `vmaf`, VMAF is measured too; with the manifest of the source's `planes`, Y, U and V against
-    these.
-    """
+    """Measure decoded frames against the source at full resolution, by VMAF too where `vmaf`; the rate is the size of
+    the file. `identity` names the run (experiment, run, codec, size_label, seed)."""
     import numpy as np
 
     from boostnerv.codec.decoder import VideoFile
-    from boostnerv.evaluation.measure import bits_per_pixel, measure
-    from boostnerv.models.work import kmac_per_pixel
+    from boostnerv.evaluation.measure import measure
     from boostnerv.training.log import last_record
     from boostnerv.video.collections import open_videos
     from boostnerv.video.preview import previewed
 
-    inputs = [*with_pixels(frames), bitstream, decoded, *reports, *logs, planes]
-    files.check_distinct([output, frames_csv, preview], inputs)
+    reports = [job_files.encode_report, job_files.decode_report]
+    logs = [job_files.train_log, job_files.finetune_log]
+    inputs = [*with_pixels(job_files.frames), job_files.file, job_files.decoded, *reports, *logs, job_files.planes]
+    files.check_distinct([job_files.output, job_files.frames_csv, job_files.preview], inputs)
     prepare_cpu(threads)
-    segment = VideoFile(bitstream).stream.segments[0]
-    video = open_videos(frames, many=segment.spec.multi_video)
-    manifest = video.manifest
+    segment = VideoFile(job_files.file).stream.segments[0]
+    video = open_videos(job_files.frames, many=segment.spec.multi_video)
     encoding, decoding = (files.read_json(path, "report") for path in reports)
     training, finetuning = (last_record(path) if path else {} for path in logs)
-    test = np.load(decoded, mmap_mode="r")
+    decoded = np.load(job_files.decoded, mmap_mode="r")
     with (
-        progress.shown("evaluate", manifest.frames, "frames") as show,
-        previewed(test, preview, manifest.fps) as shown,
+        progress.shown("evaluate", video.manifest.frames, "frames") as show,
+        previewed(decoded, job_files.preview, video.manifest.fps) as test,
         vmaf_meter(vmaf, threads, video) as meter,
     ):
-        quality = measure(video.pixels, shown, vmaf=meter, progress=show)
-    if planes is not None:
-        quality = _with_yuv(quality, planes, video, test)
-    file_bytes = bitstream.stat().st_size
-    if file_bytes != encoding["file_bytes"]:
-        raise UserError(f"{bitstream} has {file_bytes} bytes, its report says {encoding['file_bytes']}; encode again")
+        quality = measure(video.pixels, test, vmaf=meter, progress=show)
+    if job_files.planes is not None:
+        quality = _with_yuv(quality, job_files.planes, video, decoded)
     point = {
         **identity,
-        **_of_run(manifest, manifest.frames, training, finetuning),
-        **{key: value for key, value in encoding.items() if key != "decoded_sha256"},
-        "bpp": bits_per_pixel(file_bytes, manifest.frames, manifest.height, manifest.width),
+        **_of_run(video.manifest, video.manifest.frames, training, finetuning),
+        **_of_file(job_files.file, video, segment, encoding, decoding),
         # Of a model of patches, the log has the PSNR of these.
         "psnr_float_db": None if video.is_cut else training.get("psnr_db"),
+        "finetune_s": finetuning.get("wall_s", 0),
+    }
+    return _write_quality(quality, video, decoded, point, job_files)
+
+
+def _of_file(
+    file: Path, video: Videos, segment: Segment, encoding: dict[str, Any], decoding: dict[str, Any]
+) -> dict[str, Any]:
+    """Rate, size and speed of a file, from its reports; raises `UserError` where they describe another file."""
+    from boostnerv.evaluation.measure import bits_per_pixel
+    from boostnerv.models.work import kmac_per_pixel
+
+    manifest, file_bytes = video.manifest, file.stat().st_size
+    if file_bytes != encoding["file_bytes"]:
+        raise UserError(f"{file} has {file_bytes} bytes, its report says {encoding['file_bytes']}; encode again")
+    return {
+        **{key: value for key, value in encoding.items() if key != "decoded_sha256"},
+        "bpp": bits_per_pixel(file_bytes, manifest.frames, manifest.height, manifest.width),
         "params_total": encoding["params_decoder"] + encoding["params_embedding"],
         "kmac_per_pixel": kmac_per_pixel(segment.architecture, segment.spec),
-        "finetune_s": finetuning.get("wall_s", 0),
         **{key: decoding.get(key) for key in _OF_DECODING},
         "frames_match_encoder": encoding["decoded_sha256"] == decoding["decoded_sha256"],
     }
-    return _write_quality(quality, video, test, point, output, frames_csv)
 
 
 def evaluate_model(
-    frames: Path,
-    model: Path,
-    log: Path | None,
-    identity: dict[str, Any],
-    output: Path,
-    frames_csv: Path,
-    *,
-    device: str,
-    threads: int | None,
-    keyframes: Path | None = None,
-    vmaf: bool = False,
-    preview: Path | None = None,
+    job_files: ModelEvaluationFiles, identity: dict[str, Any], host: Host, *, vmaf: bool = False
 ) -> dict[str, Any]:
-    """Measure a model as it was trained, nothing coded: of every frame, and apart of those its task withheld.
+    """Measure a model as it was trained, nothing coded: on every frame, and apart on those that its task withheld.
 
-    They are written as the small video `preview` too, where one is wanted. Frames are rounded to 8 bits before they are
-    compared, as decoded ones are; `psnr_float_db` is the papers' figure, of frames that are not rounded. An imported
-    model has no `log`, and nothing is said of its training.
+    Frames are rounded to 8 bits before they are compared, as decoded ones are; `psnr_float_db` is the papers' figure,
+    of frames that are not rounded. An imported model has no log, and nothing is said of its training.
     """
     from boostnerv.evaluation.measure import measure, split_summary
     from boostnerv.host.devices import choose_device
-    from boostnerv.models.budget import decoder_parameters, stored_embeddings
-    from boostnerv.models.work import kmac_per_pixel
     from boostnerv.training import checkpoint
     from boostnerv.training.log import last_record
     from boostnerv.training.provenance_checks import check_trained_with, trained_on
-    from boostnerv.training.reconstruction import ClipReconstruction, Reconstruction
     from boostnerv.video.collections import open_videos
     from boostnerv.video.masks import hidden_pixels
     from boostnerv.video.preview import previewed
 
-    files.check_distinct([output, frames_csv, preview], [*with_pixels(frames), model, log, keyframes])
-    prepare_cpu(threads)
-    training = last_record(log) if log else {}
-    found, trained = checkpoint.restore_any(model)
-    video = open_videos(frames, many=trained.spec.multi_video)
-    shown = given_keyframes(keyframes, video)
-    about, manifest = trained_on(found, video, model, shown), video.manifest
-    recipe, spec = about.train.training if about.train else Training(epochs=1), trained.spec
-    check_trained_with(about, shown, model)
-    made: Any = None
-    unseen: tuple[int, ...] = ()
-    if spec.multi_video:
-        made = _rendered(ClipReconstruction(trained, video, shown, choose_device(device)), output)
-    else:
-        made = Reconstruction(trained, video.array(), recipe, choose_device(device))
-        unseen = made.unseen_frames
+    inputs = [*with_pixels(job_files.frames), job_files.model, job_files.train_log, job_files.keyframes]
+    files.check_distinct([job_files.output, job_files.frames_csv, job_files.preview], inputs)
+    prepare_cpu(host.threads)
+    training = last_record(job_files.train_log) if job_files.train_log else {}
+    described, model = checkpoint.restore_any(job_files.model)
+    video = open_videos(job_files.frames, many=model.spec.multi_video)
+    keyframes = given_keyframes(job_files.keyframes, video)
+    about, manifest = trained_on(described, video, job_files.model, keyframes), video.manifest
+    recipe, spec = about.train.training if about.train else Training(epochs=1), model.spec
+    check_trained_with(about, keyframes, job_files.model)
+    frames, unseen = _reconstructed(model, video, keyframes, recipe, (choose_device(host.device), job_files.output))
     hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
     with (
         progress.shown("evaluate", spec.frames, "frames") as show,
-        previewed(made, preview, manifest.fps) as test,
-        vmaf_meter(vmaf, threads, video) as meter,
+        previewed(frames, job_files.preview, manifest.fps) as test,
+        vmaf_meter(vmaf, host.threads, video) as meter,
     ):
         # Interpolation leaves the last of an even number of frames out.
         reference = video.pixels if spec.frames == manifest.frames else video.pixels[: spec.frames]
         quality = measure(reference, test, hidden=hidden, vmaf=meter, progress=show)
-    decoder, embeddings = decoder_parameters(trained.architecture, spec), stored_embeddings(recipe.task, spec)
     point = {
         **identity,
         "task": recipe.task_label,
         **_of_run(manifest, spec.frames, training),
         "psnr_float_db": None if video.is_cut else training.get("psnr_db"),
+        **_of_model(model, recipe),
+        "config_sha256": config_hash(about.train or about),
+        "command": "boostnerv train" if job_files.train_log else "boostnerv import",
+        **split_summary(quality, unseen),
+    }
+    return _write_quality(quality, video, frames, point, job_files)
+
+
+def _of_model(model: VideoModel, recipe: Training) -> dict[str, Any]:
+    """Size and work of a model."""
+    from boostnerv.models.budget import decoder_parameters, stored_embeddings
+    from boostnerv.models.work import kmac_per_pixel
+
+    decoder = decoder_parameters(model.architecture, model.spec)
+    embeddings = stored_embeddings(recipe.task, model.spec)
+    return {
         "params_total": decoder + embeddings,
         "params_decoder": decoder,
         "params_embedding": embeddings,
-        "kmac_per_pixel": kmac_per_pixel(trained.architecture, spec),
-        "config_sha256": config_hash(about.train or about),
-        "command": "boostnerv train" if log else "boostnerv import",
-        **split_summary(quality, unseen),
+        "kmac_per_pixel": kmac_per_pixel(model.architecture, model.spec),
     }
-    return _write_quality(quality, video, made, point, output, frames_csv)
+
+
+def _reconstructed(
+    model: VideoModel, video: Videos, keyframes: KeyframeFile | None, recipe: Training, where: tuple[Any, Path]
+) -> tuple[Any, tuple[int, ...]]:
+    """The frames of a model, and the numbers of those that training did not see; `where` has the device, and the output
+    beside which frames of many videos are kept."""
+    from boostnerv.training.reconstruction import ClipReconstruction, Reconstruction
+
+    device, output = where
+    if model.spec.multi_video:
+        return _rendered(ClipReconstruction(model, video, keyframes, device), output), ()
+    frames = Reconstruction(model, video.array(), recipe, device)
+    return frames, frames.unseen_frames
 
 
 def encode_anchor(
@@ -272,15 +276,19 @@ def _with_yuv(quality: Quality, planes: Path, video: Videos, test: Any) -> Quali
 
 
 def _write_quality(
-    quality: Quality, video: Videos, test: Any, point: dict[str, Any], output: Path, frames_csv: Path
+    quality: Quality,
+    video: Videos,
+    test: Any,
+    point: dict[str, Any],
+    job_files: EvaluationFiles | ModelEvaluationFiles,
 ) -> dict[str, Any]:
     """Write what was measured of `test`, of each video where there are many; returns the whole's."""
     from boostnerv.evaluation.measure import measure_patches, write_quality
     from boostnerv.video.patches import split
 
     if not video.members:
-        write_quality(quality, output, frames_csv, point)
-        return files.read_json(output)
+        write_quality(quality, job_files.output, job_files.frames_csv, point)
+        return files.read_json(job_files.output)
     if video.is_cut:
         rows, columns = video.grid
         count = video.manifest.frames * rows * columns
@@ -314,8 +322,8 @@ def _write_quality(
         for member in video.members
     }
     ranges = {member.name: member.frames for member in video.members}
-    write_quality(quality, output, frames_csv, point, ranges, of_parts)
-    return files.read_json(output)[0]
+    write_quality(quality, job_files.output, job_files.frames_csv, point, ranges, of_parts)
+    return files.read_json(job_files.output)[0]
 
 
 def _rendered(made: ClipReconstruction, output: Path) -> Any:

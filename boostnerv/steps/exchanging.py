@@ -3,53 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from boostnerv import files
 from boostnerv.steps.common import check_suffix, prepare_cpu, write_decoded
 
+if TYPE_CHECKING:
+    from boostnerv.interop.arguments import Arguments
+
 
 def import_checkpoint(
-    file: Path,
-    output: Path,
-    *,
-    model: str | None = None,
-    strides: tuple[int, ...] | None = None,
-    height: int | None = None,
-    width: int | None = None,
-    frames: int | None = None,
-    fc_dim: int | None = None,
-    lengths: tuple[int, ...] | None = None,
-    size: str | None = None,
-    dataset: str | None = None,
-    options: dict[str, Any] | None = None,
-    threads: int | None = None,
+    file: Path, output: Path, arguments: Arguments | None = None, *, threads: int | None = None
 ) -> dict[str, Any]:
     """Read a file of a published implementation: a training's ``.pth`` becomes a checkpoint (``.safetensors``),
-    a compressed video its decoded frames (``.npy`` uint8 ``[T, H, W, 3]``)."""
+    a compressed video its decoded frames (``.npy`` uint8 ``[T, H, W, 3]``). `arguments` say what the file does not."""
     from boostnerv.interop.arguments import Arguments
     from boostnerv.interop.published_files import CompressedVideo, read_file
 
     files.check_distinct([output], [file])
     prepare_cpu(threads)
-    flags = Arguments(
-        model=model,
-        strides=strides,
-        height=height,
-        width=width,
-        frames=frames,
-        fc_dim=fc_dim,
-        lengths=lengths,
-        size=size,
-        dataset=dataset,
-        options=options or {},
-    )
-    found = read_file(file)
-    if isinstance(found, CompressedVideo):
+    arguments = arguments or Arguments()
+    published = read_file(file)
+    if isinstance(published, CompressedVideo):
         check_suffix(output, (".npy",), f"{file} is a compressed video and becomes frames")
-        return _import_frames(found.open(flags), output)
+        return _import_frames(published.open(arguments), output)
     check_suffix(output, (".safetensors",), f"{file} is a checkpoint and stays one")
-    return _import_weights(file, found.restore(flags), found.epoch, len(found.left_out), output)
+    return _import_weights(file, published.restore(arguments), published.epoch, len(published.left_out), output)
 
 
 def export_checkpoint(checkpoint: Path, output: Path) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boostnerv import files, progress
 from boostnerv.config import FinetuneJob, Finetuning, Training, TrainJob
+from boostnerv.host.machine import Host
+from boostnerv.progress import Progress
 from boostnerv.steps.common import given_keyframes, prepare_cpu, with_pixels
+from boostnerv.steps.job_files import TrainFiles
 
 if TYPE_CHECKING:
-    from boostnerv.codec.keyframes.keyframe_files import KeyframeFile
+    from boostnerv.training.setting import TrainingData, TrainingMachine, TrainingOutputs
     from boostnerv.video.videos import Videos
 
 
@@ -20,85 +22,51 @@ SMALL_FRAME_PIXELS = 250_000
 """Frames of fewer pixels are trained on by one thread, whatever a job may have."""
 
 
-def train(
-    frames: Path,
-    job: TrainJob,
-    model: Path,
-    log: Path,
-    state: Path,
-    *,
-    device: str,
-    threads: int | None,
-    tensorboard: Path | None = None,
-    keyframes: Path | None = None,
-    scratch: str | None = None,
-) -> None:
-    """Fit a model to the frames of the manifest `frames`; goes on from `state` where it can.
+def train(job_files: TrainFiles, job: TrainJob, host: Host) -> None:
+    """Fit a model to frames; resumes from the state folder where it can.
 
-    A model of many videos takes the description of all of them instead, and the manifest of their `keyframes` where
-    it needs any; its frames are read from copies below the folder `scratch` where that is given.
+    A multi-video model takes the description of all videos instead, and the manifest of their keyframes where it needs
+    any; its frames are read from copies below the host's scratch folder where there is one.
     """
-    from boostnerv.host.devices import choose_device
     from boostnerv.training.distributed import leads
     from boostnerv.training.run import train_video
 
-    files.check_distinct([model, log], [*with_pixels(frames), keyframes])
-    video, shown = _trained_on(frames, job.model.name, keyframes, scratch)
-    _prepare_training_cpu(threads, video)
-    total = _training_steps(video, job)
+    files.check_distinct([job_files.model, job_files.log], [*with_pixels(job_files.frames), job_files.keyframes])
+    data = _training_data(job_files, job.model.name, host)
+    _prepare_training_cpu(host.threads, data.videos)
+    total = _training_steps(data.videos, job)
     with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
-        train_video(
-            video,
-            job,
-            model,
-            log,
-            state,
-            device=choose_device(device),
-            save_every_s=30.0,
-            progress=show,
-            tensorboard=tensorboard,
-            keyframes=shown,
-        )
+        train_video(data, job, _outputs(job_files), _machine(host, show))
 
 
-def finetune(
-    frames: Path,
-    trained: Path,
-    job: FinetuneJob,
-    model: Path,
-    log: Path,
-    state: Path,
-    *,
-    device: str,
-    threads: int | None,
-    tensorboard: Path | None = None,
-    keyframes: Path | None = None,
-    scratch: str | None = None,
-) -> None:
-    """Fine-tune the checkpoint `trained` with consistent entropy minimisation; `frames` and `keyframes` are those of
-    its training, `scratch` is as for `train`."""
-    from boostnerv.host.devices import choose_device
+def finetune(job_files: TrainFiles, job: FinetuneJob, host: Host) -> None:
+    """Fine-tune the trained checkpoint with consistent entropy minimisation, on the frames and keyframes of its
+    training."""
     from boostnerv.training import checkpoint
     from boostnerv.training.run import finetune_video
 
-    files.check_distinct([model, log], [*with_pixels(frames), trained, keyframes])
+    trained = job_files.trained
+    assert trained is not None, "fine-tuning starts from a trained checkpoint"
+    inputs = [*with_pixels(job_files.frames), trained, job_files.keyframes]
+    files.check_distinct([job_files.model, job_files.log], inputs)
     about = checkpoint.read_about(trained)
-    video, shown = _trained_on(frames, about.architecture, keyframes, scratch)
-    _prepare_training_cpu(threads, video)
+    data = _training_data(job_files, about.architecture, host)
+    _prepare_training_cpu(host.threads, data.videos)
     with progress.shown("finetune", _steps(about.make_spec().samples, job.finetuning), "steps") as show:
-        finetune_video(
-            video,
-            job,
-            trained,
-            model,
-            log,
-            state,
-            device=choose_device(device),
-            save_every_s=30.0,
-            progress=show,
-            tensorboard=tensorboard,
-            keyframes=shown,
-        )
+        finetune_video(data, job, trained, _outputs(job_files), _machine(host, show))
+
+
+def _outputs(job_files: TrainFiles) -> TrainingOutputs:
+    from boostnerv.training.setting import TrainingOutputs
+
+    return TrainingOutputs(job_files.model, job_files.log, job_files.state)
+
+
+def _machine(host: Host, show: Progress) -> TrainingMachine:
+    from boostnerv.host.devices import choose_device
+    from boostnerv.training.setting import TrainingMachine
+
+    return TrainingMachine(choose_device(host.device), progress=show, tensorboard=host.tensorboard)
 
 
 def in_processes(count: int, threads: int | None) -> int | None:
@@ -111,21 +79,20 @@ def in_processes(count: int, threads: int | None) -> int | None:
     return threads and max(threads // count, 1)
 
 
-def _trained_on(
-    frames: Path, model: str, keyframes: Path | None, scratch: str | None
-) -> tuple[Videos, KeyframeFile | None]:
-    """What a model is trained on; where it is of many videos and `scratch` is given, their copies on that near disk."""
+def _training_data(job_files: TrainFiles, model: str, host: Host) -> TrainingData:
+    """The data of a training; of a multi-video model as copies on the host's scratch disk where there is one."""
     from boostnerv.models.architecture import architecture
     from boostnerv.training.distributed import leads
+    from boostnerv.training.setting import TrainingData
     from boostnerv.video.collections import open_videos
     from boostnerv.video.staging import staged
 
-    many = architecture(model).multi_video
-    if many and scratch:
+    many, frames = architecture(model).multi_video, job_files.frames
+    if many and host.scratch:
         with progress.shown("copy", None, "videos") if leads() else nullcontext(progress.silent) as show:
-            frames = staged(frames, scratch, show)
-    video = open_videos(frames, many=many)
-    return video, given_keyframes(keyframes, video)
+            frames = staged(frames, host.scratch, show)
+    videos = open_videos(frames, many=many)
+    return TrainingData(videos, given_keyframes(job_files.keyframes, videos))
 
 
 def _prepare_training_cpu(threads: int | None, video: Videos) -> None:

@@ -9,17 +9,10 @@ from typing import Any
 from boostnerv import files
 from boostnerv.errors import UserError
 from boostnerv.steps.common import prepare_cpu, with_pixels
+from boostnerv.steps.job_files import TableFiles
 
 
-def tabulate(
-    points: Path,
-    markdown: Path,
-    csv: Path,
-    metrics: Path | None = None,
-    bd_markdown: Path | None = None,
-    bd_csv: Path | None = None,
-    published: Path | None = None,
-) -> None:
+def tabulate(points: Path, tables: TableFiles) -> None:
     """Tables of an experiment, for people and for programs; as metrics, BD-rates and beside published figures where
     these are wanted."""
     from boostnerv.evaluation.points import read_points
@@ -27,14 +20,15 @@ def tabulate(
     from boostnerv.report.dvc_metrics import write_metrics
     from boostnerv.report.tables import published_csv, write_tables
 
-    files.check_distinct([markdown, csv, metrics, bd_markdown, bd_csv, published], [points])
+    written = [tables.markdown, tables.csv, tables.metrics, tables.bd_markdown, tables.bd_csv, tables.published]
+    files.check_distinct(written, [points])
     rows = read_points(points)
-    write_tables(rows, markdown, csv)
-    if metrics is not None:
-        write_metrics(rows, metrics)
-    bd_table.write_bd_tables(rows, bd_markdown, bd_csv)
-    if published is not None:
-        files.write_text(published, published_csv(rows))
+    write_tables(rows, tables.markdown, tables.csv)
+    if tables.metrics is not None:
+        write_metrics(rows, tables.metrics)
+    bd_table.write_bd_tables(rows, tables.bd_markdown, tables.bd_csv)
+    if tables.published is not None:
+        files.write_text(tables.published, published_csv(rows))
 
 
 def plot(points: Path, folder: Path, logs: dict[str, Path]) -> None:

@@ -24,7 +24,7 @@ from boostnerv.training.tasks import Objective
 
 
 @dataclass(frozen=True)
-class Way:
+class Computation:
     """How a training computes on its device."""
 
     precision: str = "float32"
@@ -50,13 +50,13 @@ class Way:
         return indices.split(self.frames_at_once or len(indices)) if len(indices) else ()
 
 
-PLAIN = Way()
+PLAIN = Computation()
 
 
-def way_of(computing: Computing, memory: Memory, device: torch.device) -> Way:
+def computation_of(computing: Computing, memory: Memory, device: torch.device) -> Computation:
     """What the settings come to on a device: a CPU computes in float32, and a GPU has no kernels of ours."""
     on_gpu = device.type == "cuda"
-    return Way(
+    return Computation(
         precision=computing.precision if on_gpu else "float32",
         compiled=computing.compile,
         # A compiler fuses for itself.
@@ -67,36 +67,36 @@ def way_of(computing: Computing, memory: Memory, device: torch.device) -> Way:
     )
 
 
-def prepare(objective: Objective, recipe: Training | Finetuning, device: torch.device) -> Way:
+def prepare(objective: Objective, recipe: Training | Finetuning, device: torch.device) -> Computation:
     """Set the objective and PyTorch up to compute as `recipe` says; flags of PyTorch are those of the whole process."""
-    way = way_of(recipe.computing, recipe.memory, device)
+    computation = computation_of(recipe.computing, recipe.memory, device)
     model = objective.model
     if device.type == "cuda":
-        _set_flags(way)
-    if way.kernels == "fused":
+        _set_flags(computation)
+    if computation.kernels == "fused":
         fuse(model)
         objective.frame_losses = fused_frame_losses
-    if way.checkpointing:
+    if computation.checkpointing:
         recompute(model.decoder)
-    if way.precision == "bf16":
+    if computation.precision == "bf16":
         _autocast(model.decoder, device)
         if model.encoder is not None and isinstance(recipe, Training):
             # Of a fine-tuning the embeddings are what is stored.
             _autocast(model.encoder, device)
-    if way.compiled:
+    if computation.compiled:
         _compile(objective, device)
-    return way
+    return computation
 
 
-def _set_flags(way: Way) -> None:
+def _set_flags(computation: Computation) -> None:
     # Matrix products stay in float32: they are a small part, and PyTorch's own default.
-    torch.backends.cudnn.allow_tf32 = way.precision != "float32"
+    torch.backends.cudnn.allow_tf32 = computation.precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.benchmark = not way.deterministic
-    if way.deterministic:
+    torch.backends.cudnn.benchmark = not computation.deterministic
+    if computation.deterministic:
         # What cuBLAS asks for; read when its first handle is made.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(way.deterministic)
+    torch.use_deterministic_algorithms(computation.deterministic)
 
 
 def _compile(objective: Objective, device: torch.device) -> None:

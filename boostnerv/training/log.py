@@ -12,8 +12,8 @@ from boostnerv import files, provenance
 from boostnerv.config import Closed, config_hash
 from boostnerv.errors import UserError
 from boostnerv.host.devices import device_name, peak_memory_mib
-from boostnerv.training.computing import Way
-from boostnerv.training.loop import Record
+from boostnerv.training.computing import Computation
+from boostnerv.training.setting import Record
 
 
 def last_record(log_path: Path) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def last_record(log_path: Path) -> dict[str, Any]:
 
 
 def write_log(
-    path: Path, log: list[Record], job: Closed, device: torch.device, way: Way, *, processes: int = 1
+    path: Path, log: list[Record], job: Closed, device: torch.device, computation: Computation, *, processes: int = 1
 ) -> None:
     """Write the records and the summary of a finished training."""
     last = log[-1]
@@ -43,9 +43,9 @@ def write_log(
         "threads": torch.get_num_threads(),
         "processes": processes,
         "returns": sum("event" in record for record in log),
-        "deterministic": way.deterministic,
-        "computing": way.label,
-        "memory": way.memory_label,
+        "deterministic": computation.deterministic,
+        "computing": computation.label,
+        "memory": computation.memory_label,
         "peak_memory_mib": round(peak_memory_mib(device), 1),
         "version": provenance.package_version(),
         "commit": provenance.commit(),

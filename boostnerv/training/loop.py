@@ -18,17 +18,17 @@ from torch import Tensor, nn
 
 from boostnerv.config import Finetuning, Training
 from boostnerv.errors import InterruptedBySignal, UserError
-from boostnerv.progress import Progress
-from boostnerv.training.computing import PLAIN, Way
+from boostnerv.progress import Progress, silent
+from boostnerv.training.computing import PLAIN, Computation
 from boostnerv.training.distributed import Group
 from boostnerv.training.guard import MOST_RETURNS, RATE_CUT, divergence
 from boostnerv.training.losses import psnr_db
 from boostnerv.training.schedules import learning_rate
+from boostnerv.training.setting import Record
 from boostnerv.training.state import SaveTimer, StateFolder, StopRequest
 from boostnerv.training.tasks import Objective
 
 Recipe = Training | Finetuning
-Record = dict[str, Any]
 
 ALONE = Group()
 _ADAN_BETAS = (0.98, 0.92, 0.99)
@@ -46,7 +46,9 @@ class LoopSettings:
     eval_every_epochs: int = 10
 
 
-def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter], way: Way = PLAIN) -> torch.optim.Optimizer:
+def make_optimizer(
+    recipe: Recipe, parameters: list[nn.Parameter], computation: Computation = PLAIN
+) -> torch.optim.Optimizer:
     """Adan as published (previous gradient starts as the first one), Adam, AdamW, or SOAP; the rate is set every step.
 
     SOAP: Vyas et al., 2024, Adam in the eigenbases of Shampoo's preconditioner, which are found anew every ten steps.
@@ -56,7 +58,7 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter], way: Way = PL
 
     peak, network = recipe.lr.peak, nn.ParameterList(parameters)
     if recipe.optimizer == "adan":
-        return create_optimizer(network, "adan", lr=peak, compile=way.compiled, betas=_ADAN_BETAS, eps=1e-8)
+        return create_optimizer(network, "adan", lr=peak, compile=computation.compiled, betas=_ADAN_BETAS, eps=1e-8)
     if recipe.optimizer == "soap":
         return create_optimizer(network, "soap", lr=peak, betas=(0.95, 0.95), max_precondition_dim=_WIDEST_BASIS)
     if recipe.optimizer == "adamw":
@@ -64,73 +66,57 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter], way: Way = PL
     return torch.optim.Adam(parameters, lr=recipe.lr.peak, betas=(0.9, 0.999))
 
 
-def fit(
-    objective: Objective,
-    recipe: Recipe,
-    settings: LoopSettings,
-    state: StateFolder,
-    on_record: Callable[[list[Record]], None],
-    progress: Progress,
-    device: torch.device,
-    way: Way = PLAIN,
-    group: Group = ALONE,
-) -> list[Record]:
+@dataclass(frozen=True)
+class Session:
+    """What a training runs on and whom it tells: `on_record` gets all records so far after every epoch."""
+
+    state: StateFolder
+    device: torch.device
+    computation: Computation = PLAIN
+    group: Group = ALONE
+    progress: Progress = silent
+    on_record: Callable[[list[Record]], None] = lambda records: None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update: the samples of its batch ``[N]``, the learning rate, its noise, and the largest gradient norm."""
+
+    indices: Tensor
+    rate: float
+    noise: torch.Generator
+    clip_norm: float | None = None
+
+
+def fit(objective: Objective, recipe: Recipe, settings: LoopSettings, session: Session) -> list[Record]:
     """Train `objective` on its samples; returns a record an epoch, and one for every return to an earlier state.
 
-    Goes on from `state` where it holds one, saves there at intervals, and raises `InterruptedBySignal` after saving
-    when a signal asks to stop. `on_record` gets all records so far after every epoch. An epoch that diverged is
-    taken back (see `boostnerv.training.guard`); raises `UserError` when that has been tried too often.
+    Resumes from the state of the `session` where there is one, saves there at intervals, and raises
+    `InterruptedBySignal` after saving when a signal asks to stop. An epoch that diverged is rolled back (see
+    `boostnerv.training.guard`); raises `UserError` when that has happened too often.
     """
-    optimizer = make_optimizer(recipe, list(objective.parameters()), way)
-    trained = torch.tensor(objective.trained_samples)
-    steps_per_epoch = math.ceil(len(trained) / recipe.batch_size)
-    total = recipe.epochs * steps_per_epoch
-    run = _Training(objective, optimizer, state, recipe, group)
+    run = _Training(objective, recipe, settings, session)
     run.restore()
     if run.step:
-        progress(run.step, "goes on")
+        session.progress(run.step, "goes on")
     timer = SaveTimer(settings.save_every_s)
     order = None
     with StopRequest() as stop:
-        while run.step < total:
-            epoch, batch = divmod(run.step, steps_per_epoch)
+        while run.step < run.total:
+            epoch, batch = divmod(run.step, run.steps_per_epoch)
+            is_last = batch == run.steps_per_epoch - 1
             if batch == 0 or order is None:
-                order = trained[epoch_order(len(trained), settings.seed, epoch)]
-                coming = order[batch * recipe.batch_size :].split(recipe.batch_size)
-                objective.expect([group.share(each) for each in coming])
-                order = order.to(device)
-            rate = run.rate_factor * learning_rate(recipe.lr, run.step / total)
-            indices = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            noise = _noise(settings, run.step, device)
-            run.advance(train_step(objective, optimizer, indices, rate, recipe.clip_norm, noise, way, group))
-            progress(run.step)
-            if batch == steps_per_epoch - 1:
-                record = run.close_epoch(epoch, rate, steps_per_epoch)
-                if run.step == total:
-                    run.keep_average()
-                if objective.after_epoch(epoch + 1, recipe.epochs):
-                    run.begin_average()
-                evaluated = (epoch + 1) % settings.eval_every_epochs == 0 or run.step == total
-                if evaluated:
-                    with run.averaged():
-                        record |= {**mean_psnr_db(objective, device), **objective.summary()}
-                warming_up = (epoch + 1) / recipe.epochs <= recipe.lr.warmup
-                reason = divergence(record, run.records, may_fall=warming_up or objective.pays_with_quality)
-                if reason is not None:
-                    run.go_back(reason, epoch + 1)
-                    on_record(run.records)
-                    order = None
-                    continue
-                run.records.append(record)
-                if evaluated:
-                    run.save_good()
-                on_record(run.records)
-                progress(run.step, f"{record['train_psnr_db']:.2f} dB, loss {record['loss']:.3f}")
-            if run.step == total:
+                order = run.order_of(epoch, batch)
+            run.advance(order, batch)
+            session.progress(run.step)
+            if is_last and not run.finish_epoch(epoch):
+                order = None
+                continue
+            if run.step == run.total:
                 break
             # Alone, a signal is obeyed at once; several processes agree on it now and then, which costs some waiting.
-            if group.size == 1 or batch == steps_per_epoch - 1 or run.step % _STEPS_TO_AGREE == 0:
-                number = group.largest(stop.signal_number or 0, device)
+            if session.group.size == 1 or is_last or run.step % _STEPS_TO_AGREE == 0:
+                number = session.group.largest(stop.signal_number or 0, session.device)
                 if number:
                     run.save()
                     raise InterruptedBySignal(number, f"in epoch {epoch + 1} of {recipe.epochs}")
@@ -142,30 +128,27 @@ def fit(
 def train_step(
     objective: Objective,
     optimizer: torch.optim.Optimizer,
-    indices: Tensor,
-    rate: float,
-    clip_norm: float | None,
-    noise: torch.Generator,
-    way: Way = PLAIN,
+    step: Step,
+    computation: Computation = PLAIN,
     group: Group = ALONE,
 ) -> Tensor:
     """One update; returns the batch's loss and mean PSNR in dB as a device tensor ``[2]``."""
     for parameters in optimizer.param_groups:
-        parameters["lr"] = rate
+        parameters["lr"] = step.rate
     optimizer.zero_grad(set_to_none=True)
-    own = group.share(indices)
-    values = torch.zeros(2, device=indices.device)
-    if way.compiled:
+    own = group.share(step.indices)
+    values = torch.zeros(2, device=step.indices.device)
+    if computation.compiled:
         torch.compiler.cudagraph_mark_step_begin()
-    for part in way.parts(own):
-        fit = objective.fit(part, noise)
-        share = objective.share(part, indices) if len(part) < len(indices) else 1.0
+    for part in computation.parts(own):
+        fit = objective.fit(part, step.noise)
+        share = objective.share(part, step.indices) if len(part) < len(step.indices) else 1.0
         (share * fit.loss).backward()
         with torch.no_grad():
             values = values + share * torch.stack((fit.loss.detach(), psnr_db(fit.prediction, fit.target).mean()))
     values = group.add_up(objective.parameters(), values)
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(objective.parameters(), clip_norm)
+    if step.clip_norm is not None:
+        nn.utils.clip_grad_norm_(objective.parameters(), step.clip_norm)
     optimizer.step()
     objective.after_step()
     return values
@@ -178,12 +161,12 @@ def mean_psnr_db(objective: Objective, device: torch.device) -> dict[str, float]
     values, rounded = [], []
     for index in objective.evaluated_samples:
         indices = torch.tensor([index], device=device)
-        made, target = objective.reconstruct(indices), objective.target(indices)
-        values.append(psnr_db(made, target))
-        rounded.append(psnr_db((made * 255).round().clamp(0, 255) / 255, target))
-    found, unseen = torch.cat(values), list(objective.unseen_frames)
-    means = {"psnr_db": float(found.mean()), "psnr_rounded_db": float(torch.cat(rounded).mean())}
-    return means | ({"psnr_unseen_db": float(found[unseen].mean())} if unseen else {})
+        frames, target = objective.reconstruct(indices), objective.target(indices)
+        values.append(psnr_db(frames, target))
+        rounded.append(psnr_db((frames * 255).round().clamp(0, 255) / 255, target))
+    all_psnr_db, unseen = torch.cat(values), list(objective.unseen_frames)
+    means = {"psnr_db": float(all_psnr_db.mean()), "psnr_rounded_db": float(torch.cat(rounded).mean())}
+    return means | ({"psnr_unseen_db": float(all_psnr_db[unseen].mean())} if unseen else {})
 
 
 def epoch_order(samples: int, seed: int, epoch: int) -> Tensor:
@@ -199,26 +182,22 @@ def _noise(settings: LoopSettings, step: int, device: torch.device) -> torch.Gen
 class _Training:
     """A training under way: its place, the sums of the open epoch, its records, and all that is saved of it."""
 
-    def __init__(
-        self,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
-        state: StateFolder,
-        recipe: Recipe,
-        group: Group,
-    ) -> None:
+    def __init__(self, objective: Objective, recipe: Recipe, settings: LoopSettings, session: Session) -> None:
         self.step = 0
         self.rate_factor = 1.0
         self.records: list[Record] = []
+        self._samples = torch.tensor(objective.trained_samples)
+        self.steps_per_epoch = math.ceil(len(self._samples) / recipe.batch_size)
+        self.total = recipe.epochs * self.steps_per_epoch
         self._sums = torch.zeros(2)  # of loss and PSNR over the open epoch
+        self._rate = 0.0
         self._wall_s = 0.0
         self._started = time.monotonic()
         self._returns = 0
-        self._objective = objective
-        self._optimizer = optimizer
-        self._state = state
-        self._recipe = recipe
-        self._leads = group.leads
+        self._objective, self._recipe, self._settings, self._session = objective, recipe, settings, session
+        self._optimizer = make_optimizer(recipe, list(objective.parameters()), session.computation)
+        self._state = session.state
+        self._leads = session.group.leads
         self._decay = recipe.ema_decay
         self._kept = False  # whether the parameters are the averages for good
         self._average = None if self._decay is None else [p.detach().clone() for p in objective.parameters()]
@@ -227,39 +206,75 @@ class _Training:
     def wall_s(self) -> float:
         return self._wall_s + time.monotonic() - self._started
 
-    def advance(self, values: Tensor) -> None:
-        """Count a step with its loss and PSNR."""
+    def order_of(self, epoch: int, batch: int) -> Tensor:
+        """The samples of an epoch in their order, on the device; the objective expects those from `batch` on."""
+        order = self._samples[epoch_order(len(self._samples), self._settings.seed, epoch)]
+        coming = order[batch * self._recipe.batch_size :].split(self._recipe.batch_size)
+        self._objective.expect([self._session.group.share(indices) for indices in coming])
+        return order.to(self._session.device)
+
+    def advance(self, order: Tensor, batch: int) -> None:
+        """Make the step of a batch, and count it with its loss and PSNR."""
+        size = self._recipe.batch_size
+        self._rate = self.rate_factor * learning_rate(self._recipe.lr, self.step / self.total)
+        noise = _noise(self._settings, self.step, self._session.device)
+        step = Step(order[batch * size : (batch + 1) * size], self._rate, noise, self._recipe.clip_norm)
+        values = train_step(self._objective, self._optimizer, step, self._session.computation, self._session.group)
         self.step += 1
         self._sums = self._sums.to(values.device) + values
         if self._average is not None and self._decay is not None:
             with torch.no_grad():
                 torch._foreach_lerp_(self._average, list(self._objective.parameters()), 1 - self._decay)
 
-    def close_epoch(self, epoch: int, rate: float, steps: int) -> Record:
-        """The record of the epoch that just ended."""
-        loss, psnr = (self._sums / steps).tolist()
+    def finish_epoch(self, epoch: int) -> bool:
+        """Record the epoch that just ended, evaluated where that is due; False where it was rolled back."""
+        objective, epochs = self._objective, self._recipe.epochs
+        record = self._close_epoch(epoch)
+        if self.step == self.total:
+            self.keep_average()
+        if objective.after_epoch(epoch + 1, epochs):
+            self.begin_average()
+        evaluated = (epoch + 1) % self._settings.eval_every_epochs == 0 or self.step == self.total
+        if evaluated:
+            with self.averaged():
+                record |= {**mean_psnr_db(objective, self._session.device), **objective.summary()}
+        warming_up = (epoch + 1) / epochs <= self._recipe.lr.warmup
+        reason = divergence(record, self.records, may_fall=warming_up or objective.pays_with_quality)
+        if reason is not None:
+            self.roll_back(reason, epoch + 1)
+            self._session.on_record(self.records)
+            return False
+        self.records.append(record)
+        if evaluated:
+            self.save_good()
+        self._session.on_record(self.records)
+        self._session.progress(self.step, f"{record['train_psnr_db']:.2f} dB, loss {record['loss']:.3f}")
+        return True
+
+    def _close_epoch(self, epoch: int) -> Record:
+        loss, psnr = (self._sums / self.steps_per_epoch).tolist()
         self._sums = torch.zeros(2)
         return {
             "epoch": epoch + 1,
             "step": self.step,
-            "lr": rate,
+            "lr": self._rate,
             "loss": loss,
             "train_psnr_db": psnr,
             "wall_s": round(self.wall_s, 3),
         }
 
     def restore(self) -> None:
-        """Go on where an earlier process was; a training that begins marks its beginning as good."""
-        saved = [found for found in (self._state.load(), self._state.load(good=True)) if found is not None]
+        """Resume where an earlier process was; a training that begins marks its beginning as good."""
+        saved = [state for state in (self._state.load(), self._state.load(good=True)) if state is not None]
         if not saved:
             self.save_good()
             return
-        newest = max(saved, key=lambda found: int(found["step"]))
+        newest = max(saved, key=lambda state: int(state["step"]))
         self._load(newest)
         self.rate_factor, self._returns = newest["rate_factor"], newest["returns"]
         self.records, self._wall_s = newest["records"], newest["wall_s"]
 
-    def go_back(self, reason: str, epoch: int) -> None:
+    def roll_back(self, reason: str, epoch: int) -> None:
         """Return to the last good state at half the learning rate; raises `UserError` after too many returns."""
         if self._returns == MOST_RETURNS:
             step = "training" if isinstance(self._recipe, Training) else "finetuning"
@@ -329,8 +344,8 @@ class _Training:
         self._objective.load_state_dict(saved["objective"])
         self._optimizer.load_state_dict(saved["optimizer"])
         if self._average is not None:
-            for mean, found in zip(self._average, saved["average"], strict=True):
-                mean.copy_(found)
+            for mean, value in zip(self._average, saved["average"], strict=True):
+                mean.copy_(value)
 
     @torch.no_grad()
     def _set(self, values: list[Tensor]) -> None:

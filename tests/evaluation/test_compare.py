@@ -34,6 +34,7 @@ from boostnerv.evaluation.compare import (
 from boostnerv.evaluation.measure import measure
 from boostnerv.evaluation.metrics import Frames
 from boostnerv.evaluation.vmaf import VmafMeter
+from boostnerv.host.machine import Host
 from boostnerv.video.frames import extract_frames, write_frames
 from tests.conftest import Outcome
 from tests.evaluation.videos import counting, moving
@@ -43,6 +44,8 @@ from tests.video.conftest import LOSSLESS, ffmpeg, reference, synthetic, write_c
 
 BNV, _ = paths("hnerv-boost", version=0)
 LOSSY = ("-c:v", "libx264", "-crf", "35", "-pix_fmt", "yuv420p")
+
+HOST = Host("cpu", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +163,9 @@ def test_the_profile_that_one_file_names_is_that_of_all(own_profile: dict[str, P
 
 def test_the_verb_decodes_the_reference_by_the_profile_of_the_file(own_profile: dict[str, Path]) -> None:
     by_clip, by_frames = (
-        steps.compare(own_profile[name], [own_profile["coded"]], None, None, device="cpu", threads=1)
+        steps.compare(
+            own_profile[name], [own_profile["coded"]], steps.ComparisonFiles(), steps.ComparisonChoice(), HOST
+        )
         for name in ("clip", "frames")
     )
     assert by_clip == by_frames
@@ -201,7 +206,7 @@ def test_pixels_are_kept_as_they_are(key: str, tmp_path: Path) -> None:
     clip = synthetic(tmp_path / "a.mkv", *UNUSUAL[key])
     decoded = reference(clip, tmp_path / "png")
     np.save(tmp_path / "decoded.npy", decoded)
-    (row,) = steps.compare(clip, [tmp_path / "decoded.npy"], None, None, device="cpu", threads=1)
+    (row,) = steps.compare(clip, [tmp_path / "decoded.npy"], steps.ComparisonFiles(), steps.ComparisonChoice(), HOST)
     assert (row.height, row.width) == (48, 64)
     assert set(row.measured.frame_psnr_db) == {90.0}
     assert len(row.measured.frame_psnr_db) == len(decoded) > 1

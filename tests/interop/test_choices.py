@@ -260,7 +260,7 @@ def test_blocks_by_an_option(tmp_path: Path, refused: Refused) -> None:
     sizes = {"strides": (2, 1), "height": 2, "width": 2, "frames": 2}
     output = tmp_path / "b.safetensors"
     options = {"lower_width": "2", "stage_blocks": "1,2"}
-    found = steps.import_checkpoint(file, output, model="nerv", options=options, **sizes)
+    found = steps.import_checkpoint(file, output, Arguments(model="nerv", options=options, **sizes))
     assert found["spec"]["stage_blocks"] == [1, 2]
     flags = ["--model", "nerv", "--strides", "2,1", "--height", 2, "--width", 2, "--frames", 2]
     for value, sentence in {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from boostnerv import steps
+from boostnerv.interop.arguments import Arguments
 from boostnerv.interop.boosting_nerv import from_original, original_name, our_name, to_original
 from boostnerv.interop.d_nerv_arguments import clip_fields
 from boostnerv.models.architecture import VideoModel, architecture, tensor_shapes
@@ -47,9 +48,9 @@ def test_a_checkpoint_gives_the_recorded_output(golden: Golden, tmp_path: Path, 
     path, output, back = tmp_path / "D-NeRV.pth", tmp_path / "x.safetensors", tmp_path / "y.pth"
     write_training(path, weights, prefix)
     found = steps.import_checkpoint(
-        path, output, model=name, height=64, width=80, frames=16, dataset="uvg",
+        path, output, Arguments(model=name, height=64, width=80, frames=16, dataset="uvg",
         options={"patch_rows": "1", "patch_columns": "1"},
-    )  # fmt: skip
+    ))  # fmt: skip
     assert (found["spec"]["fc_dim"], found["spec"]["strides"], found["spec"]["lengths"]) == (16, [4, 2, 2], [16])
     _, model = checkpoint.restore_any(output)
     assert isinstance(model.spec, ClipSpec)
@@ -92,7 +93,7 @@ def test_export_then_import_gives_the_same_model(tmp_path: Path, name: str) -> N
     path, output = write_training(tmp_path / "a.pth", original), tmp_path / "b.safetensors"
     options = {"lower_width": "2", "patch_rows": "2", "patch_columns": "1", "clip_frames": "3"}
     steps.import_checkpoint(
-        path, output, model=name, height=10, width=13, lengths=(5, 3), dataset="uvg", options=options
+        path, output, Arguments(model=name, height=10, width=13, lengths=(5, 3), dataset="uvg", options=options)
     )
     _, back = checkpoint.restore_any(output)
     colours = {"mean_e4": (4519, 4505, 4519), "deviation_e4": (2434, 2547, 2958)}

@@ -21,6 +21,8 @@ from boostnerv import steps
 from boostnerv.codec.decoder import to_uint8
 from boostnerv.config import FinetuneJob, Finetuning, PostTraining
 from boostnerv.errors import UserError
+from boostnerv.host.machine import Host
+from boostnerv.interop.arguments import Arguments
 from boostnerv.interop.boosting_nerv import from_original, to_original
 from boostnerv.interop.published_files import read_file
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
@@ -78,7 +80,9 @@ def test_import_then_export_gives_the_same_tensors(golden: Golden, tmp_path: Pat
     file, imported, output = (tmp_path / each for each in ("a.pth", "b.safetensors", "c.pth"))
     # Without arguments beside it: the width and all other sizes of layers come from the tensors.
     steps.import_checkpoint(
-        write_training(file, weights), imported, model=name, strides=(5, 2, 2), height=HEIGHT, width=WIDTH, frames=2
+        write_training(file, weights),
+        imported,
+        Arguments(model=name, strides=(5, 2, 2), height=HEIGHT, width=WIDTH, frames=2),
     )
     assert steps.export_checkpoint(imported, output)["epoch"] == 300
     content = torch.load(output, weights_only=True)
@@ -94,7 +98,7 @@ def test_export_then_import_gives_the_same_checkpoint(tmp_path: Path, name: str)
     mine, file, back = (tmp_path / each for each in ("a.safetensors", "b.pth", "c.safetensors"))
     checkpoint.save(mine, about(name), tiny_model(name))
     exported = steps.export_checkpoint(mine, file)
-    steps.import_checkpoint(file, back, model=name, **TINY)
+    steps.import_checkpoint(file, back, Arguments(model=name, **TINY))
     described, _ = checkpoint.load_any(back)
     assert described.make_spec() == about(name).make_spec()
     assert exported["epoch"] == about(name).train.training.epochs
@@ -145,7 +149,7 @@ def test_weights_in_any_wrapping(
 ) -> None:
     weights, file, output = to_original(tiny_model("nerv")), tmp_path / "a.pth", tmp_path / "b.safetensors"
     torch.save(wrapped(weights), file)
-    assert steps.import_checkpoint(file, output, model="nerv", **TINY)["epoch"] == epoch
+    assert steps.import_checkpoint(file, output, Arguments(model="nerv", **TINY))["epoch"] == epoch
     _, model = checkpoint.restore_any(output)
     assert all(torch.equal(to_original(model)[name], value) for name, value in weights.items())
 
@@ -183,9 +187,11 @@ def test_what_no_file_can_hold_is_said_before_it_is_fine_tuned_or_coded(tmp_path
     job = FinetuneJob(finetuning=Finetuning(epochs=1, loss={"l1": 1.0}))
     sentence = f"has {next(iter(choice))} = .* which format version 1 of .bnv files does not store"
     with pytest.raises(UserError, match=sentence):
-        steps.finetune(frames, imported, job, out, tmp_path / "log", tmp_path / "state", device="cpu", threads=1)
+        written = {"model": out, "log": tmp_path / "log", "state": tmp_path / "state"}
+        steps.finetune(steps.TrainFiles(frames=frames, trained=imported, **written), job, Host("cpu", threads=1))
     with pytest.raises(UserError, match=sentence):
-        steps.encode_after_training(frames, imported, PostTraining(), out, tmp_path / "report", threads=1)
+        coding = steps.CodingFiles(frames=frames, model=imported, output=out, report=tmp_path / "report")
+        steps.encode_after_training(coding, PostTraining(), threads=1)
     assert not out.exists()
     # Its pictures, its export and its way back are those of the model.
     steps.export_checkpoint(imported, tmp_path / "c.pth")
@@ -196,13 +202,13 @@ def test_quantisers_of_a_fine_tuned_checkpoint_are_left_out(tmp_path: Path) -> N
     weights = to_original(tiny_model("hnerv-boost"))
     learned = {"head_layer.weight_quantizer.scale": torch.ones(1), "embed_quantizer.beta": torch.ones(1)}
     file = write_training(tmp_path / "a.pth", weights | learned)
-    found = steps.import_checkpoint(file, tmp_path / "b.safetensors", model="hnerv-boost", **TINY)
+    found = steps.import_checkpoint(file, tmp_path / "b.safetensors", Arguments(model="hnerv-boost", **TINY))
     assert found["quantiser_tensors_left_out"] == 2
 
 
 def test_other_steps_say_that_they_need_a_training_of_ours(tmp_path: Path) -> None:
     file, output = write_training(tmp_path / "a.pth", to_original(tiny_model("nerv"))), tmp_path / "b.safetensors"
-    steps.import_checkpoint(file, output, model="nerv", **TINY)
+    steps.import_checkpoint(file, output, Arguments(model="nerv", **TINY))
     for use in (checkpoint.load, checkpoint.restore, checkpoint.restore_quantized):
         with pytest.raises(UserError, match="is imported: its frames and training are not known"):
             use(output)
@@ -212,7 +218,7 @@ def test_other_steps_say_that_they_need_a_training_of_ours(tmp_path: Path) -> No
 def test_an_imported_checkpoint_becomes_a_file(tmp_path: Path, name: str) -> None:
     imported = tmp_path / "b.safetensors"
     steps.import_checkpoint(
-        write_training(tmp_path / "a.pth", to_original(tiny_model(name))), imported, model=name, **TINY
+        write_training(tmp_path / "a.pth", to_original(tiny_model(name))), imported, Arguments(model=name, **TINY)
     )
     spec = tiny_model(name).spec
     noise = np.random.default_rng(0)
@@ -225,14 +231,24 @@ def test_an_imported_checkpoint_becomes_a_file(tmp_path: Path, name: str) -> Non
     def finetune(manifest: Path) -> Path:
         job = FinetuneJob(finetuning=Finetuning(epochs=1, loss={"l1": 1.0}))
         output, log = tmp_path / "c.safetensors", tmp_path / "c.jsonl"
-        steps.finetune(manifest, imported, job, output, log, tmp_path / "state", device="cpu", threads=1)
+        written = {"model": output, "log": log, "state": tmp_path / "state"}
+        steps.finetune(steps.TrainFiles(frames=manifest, trained=imported, **written), job, Host("cpu", threads=1))
         return output
 
     with pytest.raises(UserError, match=rf"is of {spec.frames} frames of .* has {spec.frames + 1} of"):
         finetune(frames(spec.frames + 1))
     manifest = frames(spec.frames)
-    report = steps.encode(manifest, finetune(manifest), tmp_path / "x.bnv", tmp_path / "x.json", threads=1)
-    decoded = steps.decode(tmp_path / "x.bnv", tmp_path / "x.npy", None, device="cpu", threads=1)
+    report = steps.encode(
+        steps.CodingFiles(
+            frames=manifest, model=finetune(manifest), output=tmp_path / "x.bnv", report=tmp_path / "x.json"
+        ),
+        threads=1,
+    )
+    decoded = steps.decode(
+        steps.DecodingFiles(file=tmp_path / "x.bnv", output=tmp_path / "x.npy"),
+        steps.DecodingChoice(),
+        Host("cpu", threads=1),
+    )
     assert decoded["decoded_sha256"] == report["decoded_sha256"]
     assert np.load(tmp_path / "x.npy").shape == (spec.frames, spec.height, spec.width, 3)
 
@@ -300,7 +316,7 @@ def test_compressed_videos_of_every_model(tmp_path: Path, name: str, axis: int |
     shape = model.spec.embedding_shape
     embeddings = None if shape is None else torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
     content = compressed(tmp_path / "a.pth", to_original(model), embeddings, axis, kind)
-    found = steps.import_checkpoint(tmp_path / "a.pth", tmp_path / "b.npy", model=name, **TINY)
+    found = steps.import_checkpoint(tmp_path / "a.pth", tmp_path / "b.npy", Arguments(model=name, **TINY))
     assert found["spec"]["fc_dim"] == model.spec.fc_dim
     stored = None if shape is None else value_of(content["embed"])
     assert np.array_equal(np.load(tmp_path / "b.npy"), direct(model, content, stored))
@@ -310,7 +326,7 @@ def test_stored_positional_encodings_are_used(tmp_path: Path) -> None:
     model = tiny_model("nerv")
     encoded = torch.randn(3, 4, 1, 1, generator=torch.Generator().manual_seed(1))
     content = compressed(tmp_path / "a.pth", to_original(model), encoded, None, torch.float32)
-    steps.import_checkpoint(tmp_path / "a.pth", tmp_path / "b.npy", model="nerv", **TINY)
+    steps.import_checkpoint(tmp_path / "a.pth", tmp_path / "b.npy", Arguments(model="nerv", **TINY))
     stored = iter(value_of(content["embed"]).flatten(1))
     model.decoder.get_submodule("encoding").register_forward_hook(lambda *_: next(stored)[None])
     assert np.array_equal(np.load(tmp_path / "b.npy"), direct(model, content, None))
@@ -320,7 +336,7 @@ def test_embeddings_say_frames_and_size(tmp_path: Path) -> None:
     model = tiny_model("hnerv", height=8, width=12)
     compressed(tmp_path / "a.pth", to_original(model), torch.randn(3, 2, 2, 3), None, torch.float32)
     steps.import_checkpoint(
-        tmp_path / "a.pth", tmp_path / "b.npy", model="hnerv", strides=(2, 2), options={"lower_width": "2"}
+        tmp_path / "a.pth", tmp_path / "b.npy", Arguments(model="hnerv", strides=(2, 2), options={"lower_width": "2"})
     )
     assert np.load(tmp_path / "b.npy").shape == (3, 8, 12, 3)
 
@@ -387,7 +403,7 @@ def test_damaged_files_never_end_in_another_error(tmp_path: Path) -> None:
         damaged[random.integers(len(data))] ^= 1 << int(random.integers(8))
         file.write_bytes(damaged)
         with contextlib.suppress(UserError):
-            steps.import_checkpoint(file, tmp_path / "b.safetensors", model="nerv", **TINY)
+            steps.import_checkpoint(file, tmp_path / "b.safetensors", Arguments(model="nerv", **TINY))
 
 
 def test_no_file(tmp_path: Path, refused: Refused) -> None:

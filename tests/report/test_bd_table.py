@@ -184,12 +184,15 @@ def test_published_bd_rates_have_their_sources(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_step_writes_all_tables_from_points(tmp_path: Path) -> None:
     write_points([*ladder("hnerv", 1.5), *ladder("x265", kind="anchor")], tmp_path / "points.csv")
+    fields = ["markdown", "csv", "metrics", "bd_markdown", "bd_csv", "published"]
     names = ["points.md", "points.table.csv", "metrics.json", "bd.md", "bd.csv", "published.csv"]
-    steps.tabulate(tmp_path / "points.csv", *(tmp_path / "tables" / name for name in names))
+    tables = {field: tmp_path / "tables" / name for field, name in zip(fields, names, strict=True)}
+    steps.tabulate(tmp_path / "points.csv", steps.TableFiles(**tables))
     assert "| hnerv | x265 | +50.00 | +50.00 | +50.00 | 100 |" in (tmp_path / "tables" / "bd.md").read_text()
     lines = (tmp_path / "tables" / "published.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines[1:]] == [["bunny", f"hnerv-{step}M"] for step in range(4)]
-    steps.tabulate(tmp_path / "points.csv", *(tmp_path / "some" / name for name in names[:2]))
+    some = {field: tmp_path / "some" / path.name for field, path in list(tables.items())[:2]}
+    steps.tabulate(tmp_path / "points.csv", steps.TableFiles(**some))
     assert sorted(path.name for path in (tmp_path / "some").iterdir()) == sorted(names[:2])
 
 

@@ -15,6 +15,7 @@ import torch
 from boostnerv.config import FinetuneJob, Finetuning, ModelSettings, Training, TrainJob
 from boostnerv.progress import Progress, silent
 from boostnerv.training.run import finetune_video, train_video
+from boostnerv.training.setting import TrainingData, TrainingMachine, TrainingOutputs
 from boostnerv.video.frames import manifest_path, open_frames, write_frames
 from tests.models.tiny import OPTIONS
 
@@ -48,6 +49,10 @@ class Result:
     checkpoint: Path
     log: Path
     state: Path
+
+    @property
+    def outputs(self) -> TrainingOutputs:
+        return TrainingOutputs(self.checkpoint, self.log, self.state)
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -88,16 +93,8 @@ def train(clip: Path, tmp_path: Path) -> Train:
         progress: Progress = silent,
     ) -> Result:
         result = place(folder or tmp_path, "train")
-        train_video(
-            open_frames(frames),
-            job or train_job(),
-            result.checkpoint,
-            result.log,
-            result.state,
-            device=torch.device("cpu"),
-            save_every_s=save_every_s,
-            progress=progress,
-        )
+        machine = TrainingMachine(torch.device("cpu"), save_every_s, progress)
+        train_video(TrainingData(open_frames(frames)), job or train_job(), result.outputs, machine)
         return result
 
     return run
@@ -117,17 +114,8 @@ def finetune(clip: Path, tmp_path: Path) -> Train:
         progress: Progress = silent,
     ) -> Result:
         result = place(folder or tmp_path, "finetune")
-        finetune_video(
-            open_frames(frames),
-            job or finetune_job(),
-            trained,
-            result.checkpoint,
-            result.log,
-            result.state,
-            device=torch.device("cpu"),
-            save_every_s=save_every_s,
-            progress=progress,
-        )
+        machine = TrainingMachine(torch.device("cpu"), save_every_s, progress)
+        finetune_video(TrainingData(open_frames(frames)), job or finetune_job(), trained, result.outputs, machine)
         return result
 
     return run

@@ -11,6 +11,7 @@ import torch
 from boostnerv.errors import UserError
 from boostnerv.training.board import Board
 from boostnerv.training.run import train_video
+from boostnerv.training.setting import TrainingData, TrainingMachine
 from boostnerv.video.frames import open_frames
 from tests.training.conftest import place, train_job
 
@@ -18,11 +19,9 @@ from tests.training.conftest import place, train_job
 def test_every_epoch_is_there(clip: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from boostnerv.progress import silent
-
     result, folder = place(tmp_path, "train"), tmp_path / "board"
-    options = {"device": torch.device("cpu"), "save_every_s": 1e9, "progress": silent, "tensorboard": folder}
-    train_video(open_frames(clip), train_job(), result.checkpoint, result.log, result.state, **options)
+    machine = TrainingMachine(torch.device("cpu"), tensorboard=folder)
+    train_video(TrainingData(open_frames(clip)), train_job(), result.outputs, machine)
     found = EventAccumulator(str(folder.joinpath(*result.checkpoint.parent.parts[-2:], "train"))).Reload()
     epochs = [line for line in result.lines() if "epoch" in line]
     for name in ("loss", "lr", "train_psnr_db"):

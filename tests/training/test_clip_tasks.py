@@ -27,6 +27,7 @@ from boostnerv.training.entropy_minimisation import EntropyMinimisation
 from boostnerv.training.losses import frame_losses
 from boostnerv.training.planning import planned_clips
 from boostnerv.training.run import clip_objective, finetune_video, train_video
+from boostnerv.training.setting import TrainingData, TrainingMachine
 from boostnerv.video.collections import OpenCollection, gather, open_collection
 from boostnerv.video.frames import open_frames, write_frames
 from boostnerv.video.patches import split_patches
@@ -96,9 +97,8 @@ def train(data: Data, tmp_path: Path) -> Run:
         job: TrainJob, *, folder: Path = tmp_path, save_every_s: float = 1e9, progress: Progress = silent
     ) -> Result:
         result = place(folder, "train")
-        settings: dict[str, Any] = {"device": CPU, "save_every_s": save_every_s, "progress": progress}
-        videos, keyframes = data.open(job.model.name)
-        train_video(videos, job, result.checkpoint, result.log, result.state, keyframes=keyframes, **settings)
+        opened = TrainingData(*data.open(job.model.name))
+        train_video(opened, job, result.outputs, TrainingMachine(CPU, save_every_s, progress))
         return result
 
     return run
@@ -190,9 +190,8 @@ def test_a_state_of_other_colours_is_not_gone_on_with(train: Run, data: Data, tm
     gather(manifests, tmp_path / "others.json", ((0.1, 0.1, 0.1), (0.9, 0.9, 0.9)))
     found, result = open_collection(tmp_path / "others.json"), place(tmp_path, "train")
     assert found.manifest.pixels_sha256 == open_collection(data.videos).manifest.pixels_sha256
-    settings: dict[str, Any] = {"device": CPU, "save_every_s": 1e9, "progress": silent}
     with pytest.raises(UserError, match="belongs to another configuration, another video"):
-        train_video(found, job, result.checkpoint, result.log, result.state, **settings)
+        train_video(TrainingData(found), job, result.outputs, TrainingMachine(CPU, 1e9))
 
 
 @pytest.mark.parametrize("step", [2, 7])
@@ -202,10 +201,8 @@ def test_fine_tuning_goes_on_too(step: int, train: Run, data: Data, tmp_path: Pa
 
     def finetune(folder: Path, progress: Progress = silent) -> Result:
         result = place(folder, "finetune")
-        settings: dict[str, Any] = {"device": CPU, "save_every_s": 1e9, "progress": progress}
-        videos, keyframes = data.open("d-nerv")
-        files = (trained.checkpoint, result.checkpoint, result.log, result.state)
-        finetune_video(videos, job, *files, keyframes=keyframes, **settings)
+        machine = TrainingMachine(CPU, 1e9, progress)
+        finetune_video(TrainingData(*data.open("d-nerv")), job, trained.checkpoint, result.outputs, machine)
         return result
 
     whole = finetune(tmp_path / "whole")

@@ -9,7 +9,7 @@ import torch
 
 from boostnerv.config import Computing, Finetuning, Memory, Training
 from boostnerv.models.layers import UpsampleBlock
-from boostnerv.training.computing import PLAIN, Way, _autocast, way_of
+from boostnerv.training.computing import PLAIN, Computation, _autocast, computation_of
 from boostnerv.training.tasks import ResidentVideo
 from tests.training.conftest import Result, Train, finetune_job, train_job
 
@@ -25,18 +25,18 @@ def curve(result: Result) -> list[float]:
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
 def test_a_cpu_computes_in_float32_whatever_is_said(precision: str) -> None:
-    way = way_of(Computing(precision=precision), Memory(), CPU)
-    assert (way.precision, way.label, way.deterministic) == ("float32", "float32 fused", True)
+    computation = computation_of(Computing(precision=precision), Memory(), CPU)
+    assert (computation.precision, computation.label, computation.deterministic) == ("float32", "float32 fused", True)
 
 
 def test_a_gpu_computes_as_is_said() -> None:
-    way = way_of(Computing(precision="bf16", compile=True), Memory(), GPU)
-    assert (way.label, way.deterministic) == ("bf16 plain compiled", False)
-    assert way_of(Computing(deterministic=True), Memory(), GPU).deterministic
+    computation = computation_of(Computing(precision="bf16", compile=True), Memory(), GPU)
+    assert (computation.label, computation.deterministic) == ("bf16 plain compiled", False)
+    assert computation_of(Computing(deterministic=True), Memory(), GPU).deterministic
 
 
 def test_a_batch_is_cut_into_what_memory_allows() -> None:
-    parts = Way(frames_at_once=2).parts(torch.arange(5))
+    parts = Computation(frames_at_once=2).parts(torch.arange(5))
     assert [part.tolist() for part in parts] == [[0, 1], [2, 3], [4]]
     assert [part.tolist() for part in PLAIN.parts(torch.arange(5))] == [[0, 1, 2, 3, 4]]
 

@@ -18,6 +18,7 @@ from boostnerv import steps
 from boostnerv.config import TrainJob, parse
 from boostnerv.errors import UserError
 from boostnerv.files import canonical_json
+from boostnerv.host.machine import Host
 from boostnerv.training.distributed import Group, joined, only_alone
 from boostnerv.training.lease import hold
 from tests import many
@@ -115,8 +116,9 @@ def test_two_processes_count_the_frames_of_short_clips(tmp_path: Path) -> None:
     done = torchrun(videos, tmp_path / "two", json.dumps(settings), "--keyframes", str(keyframes))
     assert done.returncode == 0, done.stderr
     alone = place(tmp_path, "alone")
-    given = (videos, parse(TrainJob, settings, "job"), alone.checkpoint, alone.log, alone.state)
-    steps.train(*given, device="cpu", threads=1, keyframes=keyframes)
+    outputs = {"model": alone.checkpoint, "log": alone.log, "state": alone.state}
+    job_files = steps.TrainFiles(frames=videos, keyframes=keyframes, **outputs)
+    steps.train(job_files, parse(TrainJob, settings, "job"), Host("cpu", threads=1))
     ours, theirs = load_file(alone.checkpoint), load_file(tmp_path / "two/model.safetensors")
     for name, value in ours.items():
         assert float((value - theirs[name]).abs().max()) <= 1e-4 * max(float(value.abs().max()), 1e-2), name

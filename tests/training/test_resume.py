@@ -20,6 +20,7 @@ from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.files import canonical_json
 from boostnerv.progress import silent
 from boostnerv.training.run import train_video
+from boostnerv.training.setting import TrainingData, TrainingMachine
 from boostnerv.video.collections import open_collection
 from tests import many
 from tests.models.tiny import ALL
@@ -248,15 +249,8 @@ def test_a_training_on_many_videos_goes_on_too(name: str, tmp_path: Path) -> Non
 
     def train(folder: str, progress: object = silent) -> Result:
         result = place(tmp_path / folder, "train")
-        train_video(
-            videos,
-            job,
-            *(result.checkpoint, result.log, result.state),
-            device=torch.device("cpu"),
-            save_every_s=1e9,
-            progress=progress,  # type: ignore[arg-type]
-            keyframes=keyframes if name == "d-nerv" else None,
-        )
+        machine = TrainingMachine(torch.device("cpu"), 1e9, progress)  # type: ignore[arg-type]
+        train_video(TrainingData(videos, keyframes if name == "d-nerv" else None), job, result.outputs, machine)
         return result
 
     whole = train("whole")

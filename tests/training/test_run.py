@@ -13,6 +13,7 @@ from boostnerv.codec.container import limits
 from boostnerv.config import config_hash
 from boostnerv.errors import UserError
 from boostnerv.host.devices import choose_device
+from boostnerv.host.machine import Host
 from boostnerv.training import checkpoint
 from boostnerv.training.log import last_record
 from boostnerv.training.loop import epoch_order
@@ -114,7 +115,12 @@ def test_clamping_quantisers_go_through_the_chain(train: Train, finetune: Train,
     assert float(codes.min()) >= -1e-4
     assert float(codes.max()) <= 3.0 + 1e-4
 
-    report = steps.encode(clip, finetuned.checkpoint, tmp_path / "x.bnv", tmp_path / "x.json", threads=1)
+    report = steps.encode(
+        steps.CodingFiles(
+            frames=clip, model=finetuned.checkpoint, output=tmp_path / "x.bnv", report=tmp_path / "x.json"
+        ),
+        threads=1,
+    )
     # The file's steps lie on a coarse grid; the training's do not.
     assert report["psnr_quantized_db"] == pytest.approx(last_record(finetuned.log)["psnr_db"], abs=0.05)
 
@@ -150,14 +156,24 @@ def test_a_checkpoint_of_other_frames(train: Train, finetune: Train, tmp_path: P
         finetune(trained.checkpoint, frames=other)
     finetuned = finetune(trained.checkpoint)
     with pytest.raises(UserError, match="was trained on other frames than"):
-        steps.encode(other, finetuned.checkpoint, tmp_path / "x.bnv", tmp_path / "x.json", threads=1)
+        steps.encode(
+            steps.CodingFiles(
+                frames=other, model=finetuned.checkpoint, output=tmp_path / "x.bnv", report=tmp_path / "x.json"
+            ),
+            threads=1,
+        )
     assert not (tmp_path / "x.bnv").exists()
 
 
 def test_steps_in_the_wrong_order(train: Train, finetune: Train, clip: Path, tmp_path: Path) -> None:
     trained = train()
     with pytest.raises(UserError, match="is not fine-tuned; run `boostnerv finetune` on it first"):
-        steps.encode(clip, trained.checkpoint, tmp_path / "x.bnv", tmp_path / "x.json", threads=1)
+        steps.encode(
+            steps.CodingFiles(
+                frames=clip, model=trained.checkpoint, output=tmp_path / "x.bnv", report=tmp_path / "x.json"
+            ),
+            threads=1,
+        )
     finetuned = finetune(trained.checkpoint)
     with pytest.raises(UserError, match="is fine-tuned already; give the one that `boostnerv train` wrote"):
         finetune(finetuned.checkpoint)
@@ -165,8 +181,17 @@ def test_steps_in_the_wrong_order(train: Train, finetune: Train, clip: Path, tmp
 
 def test_encoding_measures_the_file_it_wrote(train: Train, finetune: Train, clip: Path, tmp_path: Path) -> None:
     finetuned = finetune(train(train_job(epochs=20)).checkpoint, finetune_job(epochs=5, target_bits=20.0))
-    report = steps.encode(clip, finetuned.checkpoint, tmp_path / "x.bnv", tmp_path / "x.json", threads=1)
-    decoded = steps.decode(tmp_path / "x.bnv", tmp_path / "x.npy", None, device="cpu", threads=1)
+    report = steps.encode(
+        steps.CodingFiles(
+            frames=clip, model=finetuned.checkpoint, output=tmp_path / "x.bnv", report=tmp_path / "x.json"
+        ),
+        threads=1,
+    )
+    decoded = steps.decode(
+        steps.DecodingFiles(file=tmp_path / "x.bnv", output=tmp_path / "x.npy"),
+        steps.DecodingChoice(),
+        Host("cpu", threads=1),
+    )
     assert report["decoded_sha256"] == decoded["decoded_sha256"]
     assert report["file_bytes"] == (tmp_path / "x.bnv").stat().st_size
     parts = ("header_bytes", "side_bytes", "weights_bytes", "embedding_bytes")
@@ -188,7 +213,10 @@ def test_what_does_not_decode_gets_no_name(
     monkeypatch.setattr(limits, "S_PER_BYTE", 0.0)
     reason = r"\(section model: its first frame needs [^;()]+\)"
     with pytest.raises(UserError, match=rf"what was coded for .*x\.bnv cannot be decoded {reason}: train it again"):
-        steps.encode(clip, finetuned.checkpoint, output, folder / "x.json", threads=1)
+        steps.encode(
+            steps.CodingFiles(frames=clip, model=finetuned.checkpoint, output=output, report=folder / "x.json"),
+            threads=1,
+        )
     assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("x.bnv", b"older")]
 
 

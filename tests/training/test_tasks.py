@@ -16,7 +16,7 @@ from boostnerv.interop.boosting_nerv import from_original, our_name
 from boostnerv.training import entropy_minimisation
 from boostnerv.training.computing import prepare
 from boostnerv.training.entropy_minimisation import EntropyMinimisation, add_noise
-from boostnerv.training.loop import make_optimizer, psnr_db, train_step
+from boostnerv.training.loop import Step, make_optimizer, psnr_db, train_step
 from boostnerv.training.losses import frame_losses
 from boostnerv.training.tasks import FrameObjective, Regression, ResidentVideo
 from tests.codec.tiny import encoded
@@ -49,7 +49,7 @@ def test_twelve_steps_end_where_the_original_ends(golden: Golden, kernels: Liter
     assert prepare(objective, recipe, CPU).kernels == kernels
     optimizer = make_optimizer(recipe, list(objective.parameters()))
     losses = [
-        train_step(objective, optimizer, torch.tensor([k]), recorded["lr"], None, NO_NOISE)[0].item()
+        train_step(objective, optimizer, Step(torch.tensor([k]), recorded["lr"], NO_NOISE))[0].item()
         for _ in range(3)
         for k in range(4)
     ]
@@ -95,7 +95,7 @@ def test_a_step_lowers_the_loss_of_its_frame(name: str) -> None:
     optimizer = make_optimizer(Training(epochs=1), list(objective.parameters()))
     indices = torch.tensor([1])
     before = objective.fit(indices, NO_NOISE).loss
-    loss, psnr = train_step(objective, optimizer, indices, 1e-3, None, NO_NOISE)
+    loss, psnr = train_step(objective, optimizer, Step(indices, 1e-3, NO_NOISE))
     after = objective.fit(indices, NO_NOISE).loss
     assert loss == before
     assert after < before
@@ -108,7 +108,7 @@ def test_gradients_are_clipped_where_asked() -> None:
     for clip in (None, 1e-3):
         objective = Regression(tiny_model("nerv-boost"), video, {"l2": 100.0})
         optimizer = make_optimizer(Training(epochs=1), list(objective.parameters()))
-        train_step(objective, optimizer, torch.tensor([0]), 1e-3, clip, NO_NOISE)
+        train_step(objective, optimizer, Step(torch.tensor([0]), 1e-3, NO_NOISE, clip))
         gradients = [p.grad for p in objective.parameters() if p.grad is not None]
         norms.append(torch.cat([g.flatten() for g in gradients]).norm().item())
     assert norms[0] > 1e-2

@@ -12,6 +12,7 @@ import torch
 from boostnerv import steps
 from boostnerv.config import ModelSettings, Training
 from boostnerv.errors import UserError
+from boostnerv.host.machine import Host
 from boostnerv.models.architecture import VideoModel, crop_to_video, frame_time
 from boostnerv.models.budget import decoder_parameters, stored_embeddings
 from boostnerv.training.losses import psnr_db
@@ -157,9 +158,10 @@ def test_every_split_is_measured(train: Train, tmp_path: Path, task: dict[str, s
     result = train(train_job(**task), frames=manifest_path(path))
     identity = {"experiment": "x", "run": "r", "codec": "hnerv-boost", "size_label": "s", "seed": 1}
     output, csv = tmp_path / "quality.json", tmp_path / "frames.csv"
-    steps.evaluate_model(
-        manifest_path(path), result.checkpoint, result.log, identity, output, csv, device="cpu", threads=1
+    job_files = steps.ModelEvaluationFiles(
+        frames=manifest_path(path), model=result.checkpoint, train_log=result.log, output=output, frames_csv=csv
     )
+    steps.evaluate_model(job_files, identity, Host("cpu", threads=1))
     point = json.loads(output.read_text())
     used = 5 if task.get("task") == "interpolation" else 6
     assert point["frames"] == used

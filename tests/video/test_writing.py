@@ -21,6 +21,7 @@ from boostnerv import steps
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.config import Preparation
 from boostnerv.errors import BitstreamError, UserError
+from boostnerv.host.machine import Host
 from boostnerv.video import ffmpeg as ffmpeg_runner
 from boostnerv.video import writing
 from boostnerv.video.source import open_source, probe
@@ -166,7 +167,9 @@ def test_a_coded_video_becomes_any_kind(tmp_path: Path) -> None:
     stream = tmp_path / "x.bnv"
     stream.write_bytes(encoded(tiny_model("nerv-boost", frames=3, height=20, width=30)))
     for name in ("x.npy", "folder", "x.y4m", "x.mp4"):
-        report = steps.decode(stream, tmp_path / name, None, device="cpu", threads=None)
+        report = steps.decode(
+            steps.DecodingFiles(file=stream, output=tmp_path / name), steps.DecodingChoice(), Host("cpu")
+        )
         assert read(tmp_path / name).shape == (3, 20, 30, 3)
         assert report["decoded_sha256"] == hashlib.sha256(np.load(tmp_path / "x.npy").tobytes()).hexdigest()
     np.testing.assert_array_equal(read(tmp_path / "folder"), read(tmp_path / "x.npy"))
