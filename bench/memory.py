@@ -27,7 +27,7 @@ from bench.train_speed import moving_picture
 from bench.trainer import OurTrainer
 from boostnerv import steps
 from boostnerv.codec.encoder import Quantized
-from boostnerv.config import Memory, ModelSettings, OwnVideo, Preparation, Training, own_video
+from boostnerv.config import ExtractJob, Memory, ModelSettings, OwnVideo, Preparation, Training, own_video
 from boostnerv.evaluation.text import aligned
 from boostnerv.host.machine import Host
 from boostnerv.models.architecture import Spec, build_model
@@ -112,7 +112,9 @@ def extraction(folder: Path, frames: int) -> Callable[[], tuple[float, float]]:
 
     def act() -> None:
         extract_frames(
-            own_video(OwnVideo(path=str(source))), source, preparation, folder / f"{frames}.npy", dataset="own"
+            source,
+            ExtractJob(dataset="own", video=own_video(OwnVideo(path=str(source))), preparation=preparation),
+            folder / f"{frames}.npy",
         )
 
     return lambda: peak_of(act)

@@ -144,7 +144,7 @@ def _extracted(source: Path, request: Request, work: Path, show_progress: ShowPr
         job = ExtractJob(dataset="own", video=video, preparation=preparation)
         try:
             with show_progress("extract", preparation.frame_count, "frames") as progress:
-                extract_frames(job.video, source, preparation, output, dataset=job.dataset, progress=progress)
+                extract_frames(source, job, output, progress=progress)
         except PreparationError as error:
             raise UserError(error.with_options()) from error
     return open_frames(manifest_path(output))

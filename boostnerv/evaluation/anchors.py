@@ -169,18 +169,10 @@ def encode_anchor(
     if measures.vmaf:
         check_vmaf()
     frames, height, width = pixels.shape[:3]
-    size = _padded((height, width), pixel_format_of(anchor))
-    fed = _fed_planes(anchor, measures.planes)
-    coding = Coding(
-        anchor=anchor,
-        quality=job.quality,
-        threads=job.threads,
-        stream=StreamFormat(pixel_format_of(anchor), size, job.fps, frames),
-        conversion=job.conversion,
-        fed=fed,
-    )
+    coding = _coding(job, pixels, measures.planes)
     with files.final(stream_path) as temporary:
-        pictures = _padded_frames(pixels, size) if fed is None else iter(fed.codes)
+        fed = coding.fed
+        pictures = _padded_frames(pixels, coding.stream.size) if fed is None else iter(fed.codes)
         used, command = encode_stream(coding, pictures, temporary, stream_path.name, measures.progress)
     measuring = _Measuring(coding, measures, f"{anchor.codec} on {frames} frames of {height}x{width}")
     if fed is None:
@@ -255,6 +247,19 @@ def write_anchor(point: AnchorPoint, path: str | Path, extra: Mapping[str, Any])
         **point.measured.summary(),
     }
     files.write_json(path, merged(extra, values | named))
+
+
+def _coding(job: AnchorJob, pixels: Frames, planes: Planes | None) -> Coding:
+    anchor, pixel_format = job.anchor, pixel_format_of(job.anchor)
+    frames, height, width = pixels.shape[:3]
+    return Coding(
+        anchor=anchor,
+        quality=job.quality,
+        threads=job.threads,
+        stream=StreamFormat(pixel_format, _padded((height, width), pixel_format), job.fps, frames),
+        conversion=job.conversion,
+        fed=_fed_planes(anchor, planes),
+    )
 
 
 def _padded(size: tuple[int, int], pixel_format: str) -> tuple[int, int]:

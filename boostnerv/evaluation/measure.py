@@ -20,6 +20,9 @@ from boostnerv.evaluation.yuv import YuvQuality
 from boostnerv.progress import Progress, silent
 from boostnerv.video.videos import FrameSource
 
+BATCH = 4
+"""Frames that are compared at a time."""
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -112,18 +115,17 @@ def measure(
     *,
     hidden: npt.NDArray[np.bool_] | None = None,
     progress: Progress = silent,
-    batch: int = 4,
     device: str = "cpu",
     vmaf: VmafMeter | None = None,
 ) -> Quality:
     """Compare two videos, uint8 ``[T, H, W, 3]``, memory maps included.
 
-    No more than `batch` frames of each are in memory at a time; the result does not depend on `batch`.
+    No more than `BATCH` frames of each are in memory at a time; the result does not depend on it.
     `device` is where MS-SSIM is computed; pixels marked in `hidden` ``[H, W]`` are measured apart as well,
     and VMAF by `vmaf`, whose video this is alone. Raises `UserError` where shapes, dtypes or frame counts differ.
     """
     metrics.check_comparable(reference, test)
-    slices = (slice(start, start + batch) for start in range(0, reference.shape[0], batch))
+    slices = (slice(start, start + BATCH) for start in range(0, reference.shape[0], BATCH))
     pairs = ((reference[part], test[part]) for part in slices)
     return measure_pairs(pairs, hidden=hidden, progress=progress, device=device, vmaf=vmaf)
 

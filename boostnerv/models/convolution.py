@@ -80,6 +80,7 @@ class _Convolve(torch.autograd.Function):
         padding: tuple[int, ...],
         groups: int,
     ) -> Tensor:
+        """Its arguments are those of PyTorch's operation, after the context."""
         ctx.save_for_backward(x, weight)
         ctx.shape = (stride, padding, groups)
         return F.conv2d(x, weight, bias, stride, padding, 1, groups)
@@ -181,10 +182,11 @@ def _gradients(
     groups: int,
     wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+    """Gradients to x, weight and bias; its arguments are those of PyTorch's operation."""
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
         gradient, x, weight, weight.shape[:1], stride, padding, (1, 1), False, (0, 0), groups, wanted
     )
-    return found
+    return gradients
 
 
 def _contiguous(x: Tensor) -> Tensor:

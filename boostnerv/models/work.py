@@ -205,6 +205,7 @@ def _convolution(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Made | None:
+    """Its arguments are those of PyTorch's operation."""
     if x.dim() != weight.dim() or x.shape[1] != weight.shape[1] * groups:
         return None
     size = [

@@ -24,16 +24,7 @@ def extract_frames(source: Path, job: ExtractJob, output: Path) -> None:
 
     files.check_distinct(with_manifest(output), [source])
     with progress.shown(f"frames of {job.video.name}", job.preparation.frame_count, "frames") as show:
-        extract(
-            job.video,
-            source,
-            job.preparation,
-            output,
-            dataset=job.dataset,
-            credit=job.credit,
-            licence=job.licence,
-            progress=show,
-        )
+        extract(source, job, output, progress=show)
 
 
 def extract_planes(source: Path, job: ExtractJob, output: Path) -> None:

@@ -18,7 +18,17 @@ import numpy.typing as npt
 from pydantic import Field
 
 from boostnerv import files
-from boostnerv.config import Closed, LocalSource, Preparation, RawVideo, Sha256, VideoSpec, WheelSource, parse
+from boostnerv.config import (
+    Closed,
+    ExtractJob,
+    LocalSource,
+    Preparation,
+    RawVideo,
+    Sha256,
+    VideoSpec,
+    WheelSource,
+    parse,
+)
 from boostnerv.errors import UserError
 from boostnerv.progress import Progress, silent
 from boostnerv.video.colour import Conversion, conversion
@@ -148,24 +158,14 @@ def payload_path(manifest: Path) -> Path:
 # --- writing ----------------------------------------------------------------------------------------------
 
 
-def extract_frames(
-    video: VideoSpec,
-    source: str | Path,
-    preparation: Preparation,
-    output: str | Path,
-    *,
-    dataset: str,
-    credit: str = "unknown",
-    licence: str = "unknown",
-    progress: Progress = silent,
-) -> Manifest:
+def extract_frames(source: str | Path, job: ExtractJob, output: str | Path, *, progress: Progress = silent) -> Manifest:
     """Decode `source` into the frames file `output` (``.npy``) and its manifest.
 
-    `progress` is told how many frames are done. Raises `UserError` for a source that is
-    not what `video` says, that `preparation` does not allow, that is damaged, or too large for the disk; then
-    no file is written.
+    `progress` is told how many frames are done. Raises `UserError` for a source that is not the job's video, that its
+    preparation does not allow, that is damaged, or too large for the disk; then no file is written.
     """
     source, output = Path(source), Path(output)
+    video, preparation = job.video, job.preparation
     decoder = open_video(video, source, preparation)
     shape = (decoder.geometry.height, decoder.geometry.width)
     check_space(output, _estimated_frames(video, decoder, preparation), shape)
@@ -176,7 +176,7 @@ def extract_frames(
         _check_length(video, source, decoder.total or preparation.first_frame + written.count, preparation)
         _check_rate(video, source, timing.fps if preparation.fps is None else decoder.info.fps)
         return Manifest(
-            dataset=dataset,
+            dataset=job.dataset,
             video=video.name,
             frames=written.count,
             height=decoder.geometry.height,
@@ -191,8 +191,8 @@ def extract_frames(
             conversion=conversion(decoder.info, preparation.colour),
             ffmpeg_version=ffmpeg_version(),
             notes=tuple(decoder.notes),
-            credit=credit,
-            licence=licence,
+            credit=job.credit,
+            licence=job.licence,
         )
 
     with contextlib.closing(decoder.frames()) as frames:

@@ -16,7 +16,7 @@ from boostnerv.codec.container.bitstream import Bitstream, write
 from boostnerv.codec.container.bitstream import Video as HeaderVideo
 from boostnerv.codec.decoder import VideoFile
 from boostnerv.codec.encoder import Quantized, encode_segment, snap
-from boostnerv.config import PathSource, Preparation, VideoSpec
+from boostnerv.config import ExtractJob, PathSource, Preparation, VideoSpec
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.evaluation.compare import (
     AS_THEY_ARE,
@@ -140,7 +140,11 @@ def own_profile(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("profile")
     clip = write_clip(folder / "clip.mp4", moving(4, 32, 48), "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p")
     spec = VideoSpec(name="clip", source=PathSource(path=str(clip)))
-    extract_frames(spec, clip, Preparation(colour="bt709-float"), folder / "frames.npy", dataset="own")
+    extract_frames(
+        clip,
+        ExtractJob(dataset="own", video=spec, preparation=Preparation(colour="bt709-float")),
+        folder / "frames.npy",
+    )
     model = tiny_model("hnerv", frames=4, height=32, width=48)
     assert model.spec.embedding_shape is not None
     embeddings = torch.zeros(4, *model.spec.embedding_shape)

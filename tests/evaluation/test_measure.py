@@ -10,7 +10,7 @@ import pytest
 
 from boostnerv.errors import UserError
 from boostnerv.evaluation import metrics
-from boostnerv.evaluation.measure import bits_per_pixel, measure, measure_patches, write_quality
+from boostnerv.evaluation.measure import BATCH, bits_per_pixel, measure, measure_patches, write_quality
 from boostnerv.video.patches import split
 from tests.evaluation.videos import moving
 
@@ -22,8 +22,10 @@ def pair() -> tuple[metrics.Frames, metrics.Frames]:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 99])
-def test_the_batch_changes_nothing(pair, batch: int) -> None:
-    assert measure(*pair, batch=batch) == measure(*pair)
+def test_the_batch_changes_nothing(pair, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    quality = measure(*pair)
+    monkeypatch.setattr("boostnerv.evaluation.measure.BATCH", batch)
+    assert measure(*pair) == quality
 
 
 def test_values_are_those_of_the_frames(pair) -> None:
@@ -46,8 +48,8 @@ def test_read_only_memory_maps_and_crops_are_fine(pair, tmp_path: Path) -> None:
 
 def test_progress_counts_every_frame(pair) -> None:
     seen: list[int] = []
-    measure(*pair, batch=2, progress=lambda done, note="": seen.append(done))
-    assert seen == [2, 4, 5]
+    measure(*pair, progress=lambda done, note="": seen.append(done))
+    assert seen == [BATCH, 5]
 
 
 def test_rate_is_bits_over_all_pixels() -> None:

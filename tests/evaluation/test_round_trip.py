@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boostnerv.config import Anchor, PathSource, Preparation, RawVideo, VideoSpec
+from boostnerv.config import Anchor, ExtractJob, PathSource, Preparation, RawVideo, VideoSpec
 from boostnerv.evaluation.anchors import AnchorJob, decoded_frames, encode_anchor
 from boostnerv.evaluation.round_trip import OF_FULL_CHROMA, RoundTrip, round_trip
 from boostnerv.video.frames import Frames, extract_frames, open_frames
@@ -36,7 +36,7 @@ def extracted(folder: Path, preparation: Preparation, size: tuple[int, int] = (H
     source.write_bytes(b"".join(plane.astype(np.uint8).tobytes() for plane in codes))
     raw = RawVideo(width=width, height=height, pixel_format="yuv420p", fps=25)
     spec = VideoSpec(name="clip", source=PathSource(path=str(source), raw=raw))
-    extract_frames(spec, source, preparation, folder / "frames.npy", dataset="own")
+    extract_frames(source, ExtractJob(dataset="own", video=spec, preparation=preparation), folder / "frames.npy")
     return open_frames(folder / "frames.json")
 
 

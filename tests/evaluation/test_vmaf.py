@@ -70,7 +70,7 @@ def test_neither_threads_nor_batches_nor_the_name_of_the_folder_matter(tmp_path:
     monkeypatch.setattr(tempfile, "tempdir", str(odd))
     assert vmaf(reference, test, threads=3) == vmaf(reference, test)
     with VmafMeter() as meter:
-        assert measure(reference, test, vmaf=meter, batch=3).frame_vmaf == vmaf(reference, test)
+        assert measure(reference, test, vmaf=meter).frame_vmaf == vmaf(reference, test)
     assert list(odd.iterdir()) == []
 
 

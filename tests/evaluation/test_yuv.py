@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boostnerv.config import PathSource, Preparation, RawVideo, VideoSpec
+from boostnerv.config import ExtractJob, PathSource, Preparation, RawVideo, VideoSpec
 from boostnerv.errors import UserError
 from boostnerv.evaluation.measure import measure, write_quality
 from boostnerv.evaluation.yuv import check_planes, measure_planes, measure_rgb, plane_psnr_db
@@ -27,7 +27,7 @@ def written(folder: Path, codes: np.ndarray, bits: int, colour: str = "bt709-flo
     raw = RawVideo(width=width, height=height, pixel_format=planar_format("420", bits), fps=25)
     spec = VideoSpec(name="clip", source=PathSource(path=str(source), raw=raw))
     preparation = Preparation(colour=colour)  # type: ignore[arg-type]
-    extract_frames(spec, source, preparation, folder / "frames.npy", dataset="own")
+    extract_frames(source, ExtractJob(dataset="own", video=spec, preparation=preparation), folder / "frames.npy")
     extract_planes(spec, source, preparation, folder / "planes.yuv", dataset="own")
     return open_frames(folder / "frames.json"), open_planes(folder / "planes.json")
 

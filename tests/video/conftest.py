@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from boostnerv.config import PathSource, Preparation, RawVideo, VideoSpec, load_dataset
+from boostnerv.config import ExtractJob, PathSource, Preparation, RawVideo, VideoSpec, load_dataset
 from boostnerv.video.datasets import fetch_source, source_path
 from boostnerv.video.ffmpeg import binary
 from boostnerv.video.frames import Frames, extract_frames, manifest_path, open_frames
@@ -79,7 +79,7 @@ def extract(tmp_path: Path) -> Extract:
             **(declared or {}),  # type: ignore[arg-type]
         )
         output = tmp_path / "out" / "frames.npy"
-        extract_frames(spec, source, Preparation(**settings), output, dataset="own")  # type: ignore[arg-type]
+        extract_frames(source, ExtractJob(dataset="own", video=spec, preparation=Preparation(**settings)), output)  # type: ignore[arg-type]
         return open_frames(manifest_path(output))
 
     return run

@@ -11,6 +11,7 @@ from PIL import Image
 from boostnerv.config import (
     DatasetSpec,
     Experiment,
+    ExtractJob,
     LocalSource,
     PathSource,
     Preparation,
@@ -70,17 +71,23 @@ def test_the_clips(bunny: Path, tmp_path: Path) -> None:
     path, found = tmp_path / "bikes.mp4", []
     for name in ("bikes-a", "bikes-b"):
         fetch_source(spec.video(name), path, "clips")
-        extract_frames(spec.video(name), path, Preparation(), tmp_path / f"{name}.npy", dataset="clips")
+        extract_frames(
+            path,
+            ExtractJob(dataset="clips", video=spec.video(name), preparation=Preparation()),
+            tmp_path / f"{name}.npy",
+        )
         found.append(np.load(tmp_path / f"{name}.npy"))
     whole = VideoSpec(name="bikes", source=PathSource(path=str(path)), frames=250)
-    extract_frames(whole, path, Preparation(), tmp_path / "whole.npy", dataset="own")
+    extract_frames(path, ExtractJob(dataset="own", video=whole, preparation=Preparation()), tmp_path / "whole.npy")
     np.testing.assert_array_equal(np.concatenate(found), np.load(tmp_path / "whole.npy"))
     carphone, path = spec.video("carphone"), tmp_path / "carphone.mp4"
     fetch_source(carphone, path, "clips")
     with pytest.raises(UserError, match="has pixels of aspect 128:117, not square"):
-        extract_frames(carphone, path, Preparation(), tmp_path / "c.npy", dataset="clips")
+        extract_frames(path, ExtractJob(dataset="clips", video=carphone, preparation=Preparation()), tmp_path / "c.npy")
     preparation = Preparation(sample_aspect="keep")
-    manifest = extract_frames(carphone, path, preparation, tmp_path / "c.npy", dataset="clips")
+    manifest = extract_frames(
+        path, ExtractJob(dataset="clips", video=carphone, preparation=preparation), tmp_path / "c.npy"
+    )
     assert (manifest.frames, manifest.height, manifest.width) == (120, 144, 176)
     assert manifest.fps == pytest.approx(30000 / 1001)
 
@@ -172,7 +179,9 @@ def put(path: Path, frames: int = 8) -> Path:
 
 def extracted(video: VideoSpec, root: Path, dataset: str) -> Manifest:
     source = source_path(video, dataset, root)
-    return extract_frames(video, source, Preparation(), root / "out" / "x.npy", dataset=dataset)
+    return extract_frames(
+        source, ExtractJob(dataset=dataset, video=video, preparation=Preparation()), root / "out" / "x.npy"
+    )
 
 
 def test_the_registry_of_downloads() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from boostnerv import files
-from boostnerv.config import PathSource, Preparation, RawVideo, VideoSpec
+from boostnerv.config import ExtractJob, PathSource, Preparation, RawVideo, VideoSpec
 from boostnerv.errors import UserError
 from boostnerv.video.frames import Manifest, Pixels, extract_frames, open_frames, write_frames
 
@@ -111,10 +111,8 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
 def test_bunny(bunny: Path, tmp_path: Path) -> None:
     """The registry's clip: 132 frames, equal to the PNGs of plain ffmpeg."""
     seen: list[int] = []
-    manifest = extract_frames(
-        BUNNY, bunny, Preparation(), tmp_path / "b.npy", dataset="bunny", credit="c", licence="l",
-        progress=lambda done, note="": seen.append(done),
-    )  # fmt: skip
+    job = ExtractJob(dataset="bunny", video=BUNNY, preparation=Preparation(), credit="c", licence="l")
+    manifest = extract_frames(bunny, job, tmp_path / "b.npy", progress=lambda done, note="": seen.append(done))
     assert (manifest.frames, manifest.height, manifest.width, manifest.fps) == (132, 720, 1280, 25)
     assert (manifest.timestamps_s, manifest.notes) == (None, ())
     assert (manifest.credit, manifest.licence, manifest.source_sha256) == ("c", "l", BUNNY.source.sha256)
@@ -132,9 +130,11 @@ def test_bunny(bunny: Path, tmp_path: Path) -> None:
 
 def test_bunny_as_the_workflow_prepares_it(bunny: Path, tmp_path: Path) -> None:
     preparation = Preparation(fit="resize", height=180, width=320, frame_count=16)
-    manifest = extract_frames(BUNNY, bunny, preparation, tmp_path / "b.npy", dataset="bunny")
+    manifest = extract_frames(
+        bunny, ExtractJob(dataset="bunny", video=BUNNY, preparation=preparation), tmp_path / "b.npy"
+    )
     assert (manifest.frames, manifest.height, manifest.width) == (16, 180, 320)
-    again = extract_frames(BUNNY, bunny, preparation, tmp_path / "c.npy", dataset="bunny")
+    again = extract_frames(bunny, ExtractJob(dataset="bunny", video=BUNNY, preparation=preparation), tmp_path / "c.npy")
     assert manifest == again
     assert (tmp_path / "b.json").read_bytes() == (tmp_path / "c.json").read_bytes()
     assert Manifest.model_validate_json((tmp_path / "b.json").read_text()) == manifest
@@ -159,7 +159,11 @@ def test_a_wrong_hash_is_refused(tmp_path: Path) -> None:
     path = synthetic(tmp_path / "a.mp4")
     source = PathSource(path=str(path), sha256="0" * 64)
     with pytest.raises(UserError, match="not the file that the data set describes: its SHA-256 is"):
-        extract_frames(VideoSpec(name="v", source=source), path, Preparation(), tmp_path / "x" / "f.npy", dataset="d")
+        extract_frames(
+            path,
+            ExtractJob(dataset="d", video=VideoSpec(name="v", source=source), preparation=Preparation()),
+            tmp_path / "x" / "f.npy",
+        )
     assert not (tmp_path / "x").exists()
 
 
@@ -183,7 +187,12 @@ def test_an_exception_of_the_caller_leaves_nothing(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract_frames(spec(path), path, Preparation(), tmp_path / "o" / "x.npy", dataset="d", progress=interrupt)
+        extract_frames(
+            path,
+            ExtractJob(dataset="d", video=spec(path), preparation=Preparation()),
+            tmp_path / "o" / "x.npy",
+            progress=interrupt,
+        )
     assert not list((tmp_path / "o").iterdir())
 
 
@@ -202,7 +211,7 @@ def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
     raw = RawVideo(width=1920, height=1080, pixel_format="yuv444p", fps=25)
     video = VideoSpec(name="huge", source=PathSource(path=str(path), raw=raw), frames=10**6)
     with pytest.raises(UserError, match=r"1000000 frames of 1080x1920 need 6220\.8 GB, but .* GB left"):
-        extract_frames(video, path, Preparation(), tmp_path / "o" / "x.npy", dataset="d")
+        extract_frames(path, ExtractJob(dataset="d", video=video, preparation=Preparation()), tmp_path / "o" / "x.npy")
     assert not (tmp_path / "o").exists()
 
 
@@ -216,11 +225,12 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
 def _peak_mib(path: Path, count: int, tmp_path: Path) -> float:
     code = (
         "import resource, sys; from pathlib import Path\n"
-        "from boostnerv.config import PathSource, Preparation, VideoSpec\n"
+        "from boostnerv.config import ExtractJob, PathSource, Preparation, VideoSpec\n"
         "from boostnerv.video.frames import extract_frames\n"
         "source, count, output = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])\n"
         "video = VideoSpec(name='v', source=PathSource(path=str(source)))\n"
-        "extract_frames(video, source, Preparation(frame_count=count), output, dataset='d')\n"
+        "job = ExtractJob(dataset='d', video=video, preparation=Preparation(frame_count=count))\n"
+        "extract_frames(source, job, output)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
     command = [sys.executable, "-c", code, str(path), str(count), str(tmp_path / f"{count}.npy")]
