@@ -55,7 +55,7 @@ pull: setup  ## published results and what they were made from, so that nothing 
 	boostnerv pull $(EXPERIMENTS)
 
 test: setup  ## the tests
-	$(PYTEST) -n auto -m 'not slow and not cluster and not browser'
+	$(PYTEST) -n auto --dist loadgroup -m 'not slow and not cluster and not browser'
 
 # Tests of one cluster take turns on it.
 test-cluster: setup  ## the tests that need root and SLURM
@@ -65,7 +65,7 @@ test-browser: setup  ## the tests of the page in chromium
 	$(PYTEST) -n 0 -m browser
 
 test-all: setup  ## the tests, the slow ones and those of a cluster, against all golden data where it is at hand
-	$(if $(wildcard $(GOLDEN)),BOOSTNERV_GOLDEN=$(abspath $(GOLDEN))) $(PYTEST) -n auto -m 'not cluster and not browser'
+	$(if $(wildcard $(GOLDEN)),BOOSTNERV_GOLDEN=$(abspath $(GOLDEN))) $(PYTEST) -n auto --dist loadgroup -m 'not cluster and not browser'
 	$(MAKE) test-cluster
 	$(MAKE) test-browser
 	$(MAKE) wheel-check

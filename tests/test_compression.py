@@ -375,7 +375,7 @@ def test_an_interruption_costs_nothing(done: Done, tmp_path: Path) -> None:
     assert {**found, **dict.fromkeys(differing)} == {**done.found, **dict.fromkeys(differing)}
     # What was done is not done again: the frames are there, and the first step is one after those that are logged.
     assert "extract" not in told.units
-    assert told.units["1/2 train"][0] > 6 * len(before)
+    assert told.units["1/2 train"][0] >= 6 * len(before)
     assert told.units["2/2 train"][0] == 1
     (log,) = work.glob(f"*/{state.parent.name}/train.jsonl")
     assert [strip(line) for line in log.read_text().splitlines()[: len(before)]] == [strip(line) for line in before]

@@ -45,6 +45,7 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_model_added_as_described_goes_through_the_whole_chain(checkout: Path) -> None:
     run(checkout, "pytest", "-q", "-p", "no:cacheprovider", "tests/models/test_toy_net.py")
     # The page's experiment takes real frames; here they are noise, so that nothing is fetched.

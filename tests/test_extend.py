@@ -58,7 +58,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what the tests need of the tree."""
     for name in ("boostnerv", "tests", "docs", "config", "workflow", "bench"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=IGNORED)
-    for name in ("Snakefile", "pyproject.toml", "README.md", "Makefile", "CHANGELOG.md"):
+    for name in ("Snakefile", "pyproject.toml", "README.md", "Makefile", "CHANGELOG.md", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 

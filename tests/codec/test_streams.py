@@ -10,8 +10,7 @@ import pytest
 
 from boostnerv.codec.container.bitstream import VERSION, read
 from boostnerv.codec.decoder import VideoFile
-from boostnerv.codec.entropy.entropy_models import BY_NAME
-from tests.golden.streams import CODES, FILES, FOLDER, digest, paths
+from tests.golden.streams import CODES, FILES, FOLDER, RECORDED_MODELS, digest, paths
 from tests.models.tiny import MANY, PUBLISHED
 
 OLD = sorted(FOLDER.glob("*.bnv"))
@@ -44,7 +43,7 @@ def test_every_kind_of_file_is_here() -> None:
     streams = {name: read(paths(name)[0].read_bytes()) for name in FILES}
     architectures = {stream.segments[0].architecture.name for stream in streams.values()}
     assert architectures == {*PUBLISHED, *MANY}
-    assert {f"hnerv-boost-{name}" for name in BY_NAME} <= set(FILES)
+    assert {f"hnerv-boost-{name}" for name in RECORDED_MODELS} <= set(FILES)
     assert {name: streams[name].segments[0].quantizer for name in ("min-max", "d-nerv-slices")} == {
         "min-max": "min-max",
         "d-nerv-slices": "slices",

@@ -19,7 +19,6 @@ import torch
 from boostnerv.codec.container.bitstream import VERSION, OneOfMany, Segment
 from boostnerv.codec.decoder import SegmentDecoder, VideoFile
 from boostnerv.codec.encoder import Quantized, encode_after_training, encode_segment, encode_slices_after_training, snap
-from boostnerv.codec.entropy.entropy_models import BY_NAME
 from boostnerv.codec.entropy.payloads import AUTO, Embeddings, Weights
 from boostnerv.codec.keyframes.keyframe_section import write_keyframes
 from boostnerv.models.architecture import Architecture, Spec, architecture
@@ -73,9 +72,11 @@ def many_videos(name: str, *, slices: bool) -> bytes:
     return file_of([dataclasses.replace(segment, videos=videos, keyframes=keyframes)])
 
 
+# Entropy models that every version of the format has; one that is added needs no file of its own.
+RECORDED_MODELS = ("gaussian", "gaussian-channel", "laplace", "temporal")
 FILES: dict[str, Callable[[], bytes]] = {
     **{name: lambda name=name: one_segment(name) for name in PUBLISHED},
-    **{f"hnerv-boost-{name}": lambda name=name: one_segment("hnerv-boost", name) for name in BY_NAME},
+    **{f"hnerv-boost-{name}": lambda name=name: one_segment("hnerv-boost", name) for name in RECORDED_MODELS},
     "segments": several_segments,
     "min-max": older_pipeline,
     "d-nerv": lambda: many_videos("d-nerv", slices=False),

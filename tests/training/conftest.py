@@ -30,9 +30,13 @@ def write_clip(folder: Path, *, seed: int = 0) -> Path:
     return manifest_path(folder / "clip.npy")
 
 
+def _smallest_m(name: str) -> float:
+    return SMALLEST_M.get(name, 0.0013 if name in OPTIONS else 0.02)
+
+
 def train_job(name: str = "hnerv-boost", *, epochs: int = 3, seed: int = 1, **training: Any) -> TrainJob:
     return TrainJob(
-        model=ModelSettings(name=name, strides=(2, 2), total_m=SMALLEST_M.get(name, 0.0013), options=OPTIONS[name]),
+        model=ModelSettings(name=name, strides=(2, 2), total_m=_smallest_m(name), options=OPTIONS.get(name, {})),
         training=Training(epochs=epochs, **{"loss": {"l1": 1.0}, "eval_every_epochs": 2, **training}),
         seed=seed,
     )

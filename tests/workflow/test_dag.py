@@ -17,6 +17,9 @@ import pytest
 import yaml
 from PIL import Image
 
+# One worker makes what the tests share.
+pytestmark = pytest.mark.xdist_group("dag")
+
 ROOT = Path(__file__).parents[2]
 REPORT = {"collect", "tabulate", "plot", "plot_runs", "page"}
 RUN = Path("results/tiny/clip/hnerv-boost-0.06M")
@@ -135,6 +138,7 @@ def test_an_anchor_replans_no_training(finished: Path) -> None:
     assert rules == {"encode_anchor", *REPORT}
 
 
+@pytest.mark.slow
 def test_a_changed_frame_replans_its_chain(tmp_path: Path) -> None:
     make_clip(tmp_path)
     experiment(tmp_path, models=[])
@@ -164,6 +168,7 @@ def test_mistakes_end_before_training_with_a_sentence(tmp_path: Path, changes: d
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_killed_workflow_goes_on_and_ends_the_same(finished: Path, tmp_path: Path) -> None:
     """Killed in the middle of training, once with SIGTERM to the training itself; the weights end equal."""
     make_clip(tmp_path)
@@ -190,6 +195,7 @@ def test_a_killed_workflow_goes_on_and_ends_the_same(finished: Path, tmp_path: P
     assert (whole / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_training_that_finished_is_not_made_again_with_the_fine_tuning(tmp_path: Path) -> None:
     """As in a group of jobs, all of which run again when the last one is killed."""
     make_clip(tmp_path)

@@ -79,6 +79,7 @@ def test_without_the_files_there_is_a_plan_and_one_sentence(folder: Path) -> Non
     assert json.loads((folder / frames).read_text())["frames"] == 8
 
 
+@pytest.mark.slow
 def test_downloads_are_used_and_kept(folder: Path) -> None:
     first, second = put(folder, "First_40x24.yuv"), put(folder, "Other_40x24.yuv")
     experiment(folder, "Other", "First")

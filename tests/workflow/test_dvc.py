@@ -22,6 +22,9 @@ from boostnerv.operations.records import KEPT
 from boostnerv.video.datasets import source_path
 from tests.conftest import Outcome
 
+# One worker makes what the tests share.
+pytestmark = pytest.mark.xdist_group("dvc")
+
 ROOT = Path(__file__).parents[2]
 VIDEOS = ("first", "second")
 # One job of each a video, and one for all of them.
@@ -151,12 +154,14 @@ def path_of_the_environment() -> str:
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
+@pytest.mark.slow
 def test_a_bare_repro_runs_once_and_ends_clean(origin: Path) -> None:
     assert (origin / RUN / "video.bnv").stat().st_size > 0
     assert "didn't change, skipping" in python(origin, "dvc", "repro")
     assert run(origin, "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_only_results_are_cached(origin: Path) -> None:
     lock = yaml.safe_load((origin / "dvc.lock").read_text())["stages"]["experiment@tiny"]
     (out,) = lock["outs"]
@@ -172,6 +177,7 @@ def test_only_results_are_cached(origin: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_nothing_is_planned_in_two_clones(pulled: Path, with_frames: Path) -> None:
     """In the second one it was seen before its settings changed."""
     assert planned(pulled) == Counter()
@@ -188,6 +194,7 @@ def test_nothing_is_planned_in_ten_clones(origin: Path, tmp_path: Path, number: 
     assert planned(folder) == Counter()
 
 
+@pytest.mark.slow
 def test_repro_in_a_clone_without_an_active_environment_changes_nothing(pulled: Path) -> None:
     """Snakemake is found in .venv; it has nothing to do, and the records are kept again as they were."""
     (pulled / ".venv").symlink_to(sys.prefix)
@@ -199,6 +206,7 @@ def test_repro_in_a_clone_without_an_active_environment_changes_nothing(pulled: 
     assert run(pulled, "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_comment_replans_nothing(pulled: Path) -> None:
     sources = ("boostnerv/steps/fitting.py", "boostnerv/training/loop.py", "workflow/rules/training.smk")
     for name in (*sources, "config/tiny.yaml"):
@@ -210,6 +218,7 @@ def test_a_comment_replans_nothing(pulled: Path) -> None:
         run(pulled, "git", "checkout", "--quiet", ".")
 
 
+@pytest.mark.slow
 def test_a_pixel_replans_the_chain_of_its_video(pulled: Path) -> None:
     source = pulled / "data/raw/tiny/second.y4m"
     before = source.read_bytes()
@@ -228,10 +237,12 @@ def test_a_pixel_replans_the_chain_of_its_video(pulled: Path) -> None:
     assert planned(pulled) == Counter()
 
 
+@pytest.mark.slow
 def test_a_recipe_value_replans_what_depends_on_it(with_frames: Path) -> None:
     assert planned(with_frames) == Counter(dict.fromkeys(CHAIN - {"train"}, 2)) + Counter(REPORT)
 
 
+@pytest.mark.slow
 def test_a_raised_version_replans_its_step_and_what_follows(with_frames: Path) -> None:
     config, versions = with_frames / "config/tiny.yaml", with_frames / "boostnerv/versions.py"
     changed, code = config.read_text(), versions.read_text()
@@ -249,6 +260,7 @@ def test_a_raised_version_replans_its_step_and_what_follows(with_frames: Path) -
         versions.write_text(code)
 
 
+@pytest.mark.slow
 def test_frames_of_another_version_replan_what_was_made_from_others(with_frames: Path) -> None:
     """They were made here, and their own record says that they are up to date."""
     config, (manifest, _) = with_frames / "config/tiny.yaml", sorted((with_frames / "data/frames").rglob("*.json"))
@@ -267,6 +279,7 @@ def test_frames_of_another_version_replan_what_was_made_from_others(with_frames:
         manifest.write_text(before)
 
 
+@pytest.mark.slow
 def test_results_of_ones_own_are_not_overwritten(with_frames: Path) -> None:
     """The run with other settings has left its plan; nothing else would say that results differ."""
     points = with_frames / "results/tiny/points.csv"
@@ -280,6 +293,7 @@ def test_results_of_ones_own_are_not_overwritten(with_frames: Path) -> None:
     points.write_bytes(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("remote", "sentence"),
     [
@@ -302,6 +316,7 @@ def test_without_a_remote_work_goes_on(origin: Path, tmp_path: Path, remote: str
         assert "Running stage 'experiment@tiny'" in python(folder, "dvc", "repro", "--dry")
 
 
+@pytest.mark.slow
 def test_a_remote_without_the_sources_gives_the_results(origin: Path, tmp_path: Path) -> None:
     folder, remote = clone(origin, tmp_path / "clone"), tmp_path / "remote"
     shutil.copytree(origin.parent / "remote", remote)
@@ -314,10 +329,12 @@ def test_a_remote_without_the_sources_gives_the_results(origin: Path, tmp_path: 
     assert planned(folder) == Counter()
 
 
+@pytest.mark.slow
 def test_a_name_that_was_not_published(origin: Path) -> None:
     assert "did you mean 'tiny'?" in python(origin, "boostnerv", "pull", "tyni", code=2)
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_gone(origin: Path, tmp_path: Path) -> None:
     folder = clone(origin, tmp_path / "clone")
     pipeline = folder / "dvc.yaml"
@@ -346,6 +363,7 @@ def test_a_damaged_lock(
     assert outcome.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_metrics_are_shown_and_compared(pulled: Path) -> None:
     metrics = pulled / "results/tiny/metrics.json"
     before = metrics.read_text()
@@ -364,6 +382,7 @@ def test_metrics_are_shown_and_compared(pulled: Path) -> None:
     assert change["diff"] == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_plots_open_without_a_network(pulled: Path) -> None:
     python(pulled, "dvc", "plots", "show")
     page = (pulled / "dvc_plots/index.html").read_text()

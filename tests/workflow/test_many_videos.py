@@ -16,6 +16,9 @@ from PIL import Image
 from tests.models.tiny import CLIP_OPTIONS, OPTIONS
 from tests.workflow.test_dag import ROOT, jobs, planned, snakemake
 
+# One worker makes what the tests share.
+pytestmark = pytest.mark.xdist_group("many")
+
 LENGTHS = {"first": 9, "mine": 6}
 RESULTS = Path("results/tiny")
 # A video has the name of the data set, which all of them as one then have not.
@@ -72,6 +75,7 @@ def points(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_point_is_there_once(finished: Path) -> None:
     found = Counter((row["video"], row["kind"], row["codec"]) for row in points(finished))
     codecs = ["d-nerv", "d-nerv-post-training", "d-nerv-baseline"]
@@ -84,6 +88,7 @@ def test_every_point_is_there_once(finished: Path) -> None:
         assert bool(row["psnr_patches_db"]) == (row["video"] == "mine-all")
 
 
+@pytest.mark.slow
 def test_the_rate_of_all_videos_is_that_of_their_file(finished: Path) -> None:
     (row,) = (row for row in points(finished) if row["file_bytes"])
     assert (row["video"], row["run"], row["frames_match_encoder"]) == ("mine-all", "d-nerv-S-post-training", "true")
@@ -95,6 +100,7 @@ def test_the_rate_of_all_videos_is_that_of_their_file(finished: Path) -> None:
     assert float(row["published_bytes"]) == pytest.approx(counted)
 
 
+@pytest.mark.slow
 def test_the_quality_of_all_videos_is_the_mean_over_their_frames(finished: Path) -> None:
     for row in points(finished):
         if row["video"] == "mine-all":
@@ -103,6 +109,7 @@ def test_the_quality_of_all_videos_is_the_mean_over_their_frames(finished: Path)
             assert float(row["psnr_db"]) == pytest.approx(mean, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_tables_and_figures_have_both_kinds(finished: Path) -> None:
     table = (finished / RESULTS / "tables/points.md").read_text()
     headings = re.findall(r"^## (.+)$", table, re.MULTILINE)
@@ -120,6 +127,7 @@ def test_tables_and_figures_have_both_kinds(finished: Path) -> None:
     assert '"curve-d-nerv-post-training"' in (finished / RESULTS / "figures/psnr-mine-all.svg").read_text()
 
 
+@pytest.mark.slow
 def test_plan_has_the_sizes_of_both_kinds(finished: Path) -> None:
     runs = json.loads((finished / RESULTS / "plan.json").read_text())["runs"]
     counts = {(row["video"], row["run"]): row["params_total"] for row in runs}
@@ -130,10 +138,12 @@ def test_plan_has_the_sizes_of_both_kinds(finished: Path) -> None:
             assert int(row["params_total"]) == counts[video, row["run"]]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_to_do(finished: Path) -> None:
     assert planned(finished) == set()
 
 
+@pytest.mark.slow
 def test_another_quality_of_keyframes_replans_them_and_what_sees_them(finished: Path) -> None:
     experiment(finished, quality=20)
     try:
@@ -145,6 +155,7 @@ def test_another_quality_of_keyframes_replans_them_and_what_sees_them(finished: 
     assert found == Counter(dict.fromkeys(chain, 1))
 
 
+@pytest.mark.slow
 def test_a_changed_frame_replans_all_that_saw_its_video(finished: Path) -> None:
     frame = finished / "first" / "3.png"
     before = frame.read_bytes()

@@ -10,6 +10,9 @@ import pytest
 
 from tests.workflow.test_dag import REPORT, experiment, make_clip, planned, snakemake
 
+# One worker makes what the tests share.
+pytestmark = pytest.mark.xdist_group("older")
+
 RESULTS = Path("results/tiny")
 RUN = RESULTS / "clip/hnerv-0.02M"
 CODED = RESULTS / "clip/hnerv-0.02M-post-training"
@@ -31,6 +34,7 @@ def points(folder: Path) -> dict[str, dict[str, str]]:
         return {row["run"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_it_has_a_file_of_its_own_and_no_training(finished: Path) -> None:
     assert sorted(path.name for path in (finished / CODED).iterdir()) == [
         *("decode.json", "encode.json", "frames.csv", "logs", "quality.json", "video.bnv")
@@ -46,6 +50,7 @@ def test_it_has_a_file_of_its_own_and_no_training(finished: Path) -> None:
     assert sum(older[part] for part in parts) == older["file_bytes"]
 
 
+@pytest.mark.slow
 def test_its_row_has_what_the_published_pipeline_counts_beside_the_size_of_the_file(finished: Path) -> None:
     rows = points(finished)
     assert set(rows) == {"hnerv-0.02M", "hnerv-0.02M-post-training", "x264-q30"}
@@ -58,6 +63,7 @@ def test_its_row_has_what_the_published_pipeline_counts_beside_the_size_of_the_f
     assert (older["command"], newer["command"]) == ("boostnerv encode-after-training", "boostnerv encode")
 
 
+@pytest.mark.slow
 def test_tables_and_figures_name_both(finished: Path) -> None:
     table = (finished / RESULTS / "tables/points.md").read_text()
     figure = (finished / RESULTS / "figures/psnr-clip.svg").read_text()
@@ -67,6 +73,7 @@ def test_tables_and_figures_name_both(finished: Path) -> None:
     assert "post-training" not in (finished / RESULTS / "figures/training.svg").read_text()
 
 
+@pytest.mark.slow
 def test_its_settings_replan_its_file_and_no_training(finished: Path) -> None:
     assert planned(finished) == set()
     experiment(finished, models=[{**MODEL, "post_training": {"weight_bits": 7}}])

@@ -29,6 +29,7 @@ def test_planes_are_planned_where_they_are_asked_for(folder: Path) -> None:
     assert jobs(folder)["extract_planes"] == 1
 
 
+@pytest.mark.slow
 def test_points_have_both_measures(folder: Path) -> None:
     experiment(
         folder,

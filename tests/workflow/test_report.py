@@ -17,6 +17,9 @@ from jinja2 import Environment, StrictUndefined
 
 from tests.workflow.test_dag import ROOT, experiment, make_clip, snakemake
 
+# One worker makes what the tests share.
+pytestmark = pytest.mark.xdist_group("report")
+
 RESULTS = Path("results/tiny")
 CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
 
