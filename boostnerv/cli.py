@@ -1,7 +1,7 @@
-"""The command line: one command, a verb per step, each a thin shell over a function of `boostnerv.steps`.
+"""The command line: one command with a verb for each step, each a thin shell over a function of `boostnerv.steps`.
 
-Exit codes: 0, 1 when a check did not hold, 2 when the user's input is wrong (one sentence on stderr),
-128 + signal number when a signal stopped it: nothing temporary is left, and the state of a training is saved.
+Exit codes: 0; 1 when a check failed; 2 when the input is wrong (one sentence on stderr); 128 + signal number after a
+signal: no temporary file is left, and the state of a training is saved.
 """
 
 from __future__ import annotations
@@ -13,13 +13,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from boostnerv.catalogue import AUTO, entropy_model_names
 
 if TYPE_CHECKING:
     from boostnerv.config import Closed
 
+_WHOLE = "From a video to a file"
+_STEPS = "Steps of the workflow (each is a rule)"
+_TOOLS = "Inspecting and measuring"
+_SHARING = "Sharing results"
+
+
+class _Verbs(TyperGroup):
+    """Lists verbs under a heading for each kind."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        width = formatter.width - 6 - max(len(name) for name, _ in commands)
+        for heading in (_WHOLE, _STEPS, _TOOLS, _SHARING):
+            rows = [
+                (name, command.get_short_help_str(width))
+                for name, command in commands
+                if command is not None and getattr(command, "rich_help_panel", None) == heading
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
+    cls=_Verbs,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -27,12 +51,7 @@ app = typer.Typer(
     help="Turn a video into a neural network and the network into a small file.",
 )
 
-_WHOLE = "From a video to a file"
-_STEPS = "Steps of the workflow (each is a rule)"
-_TOOLS = "Looking"
-_SHARING = "Sharing results"
-
-records = typer.Typer(no_args_is_help=True, help="Keep or put back Snakemake's records of results.")
+records = typer.Typer(no_args_is_help=True, help="Save or restore Snakemake's records of results.")
 app.add_typer(records, name="records", rich_help_panel=_SHARING)
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
@@ -40,30 +59,32 @@ Frames = Annotated[Path, typer.Option("--frames", help="Manifest (.json) of the 
 Settings = Annotated[str, typer.Option("--settings", help="Settings as JSON, or a JSON or YAML file.")]
 State = Annotated[
     Path,
-    typer.Option("--state", help="Folder for the state of an unfinished training, and the result of a finished one."),
+    typer.Option("--state", help="Folder for the state of an unfinished training and the result of a finished one."),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads at most; all by default.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Maximum number of CPU threads; all by default.")]
 TensorBoard = Annotated[
     Path | None,
-    typer.Option("--tensorboard", envvar="BOOSTNERV_TENSORBOARD", help="Folder to write curves for TensorBoard to."),
+    typer.Option("--tensorboard", envvar="BOOSTNERV_TENSORBOARD", help="Folder for TensorBoard curves."),
 ]
 Preview = Annotated[
-    Path | None, typer.Option("--preview", help="Small video (.mp4) of what was measured, to write beside.")
+    Path | None, typer.Option("--preview", help="Small preview video (.mp4) of the measured frames to write.")
 ]
 Keyframes = Annotated[
-    Path | None, typer.Option("--keyframes", help="Manifest (.json) of the keyframes, for models that need them.")
+    Path | None, typer.Option("--keyframes", help="Manifest (.json) of the keyframes, for models that use them.")
 ]
 Planes = Annotated[
-    Path | None, typer.Option("--planes", help="Manifest (.json) of the source's planes, to measure Y, U and V too.")
+    Path | None, typer.Option("--planes", help="Manifest (.json) of the source's planes, to also measure Y, U and V.")
 ]
 Scratch = Annotated[
     str | None,
     typer.Option(
-        "--scratch", envvar="BOOSTNERV_SCRATCH", help="Folder on a near disk for copies of many videos, e.g. $TMPDIR."
+        "--scratch",
+        envvar="BOOSTNERV_SCRATCH",
+        help="Folder on a local disk for copies of the training videos, e.g. $TMPDIR.",
     ),
 ]
-Log = Annotated[Path, typer.Option("--log", help="Log to write, a JSON line an epoch.")]
+Log = Annotated[Path, typer.Option("--log", help="Log to write, one JSON line per epoch.")]
 Raw = Annotated[
     str | None,
     typer.Option(
@@ -71,47 +92,51 @@ Raw = Annotated[
         help="Layout of headerless .yuv videos, e.g. 1920x1080,yuv420p,120.",
     ),
 ]
-Vmaf = Annotated[bool, typer.Option("--vmaf", help="Measure VMAF, too; it needs an ffmpeg with libvmaf.")]
+Vmaf = Annotated[bool, typer.Option("--vmaf", help="Also measure VMAF; needs an ffmpeg with libvmaf.")]
 
 
 @app.command(rich_help_panel=_WHOLE)
 def compress(
     source: Annotated[Path, typer.Argument(help="Video file or folder of images.")],
     output: Annotated[Path, typer.Argument(help="The .bnv file to write.")],
-    bpp: Annotated[float | None, typer.Option(help="Most bits per pixel of the file, e.g. 0.05.")] = None,
+    bpp: Annotated[float | None, typer.Option(help="Maximum bits per pixel of the file, e.g. 0.05.")] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="BYTES", help="Or most bytes of the file, e.g. 1.5M or 800k.")
+        str | None, typer.Option(metavar="BYTES", help="Or its maximum size in bytes, e.g. 1.5M or 800k.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="fast, balanced or best: how long it may train.")] = "balanced",
+    preset: Annotated[str, typer.Option(help="fast, balanced or best: how long to train.")] = "balanced",
     model: Annotated[str, typer.Option("--model", help="Name of the model.")] = "hnerv-boost",
-    gop: Annotated[int, typer.Option(min=1, help="Most frames of one model; longer videos become segments.")] = 600,
-    cut_scenes: Annotated[bool, typer.Option(help="Begin a segment at scene cuts.")] = True,
+    gop: Annotated[
+        int, typer.Option(min=1, help="Maximum frames per model; longer videos are split into segments.")
+    ] = 600,
+    cut_scenes: Annotated[bool, typer.Option(help="Start a new segment at scene cuts.")] = True,
     prepare: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="How frames are made of the source, e.g. frame_count=100 or interlaced=deinterlace; repeatable. "
+            help="How frames are prepared from the source, e.g. frame_count=100 or interlaced=deinterlace; repeatable. "
             "Keys are those of Preparation in config/README.md.",
         ),
     ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames per second of a folder of images; else 25.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second of a folder of images; 25 by default.")] = None,
     raw: Raw = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
     work: Annotated[
         Path | None,
-        typer.Option(help="Where the folder OUTPUT.work of unfinished work is made; beside the output by default."),
+        typer.Option(help="Where to create OUTPUT.work, the folder of unfinished work; beside the output by default."),
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep that folder: checkpoints, logs and frames.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep that folder with its checkpoints, logs and frames.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compress a video into a .bnv file of a wanted size.
 
-    Trains a network on the video, codes it, decodes the file in a fresh process and says what came out. Give --bpp or
-    --size; an existing output is replaced at the end.
+    Trains a network on the video, codes it, decodes the file in a fresh process and reports rate and quality. Give
+    --bpp or --size; an existing output is replaced at the end.
 
-    Run again after an interruption, it goes on where it was. Sound is not stored: `decode --audio-from` adds it back.
+    If interrupted, rerun the same command to resume. Sound is not stored: `decode --audio-from` adds it back.
     """
     from boostnerv import compression, progress, steps
     from boostnerv.video.options import parse_preparation, parse_raw
@@ -144,10 +169,7 @@ def fetch_source(
     video: Annotated[str, typer.Option(help="Video of it.")],
     output: Output,
 ) -> None:
-    """Fetch the source of a registered video.
-
-    Its SHA-256 is checked.
-    """
+    """Fetch the source of a registered video and check its SHA-256."""
     from boostnerv import steps
     from boostnerv.config import load_dataset, with_listed_videos
 
@@ -170,7 +192,7 @@ def extract_frames(
 def extract_planes(
     source: Annotated[Path, typer.Argument(help="Video file.")], settings: Settings, output: Output
 ) -> None:
-    """Decode the Y, U and V of a 4:2:0 video, of the same frames and at its depth."""
+    """Decode the Y, U and V planes of a 4:2:0 video at its bit depth."""
     from boostnerv import steps
     from boostnerv.config import ExtractJob
 
@@ -181,12 +203,12 @@ def extract_planes(
 def split_patches(
     frames: Frames,
     output: Output,
-    height: Annotated[int, typer.Option(min=1, help="Height of a patch in pixels; it divides the frame's.")],
-    width: Annotated[int, typer.Option(min=1, help="Width of a patch in pixels; it divides the frame's.")],
+    height: Annotated[int, typer.Option(min=1, help="Patch height in pixels; must divide the frame height.")],
+    width: Annotated[int, typer.Option(min=1, help="Patch width in pixels; must divide the frame width.")],
 ) -> None:
-    """Cut frames into patches, each a video of its own.
+    """Split frames into patches, each treated as a separate video.
 
-    Patches are numbered row by row; the manifest says how they are put together.
+    Patches are numbered row by row; the manifest records how to reassemble them.
     """
     from boostnerv import steps
 
@@ -196,16 +218,18 @@ def split_patches(
 @app.command("gather-videos", rich_help_panel=_STEPS)
 def gather_videos(
     output: Output,
-    manifests: Annotated[list[Path] | None, typer.Argument(help="Manifests of frames or patches, one a video.")] = None,
-    listed: Annotated[Path | None, typer.Option("--list", help="Or a text file that names them, one a line.")] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Mean of R, G, B in [0, 1], e.g. 0.45,0.45,0.45; else found.")
+    manifests: Annotated[
+        list[Path] | None, typer.Argument(help="Manifests of frames or patches, one per video.")
     ] = None,
-    std: Annotated[str | None, typer.Option(help="Their standard deviation, the same.")] = None,
+    listed: Annotated[Path | None, typer.Option("--list", help="Or a text file that lists them, one per line.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Mean of R, G, B in [0, 1], e.g. 0.45,0.45,0.45; computed by default.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Standard deviation of R, G, B in [0, 1], likewise.")] = None,
 ) -> None:
-    """Describe several videos as what one model is of.
+    """Combine several videos into one training set.
 
-    Their frames stay where they are. Mean and deviation of the pixels are found where they are not given.
+    Their frames stay where they are. The pixels' mean and standard deviation are computed unless they are given.
     """
     from boostnerv import steps
     from boostnerv.errors import UserError
@@ -218,15 +242,15 @@ def gather_videos(
 
 @app.command("code-keyframes", rich_help_panel=_STEPS)
 def code_keyframes(
-    videos: Annotated[Path, typer.Option("--videos", help="What gather-videos wrote.")],
+    videos: Annotated[Path, typer.Option("--videos", help="Training set written by gather-videos.")],
     settings: Settings,
     output: Output,
     threads: Threads = None,
 ) -> None:
-    """Code the keyframes of videos as images.
+    """Code the keyframes of a training set as images.
 
-    The first frame of every clip and the last of each video, whole, by an image codec; a training sees what a decoder
-    will see of them.
+    Keyframes are the first frame of every clip and the last frame of each video. Training uses them as decoded, as the
+    decoder will.
     """
     from boostnerv import steps
     from boostnerv.config import KeyframeJob
@@ -247,13 +271,13 @@ def train(
     tensorboard: TensorBoard = None,
     scratch: Scratch = None,
     processes: Annotated[
-        int, typer.Option(min=1, help="Processes that share every batch and the threads, each on a GPU of its own.")
+        int, typer.Option(min=1, help="Processes that share each batch and the threads, one GPU per process.")
     ] = 1,
 ) -> None:
-    """Fit a model to a video, or to many.
+    """Fit a model to one video or to a training set of several.
 
-    Run again after an interruption, it goes on where it was. For models of many videos, --frames is what gather-videos
-    wrote.
+    If interrupted, rerun the same command to resume. For multi-video models, --frames is the training set written by
+    gather-videos.
     """
     from boostnerv import steps
     from boostnerv.config import TrainJob
@@ -282,7 +306,7 @@ def finetune(
 ) -> None:
     """Fine-tune a trained model for coding.
 
-    Consistent entropy minimisation (CEM): distortion and rate of the quantised model, together.
+    Consistent entropy minimisation (CEM) minimises distortion and rate of the quantised model jointly.
     """
     from boostnerv import steps
     from boostnerv.config import FinetuneJob
@@ -308,7 +332,7 @@ def encode(
 ) -> None:
     """Code a fine-tuned model into a .bnv file.
 
-    The report says what the file decodes to.
+    The report has the sizes of its parts and the hash of its decoded frames.
     """
     from boostnerv import steps
 
@@ -326,9 +350,9 @@ def encode_after_training(
     keyframes: Keyframes = None,
     threads: Threads = None,
 ) -> None:
-    """Code a trained model without fine-tuning.
+    """Code a trained model by post-training quantization (PTQ).
 
-    8-bit quantisers and Huffman codes, as HNeRV and D-NeRV published.
+    8-bit quantisers and Huffman codes, as published for HNeRV and D-NeRV.
     """
     from boostnerv import steps
     from boostnerv.config import PostTraining
@@ -345,24 +369,26 @@ def decode(
         Path, typer.Option("--output", "-o", help=".mp4, .mkv, .mov, .y4m, .npy, or a folder for PNG images.")
     ],
     report: Annotated[Path | None, typer.Option("--report", help="JSON to write.")] = None,
-    frames: Annotated[str | None, typer.Option("--frames", help="Only these, e.g. 10:20 for 10 to 19.")] = None,
-    video: Annotated[str | None, typer.Option("--video", help="Name of one, in a file of many videos.")] = None,
-    lossless: Annotated[bool, typer.Option("--lossless", help="Keep every bit in .mp4, .mkv and .mov.")] = False,
+    frames: Annotated[str | None, typer.Option("--frames", help="Only these frames, e.g. 10:20 for 10 to 19.")] = None,
+    video: Annotated[
+        str | None, typer.Option("--video", help="Name of the video to decode from a multi-video file.")
+    ] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Write .mp4, .mkv and .mov losslessly.")] = False,
     audio_from: Annotated[
-        Path | None, typer.Option("--audio-from", help="Video or sound whose audio is copied into .mp4, .mkv or .mov.")
+        Path | None,
+        typer.Option("--audio-from", help="Video or audio file whose sound is copied into .mp4, .mkv or .mov."),
     ] = None,
     fast: Annotated[
-        bool, typer.Option("--fast", help="Larger batches; pixels may differ by a level from the encoder's.")
+        bool, typer.Option("--fast", help="Use larger batches; pixels may differ from the encoder's by one level.")
     ] = False,
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
     """Decode a .bnv file into a video, images or array.
 
-    Nothing but the file is needed. Frames are the same whatever the number of threads.
+    Only the file is needed. Frames do not depend on the number of threads.
 
-    Videos that are written say progressive SDR of square pixels; where the source was coded as something else, a note
-    says so.
+    Videos are written as progressive SDR with square pixels; a note says where the source was something else.
     """
     from boostnerv import steps
     from boostnerv.host.machine import Host
@@ -381,17 +407,17 @@ def evaluate(
     encode_report: Annotated[Path, typer.Option(help="Report of encode.")],
     decode_report: Annotated[Path, typer.Option(help="Report of decode.")],
     identity: Annotated[str, typer.Option(help="experiment, run, codec, size_label, seed as JSON.")],
-    frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
-    train_log: Annotated[Path | None, typer.Option(help="Log of train; imported models have none.")] = None,
-    finetune_log: Annotated[Path | None, typer.Option(help="Log of finetune, where there was one.")] = None,
+    frames_csv: Annotated[Path, typer.Option(help="CSV to write, one row per frame.")],
+    train_log: Annotated[Path | None, typer.Option(help="Training log; imported models have none.")] = None,
+    finetune_log: Annotated[Path | None, typer.Option(help="Fine-tuning log, if any.")] = None,
     vmaf: Vmaf = False,
     planes: Planes = None,
     preview: Preview = None,
     threads: Threads = None,
 ) -> None:
-    """Measure a decoded file: PSNR, MS-SSIM and rate.
+    """Measure PSNR, MS-SSIM and rate of a decoded file.
 
-    At full resolution; the rate is the size of the file in bits per pixel.
+    At full resolution; the rate is the file size in bits per pixel.
     """
     from boostnerv import steps
 
@@ -418,17 +444,17 @@ def evaluate_model(
     output: Output,
     model: Annotated[Path, typer.Option("--model", help="Trained checkpoint.")],
     identity: Annotated[str, typer.Option(help="experiment, run, codec, size_label, seed as JSON.")],
-    frames_csv: Annotated[Path, typer.Option(help="CSV to write, a row a frame.")],
-    train_log: Annotated[Path | None, typer.Option(help="Log of train; imported models have none.")] = None,
+    frames_csv: Annotated[Path, typer.Option(help="CSV to write, one row per frame.")],
+    train_log: Annotated[Path | None, typer.Option(help="Training log; imported models have none.")] = None,
     keyframes: Keyframes = None,
     preview: Preview = None,
     device: Device = "auto",
     vmaf: Vmaf = False,
     threads: Threads = None,
 ) -> None:
-    """Measure a model as it was trained, nothing coded.
+    """Measure a trained model before coding.
 
-    Whole frames, and apart what its task withheld.
+    Frames or pixels that its task withheld are also measured separately.
     """
     from boostnerv import steps
     from boostnerv.host.machine import Host
@@ -456,14 +482,11 @@ def encode_anchor(
     experiment: Annotated[str, typer.Option(help="Name of the experiment.")],
     vmaf: Vmaf = False,
     planes: Planes = None,
-    frames_csv: Annotated[Path | None, typer.Option(help="CSV to write, a row a frame.")] = None,
+    frames_csv: Annotated[Path | None, typer.Option(help="CSV to write, one row per frame.")] = None,
     preview: Preview = None,
     threads: Threads = None,
 ) -> None:
-    """Code and measure frames with a classical codec.
-
-    The same frames, the same measures.
-    """
+    """Code and measure the same frames with a classical codec."""
     from boostnerv import steps
     from boostnerv.config import Anchor
 
@@ -490,7 +513,7 @@ def preview_source(
 def collect(
     output: Output,
     results: Annotated[list[Path] | None, typer.Argument(help="quality.json and anchor files.")] = None,
-    listed: Annotated[Path | None, typer.Option("--list", help="Or a text file that names them, one a line.")] = None,
+    listed: Annotated[Path | None, typer.Option("--list", help="Or a text file that lists them, one per line.")] = None,
 ) -> None:
     """Gather results into points.csv, a row a point."""
     from boostnerv import steps
@@ -634,11 +657,12 @@ def import_checkpoint(
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, another field of the spec; repeatable.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Read a file of Boosting-NeRV, HNeRV or D-NeRV.
+    """Import a checkpoint or compressed video of Boosting-NeRV, HNeRV or D-NeRV.
 
-    A checkpoint stays one, a compressed video becomes its frames.
+    A checkpoint becomes a checkpoint of ours, a compressed video its decoded frames.
 
-    What no option says is taken from the args.yaml beside the file, then from the tensors. No code in the file is run.
+    Options that are not given are read from the args.yaml beside the file, then from tensor shapes. No code in the file
+    is executed.
     """
     from boostnerv import steps
     from boostnerv.interop.arguments import Arguments
@@ -662,7 +686,7 @@ def import_checkpoint(
 def export_checkpoint(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint (.safetensors).")], output: Output
 ) -> None:
-    """Write a checkpoint as the published code reads it."""
+    """Export a checkpoint for the published code."""
     from boostnerv import steps
 
     _print(steps.export_checkpoint(checkpoint, output))
@@ -692,13 +716,12 @@ def compare(
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Measure files against their source.
+    """Measure files against their source: PSNR, MS-SSIM and bits per pixel.
 
-    PSNR, MS-SSIM, bits per pixel; VMAF where it is asked for.
-
-    Everything is decoded again, as 8-bit RGB, by the colour profile that a .bnv file or a manifest of frames names.
-    Interlaced, HDR and non-square pixels are kept as they are, unless --prepare says otherwise.
-    The rate of a file is its size, container and sound included; folders of images have none. Equal frames have 90 dB.
+    All files are decoded to 8-bit RGB by the colour profile that a .bnv file or a manifest names. Interlaced, HDR and
+    non-square pixels are kept as they are unless --prepare says otherwise.
+    The rate of a file is its size, including container and sound; folders of images have none. Identical frames have
+    90 dB.
     """
     from boostnerv import steps
     from boostnerv.evaluation.compare import AS_THEY_ARE, rows_text
@@ -724,9 +747,9 @@ def info(
     file: Annotated[Path, typer.Argument(help="The .bnv file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is inside a .bnv file.
+    """Show the contents of a .bnv file.
 
-    Sections with their bytes, which add up to the file.
+    The bytes of its sections add up to the file size.
     """
     from boostnerv.evaluation.inspection import describe_file, file_text
 
@@ -743,15 +766,16 @@ def status(
     folder: Annotated[Path, typer.Option("--folder", help="Where its workflow runs.")] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     watch: Annotated[
-        float | None, typer.Option(min=0.1, metavar="SECONDS", help="Look again and again, until all is done.")
+        float | None,
+        typer.Option(min=0.1, metavar="SECONDS", help="Refresh at this interval until everything is done."),
     ] = None,
 ) -> None:
-    """Show how far a running experiment is.
+    """Show the progress of a running experiment.
 
-    Done, running, stopped, failed; step, epoch, PSNR and time left of each run.
+    Lists each run as done, running, stopped or failed, with its step, epoch, PSNR and time left.
 
-    Only files are looked at, wherever the jobs run. The time left is that of the trainings; fine-tuning is taken to be
-    as fast. A stopped run goes on with the next start of the workflow.
+    Only files are read, wherever the jobs run. Time left covers training and assumes that fine-tuning is as fast. A
+    stopped run resumes when the workflow is started again.
     """
     from boostnerv.config import load_experiment
     from boostnerv.operations.status import lines_text, looks, table
@@ -773,15 +797,15 @@ def status(
 
 @app.command(rich_help_panel=_TOOLS)
 def doctor(
-    cluster: Annotated[bool, typer.Option("--cluster", help="Look at the SLURM cluster and the profile, too.")] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Also check the SLURM cluster and the profile.")] = False,
     profile: Annotated[str, typer.Option("--profile", help="That profile, as snakemake --profile takes it.")] = "slurm",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what this machine has, and what is wrong.
+    """Check this machine and report problems.
 
-    Versions, devices, ffmpeg and its encoders, disk, DVC, locks; with --cluster SLURM.
+    Covers versions, devices, ffmpeg and its encoders, disk, DVC and locks; with --cluster also SLURM.
 
-    A line a finding: ok, note, or wrong, and below it what to do. Exit code 1 where something is wrong.
+    One line per finding (ok, note or wrong) with a remedy below it. Exit code 1 if anything is wrong.
     """
     import dataclasses
 
@@ -799,12 +823,12 @@ def doctor(
 @app.command(rich_help_panel=_SHARING)
 def pull(
     experiments: Annotated[
-        list[str] | None, typer.Argument(help="Names of experiments; all that were published when absent.")
+        list[str] | None, typer.Argument(help="Names of experiments; all published ones by default.")
     ] = None,
 ) -> None:
-    """Bring published results here, as if they had been made here.
+    """Download published results as if they had been computed here.
 
-    Files come from the DVC remote; Snakemake's records of them are put back, so that it knows what they were made from.
+    Files come from the DVC remote; Snakemake's records are restored with them, so nothing is planned again.
     """
     from boostnerv.operations import sharing
 
@@ -814,10 +838,7 @@ def pull(
 
 @records.command("keep")
 def keep_records(results: Annotated[Path, typer.Argument(help="Results of an experiment, e.g. results/demo.")]) -> None:
-    """Copy Snakemake's records into the results.
-
-    `dvc repro` does it after each run.
-    """
+    """Copy Snakemake's records into the results, as `dvc repro` does after each run."""
     from boostnerv.operations.records import KEPT, keep
 
     typer.echo(f"{keep(results)} records are kept in {results / KEPT}")
@@ -827,10 +848,10 @@ def keep_records(results: Annotated[Path, typer.Argument(help="Results of an exp
 def restore_records(
     results: Annotated[Path, typer.Argument(help="Results of an experiment, e.g. results/demo.")],
 ) -> None:
-    """Put them back, and mark the results as up to date.
+    """Restore the records and mark the results as up to date.
 
-    `make pull` does it; after `dvc checkout` do it yourself. The folder is trusted: what was changed in it since is
-    marked as well, and only files outside are compared.
+    `make pull` does this; after `dvc checkout`, run it yourself. The folder is trusted: files that changed in it since
+    are marked too, and only files outside are compared.
     """
     from boostnerv.operations.records import restore
     from boostnerv.operations.sharing import source_note
@@ -842,9 +863,9 @@ def restore_records(
 
 
 def main() -> None:
-    """Entry point: errors of the user, and of the system, become one sentence and exit code 2.
+    """Entry point: user and system errors become one sentence and exit code 2.
 
-    A reader of the output that is gone, as ``head`` when it has enough, ends the command without a word.
+    If the reader of the output has gone, as ``head`` does, the command ends silently.
     """
     from boostnerv.errors import InterruptedBySignal, UserError, system_sentence
     from boostnerv.host import signals, terminal

@@ -85,7 +85,7 @@ def objective(data: Data, name: str) -> ClipRegression:
     job = train_job(name)
     videos, keyframes = data.open(name)
     model = build_model(name, planned_clips(job, videos), 1)
-    return clip_objective(model, videos, keyframes, L1, CPU)
+    return clip_objective(model, TrainingData(videos, keyframes), L1, CPU)
 
 
 Run = Callable[..., Result]
@@ -263,10 +263,10 @@ def test_keyframes_that_are_missing_or_of_others(data: Data, tmp_path: Path) -> 
     assert keyframes is not None
     model = build_model("d-nerv", planned_clips(train_job("d-nerv"), videos), 1)
     with pytest.raises(UserError, match="this model needs keyframes: run `boostnerv code-keyframes`"):
-        clip_objective(model, videos, None, L1, CPU)
+        clip_objective(model, TrainingData(videos), L1, CPU)
     other = write_data(tmp_path, seed=1)
     with pytest.raises(UserError, match="are of other videos or of clips of 3 frames"):
-        clip_objective(model, videos, open_keyframes(other.keyframes), L1, CPU)
+        clip_objective(model, TrainingData(videos, open_keyframes(other.keyframes)), L1, CPU)
     (tmp_path / "keyframes.bin").write_bytes(b"other")
     with pytest.raises(UserError, match="are not those of keyframes.json; run their step again"):
         open_keyframes(other.keyframes).payload()
