@@ -1,4 +1,4 @@
-"""Records of a running training for TensorBoard."""
+"""TensorBoard curves of a running training."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from boostnerv.errors import UserError
 
-_SHOWN = ("loss", "lr", "train_psnr_db", "psnr_db", "psnr_unseen_db", "rate_factor")
+_PLOTTED = ("loss", "lr", "train_psnr_db", "psnr_db", "psnr_unseen_db", "rate_factor")
 
 
 class Board:
-    """Writes every new record's numbers into `folder`, at the step they were taken."""
+    """Writes the numbers of each new record to `folder`, at the step of that record."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -27,13 +27,13 @@ class Board:
         self._last: dict[str, Any] | None = None
 
     def __call__(self, records: list[dict[str, Any]]) -> None:
-        """Take the newest record: one is added at a time."""
+        """Write the newest record; records are added one at a time."""
         newest = records[-1]
         if newest is self._last:
             return
         self._last = newest
         step = newest.get("step", newest.get("to_step"))
-        for name in _SHOWN:
+        for name in _PLOTTED:
             if name in newest:
                 self._writer.add_scalar(name, newest[name], step)
         self._writer.flush()

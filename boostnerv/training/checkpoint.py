@@ -1,7 +1,6 @@
-"""Checkpoints as safetensors files that explain themselves.
+"""Checkpoints as self-describing safetensors files.
 
-Nothing in them depends on the time or the machine: equal trainings give equal bytes. What a training cost
-stands in its log.
+Nothing in them depends on time or machine: equal trainings give equal bytes. The cost of a training is in its log.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _MODEL, _QUANTIZED = "model.", "quantized."
 
 
 class Described(Closed):
-    """What every checkpoint says of itself; stored as JSON in its metadata."""
+    """Metadata common to all checkpoints, stored as JSON."""
 
     format: Literal[1] = 1
     architecture: str = Field(description="Name of the model.")
@@ -51,7 +50,7 @@ class Described(Closed):
 
 
 class About(Described):
-    """What a checkpoint of ours is."""
+    """Metadata of a checkpoint that `boostnerv` trained."""
 
     kind: Literal["trained", "finetuned"] = Field(description="Which step wrote it.")
     frames_sha256: Sha256 = Field(description="Identity of the frames it was trained on.")
@@ -63,12 +62,12 @@ class About(Described):
 
     @property
     def trained_epochs(self) -> int:
-        """Epochs of the training, 0 where it is not known."""
+        """Epochs of training; 0 if unknown."""
         return self.train.training.epochs if self.train else 0
 
 
 class Imported(Described):
-    """What a checkpoint of a published implementation is: weights whose frames and training are not known."""
+    """Metadata of a checkpoint imported from a published implementation, whose frames and training are unknown."""
 
     kind: Literal["imported"] = Field(default="imported", description="Which step wrote it.")
     source_sha256: Sha256 = Field(description="Identity of the file it was read from.")
@@ -76,19 +75,19 @@ class Imported(Described):
 
     @property
     def trained_epochs(self) -> int:
-        """Epochs of the training, 0 where it is not known."""
+        """Epochs of training; 0 if unknown."""
         return self.epoch or 0
 
 
 def spec_fields(spec: Spec) -> dict[str, Any]:
-    """Fields of a spec as JSON has them; those that files do not store stand there where they have no default."""
+    """Fields of a spec as JSON; fields that `.bnv` files do not store appear only if they differ from their default."""
     choices = spec.unstored_choices()
-    said = {field.name: getattr(spec, field.name) for field in fields(spec) if is_stored(field)} | choices
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in said.items()}
+    values = {field.name: getattr(spec, field.name) for field in fields(spec) if is_stored(field)} | choices
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def save(path: Path, about: About | Imported, model: VideoModel, quantized: Quantized | None = None) -> None:
-    """Write a checkpoint; `quantized` belongs to a fine-tuned one."""
+    """Write a checkpoint; a fine-tuned one includes `quantized`."""
     tensors = {_MODEL + name: value for name, value in model.state_dict().items()}
     if quantized is not None:
         tensors |= {f"{_MODEL}decoder.{name}": value for name, value in quantized.weights.items()}
@@ -98,12 +97,12 @@ def save(path: Path, about: About | Imported, model: VideoModel, quantized: Quan
             tensors[_QUANTIZED + "embeddings"] = quantized.embeddings
             tensors[_QUANTIZED + "embedding_step_offset"] = torch.tensor(scalars, dtype=torch.float32)
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    # Not by `save_file`, whose error of a full disk is none of the system's.
+    # Not `save_file`, whose error on a full disk is no OSError.
     write_bytes(path, serialize(plain, metadata={_KEY: canonical_json(about.model_dump(mode="json"))}))
 
 
 def load(path: Path) -> tuple[About, dict[str, Tensor]]:
-    """Read a checkpoint of ours; raises `UserError` for a file that is none, and for an imported one."""
+    """Read a trained or fine-tuned checkpoint; raises `UserError` for an imported one and for any other file."""
     about, tensors = load_any(path)
     if isinstance(about, Imported):
         raise UserError(
@@ -114,27 +113,27 @@ def load(path: Path) -> tuple[About, dict[str, Tensor]]:
 
 
 def read_about(path: Path) -> About | Imported:
-    """What a checkpoint of any kind says of itself, without its tensors; raises `UserError` for a file that is none."""
+    """Metadata of a checkpoint of any kind, without reading its tensors; raises `UserError` for any other file."""
     with _read(path):
         return _about(path, _metadata(path))
 
 
 def load_any(path: Path) -> tuple[About | Imported, dict[str, Tensor]]:
-    """Read a checkpoint of any kind; raises `UserError` for a file that is none."""
+    """Read a checkpoint of any kind; raises `UserError` for any other file."""
     with _read(path):
         tensors = deserialize(path.read_bytes())
         return _about(path, _metadata(path)), tensors
 
 
 def _metadata(path: Path) -> Mapping[str, str]:
-    # Not for PyTorch, by which it opens no file whose name is no UTF-8.
+    # Not framework="pt", which cannot open files whose names are not UTF-8.
     with safe_open(path, framework="np") as file:
         return file.metadata() or {}
 
 
 @contextmanager
 def _read(path: Path) -> Iterator[None]:
-    """Inside, what is wrong with the file that is read becomes a `UserError`."""
+    """Within this context errors of reading the file become a `UserError`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -146,20 +145,20 @@ def _read(path: Path) -> Iterator[None]:
 def _about(path: Path, metadata: Mapping[str, str]) -> About | Imported:
     if _KEY not in metadata:
         raise UserError(f"checkpoint {path} was not written by boostnerv; give one that `boostnerv train` wrote")
-    described = json.loads(metadata[_KEY])
-    if described.get("kind") == "imported":
-        return parse(Imported, described, f"checkpoint {path}")
-    return parse(About, described, f"checkpoint {path}")
+    fields = json.loads(metadata[_KEY])
+    if fields.get("kind") == "imported":
+        return parse(Imported, fields, f"checkpoint {path}")
+    return parse(About, fields, f"checkpoint {path}")
 
 
 def restore(path: Path) -> tuple[About, VideoModel]:
-    """Build the model of a checkpoint of ours with its weights."""
+    """Build the model of a trained or fine-tuned checkpoint, with its weights."""
     about, tensors = load(path)
     return about, _model(path, about, tensors)
 
 
 def restore_any(path: Path) -> tuple[About | Imported, VideoModel]:
-    """Build the model of a checkpoint of any kind with its weights."""
+    """Build the model of a checkpoint of any kind, with its weights."""
     about, tensors = load_any(path)
     return about, _model(path, about, tensors)
 

@@ -1,6 +1,6 @@
-"""Clips of a collection as a model of many videos is trained on them, read a few batches ahead.
+"""Clips for training a multi-video model, prefetched a few batches ahead.
 
-A unit is one patch of one clip; units are numbered clip by clip: unit = number of the clip · patches + patch.
+A unit is one patch of one clip; units are numbered clip by clip: unit = clip · patches + patch.
 Legend: N units of a batch, D frames of a clip, K keyframes of all videos, P patches, h and w pixels of a patch.
 """
 
@@ -23,12 +23,12 @@ from boostnerv.video.videos import Videos
 
 @dataclass(frozen=True)
 class ClipBatch:
-    """What a step needs of N units.
+    """N units as a training step needs them.
 
-    frames: uint8 RGB ``[N, D, h, w, 3]``; behind the end of a video its last frame is repeated.
-    valid: bool ``[N, D]``, whether a frame is one of the video.
-    keyframes: uint8 RGB ``[N, 2, h, w, 3]``, decoded, before and behind the clip; None for models without.
-    index, distance: float32 ``[N, D]``, as `ClipSpec.frame_indices` and `ClipSpec.distances` have them.
+    frames: uint8 RGB ``[N, D, h, w, 3]``; past the end of a video its last frame is repeated.
+    valid: bool ``[N, D]``, whether a frame belongs to the video.
+    keyframes: uint8 RGB ``[N, 2, h, w, 3]``, decoded, before and after the clip; None for models without keyframes.
+    index, distance: float32 ``[N, D]``, as `ClipSpec.frame_indices` and `ClipSpec.distances` define them.
     """
 
     frames: Pixels
@@ -55,11 +55,11 @@ class ClipReader:
         self._collection, self._spec, self._keyframes = collection, spec, keyframes
 
     def __len__(self) -> int:
-        """How many units there are."""
+        """Number of units."""
         return self._spec.samples
 
     def read(self, units: Sequence[int]) -> ClipBatch:
-        """The units of these numbers, in order."""
+        """The units with these numbers, in order."""
         spec, count = self._spec, len(units)
         size = (spec.patch_height, spec.patch_width, 3)
         frames = np.empty((count, spec.clip_frames, *size), np.uint8)
@@ -91,22 +91,22 @@ def _check_same(collection: Videos, spec: ClipSpec) -> None:
         )
 
 
-# --- reading ahead ----------------------------------------------------------------------------------------
+# --- prefetching ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Read:
-    """A batch, or what was raised instead; neither at the end."""
+    """A batch, or the exception raised instead; neither at the end."""
 
     batch: ClipBatch | None = None
     error: BaseException | None = None
 
 
 class Prefetcher:
-    """Batches of units in order, up to `ahead` of them read on a thread of its own before they are asked for.
+    """Reads batches of units in order, up to `ahead` of them in advance, on a thread of its own.
 
-    Errors of reading are raised where their batch would come. `close`, the end of all batches, and letting go of the
-    object each end the thread.
+    A read error is raised in place of its batch. The thread ends with the last batch, on `close`, and when the object
+    is garbage-collected.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Prefetcher:
     ) -> None:
         self._queue: queue.SimpleQueue[_Read] = queue.SimpleQueue()
         self._room, stop = threading.Semaphore(ahead), threading.Event()
-        # The thread knows nothing of this object, which may so be let go of while it waits.
+        # The thread holds no reference to this object, so the object can be collected while the thread waits.
         arguments = (read, iter(batches), self._queue, self._room, stop)
         self._thread = threading.Thread(target=_read_ahead, args=arguments, name="prefetcher", daemon=True)
         self._close = weakref.finalize(self, _end, self._thread, self._room, stop)
@@ -134,7 +134,7 @@ class Prefetcher:
         return read.batch
 
     def close(self) -> None:
-        """End the thread; there are no batches afterwards."""
+        """End the thread; no batches follow."""
         self._close()
 
 
@@ -151,17 +151,17 @@ def _read_ahead(
             return
         try:
             units = next(batches, None)
-            found = _Read() if units is None else _Read(batch=read(units))
+            result = _Read() if units is None else _Read(batch=read(units))
         except BaseException as error:
-            found = _Read(error=error)
-        results.put(found)
-        if found.batch is None:
+            result = _Read(error=error)
+        results.put(result)
+        if result.batch is None:
             return
 
 
 def _end(thread: threading.Thread, room: threading.Semaphore, stop: threading.Event) -> None:
     stop.set()
     room.release()
-    # Garbage may be collected on the thread itself.
+    # Garbage collection may run on the thread itself.
     if thread is not threading.current_thread():
         thread.join()

@@ -1,7 +1,7 @@
-"""The objective of a model of many videos: its samples are clips of patches, numbered clip by clip.
+"""The objective of a multi-video model, whose samples are clips of patches, numbered clip by clip.
 
-Clips are read from disk ahead of the batches that need them; nothing but these is in memory. Frames behind the end of
-a video, which a last clip may have, count neither in the loss nor in what is measured.
+Clips are prefetched from disk; no others are in memory. Frames past the end of a video, in its last clip, count neither
+in the loss nor in quality.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ClipRegression(Objective):
         return self._frames(self._batch(indices.tolist()))
 
     def _batch(self, units: list[int]) -> ClipBatch:
-        """The clips of a batch, from those that are read ahead where it is the next of them; the last one is kept."""
+        """The clips of a batch, prefetched if it is the next one; the last batch read is kept."""
         if self._read is None or self._read[0] != units:
             if self._coming is not None and self._expected and self._expected[0] == units:
                 self._expected.popleft()
@@ -77,13 +77,13 @@ class ClipRegression(Objective):
         return self._read[1]
 
     def _reconstruct(self, indices: Tensor, decoder: Callable[[tuple[Any, ...]], Tensor] | None = None) -> Tensor:
-        """What the model makes of the frames of a batch ``[M, 3, h, w]``."""
+        """The reconstructed frames of a batch ``[M, 3, h, w]``."""
         batch = self._batch(indices.tolist())
         keyframes = None if batch.keyframes is None else clip_keyframes(self._spec, batch.keyframes, self._device)
         index, distance = (torch.as_tensor(values).to(self._device) for values in (batch.index, batch.distance))
         inputs = (index, keyframes, distance)
-        made = self.model.decoder(*inputs) if decoder is None else decoder(inputs)
-        return self._valid(crop_to_video(made, self._spec).flatten(0, 1), batch)
+        clips = self.model.decoder(*inputs) if decoder is None else decoder(inputs)
+        return self._valid(crop_to_video(clips, self._spec).flatten(0, 1), batch)
 
     def _frames(self, batch: ClipBatch) -> Tensor:
         """The frames of a batch ``[M, 3, h, w]`` in [0, 1], channels last in memory."""

@@ -1,7 +1,7 @@
 """How a training computes: precision, compilation, kernels, and what is kept in memory.
 
-`prepare` sets a training up once, before its first step, as its settings say and its device can; what came of it is
-told, so that every result says how it was made.
+`prepare` configures a training once, before its first step, from its settings and the abilities of its device. The
+outcome is logged, so that every result states how it was computed.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Computation:
 
     @property
     def memory_label(self) -> str:
-        """For tables, e.g. ``2 at once, checkpointing``; empty where nothing is said."""
+        """For tables, e.g. ``2 at once, checkpointing``; empty for the default."""
         parts = [f"{self.frames_at_once} at once"] if self.frames_at_once else []
         return ", ".join([*parts, *(["checkpointing"] if self.checkpointing else [])])
 
     def parts(self, indices: Tensor) -> tuple[Tensor, ...]:
-        """The samples of a batch, those together that go through the network together; nothing of none."""
+        """The samples of a batch, split into the parts of one forward pass each; empty for an empty batch."""
         return indices.split(self.frames_at_once or len(indices)) if len(indices) else ()
 
 
@@ -54,12 +54,12 @@ PLAIN = Computation()
 
 
 def computation_of(computing: Computing, memory: Memory, device: torch.device) -> Computation:
-    """What the settings come to on a device: a CPU computes in float32, and a GPU has no kernels of ours."""
+    """The effect of the settings on a device: a CPU computes in float32, and a GPU has no fused kernels."""
     on_gpu = device.type == "cuda"
     return Computation(
         precision=computing.precision if on_gpu else "float32",
         compiled=computing.compile,
-        # A compiler fuses for itself.
+        # The compiler does its own fusing.
         kernels="plain" if on_gpu or computing.compile else computing.kernels,
         deterministic=not on_gpu or computing.deterministic,
         frames_at_once=memory.frames_at_once,
@@ -68,7 +68,7 @@ def computation_of(computing: Computing, memory: Memory, device: torch.device) -
 
 
 def prepare(objective: Objective, recipe: Training | Finetuning, device: torch.device) -> Computation:
-    """Set the objective and PyTorch up to compute as `recipe` says; flags of PyTorch are those of the whole process."""
+    """Configure the objective and PyTorch as `recipe` says; PyTorch's flags apply to the whole process."""
     computation = computation_of(recipe.computing, recipe.memory, device)
     model = objective.model
     if device.type == "cuda":
@@ -81,7 +81,7 @@ def prepare(objective: Objective, recipe: Training | Finetuning, device: torch.d
     if computation.precision == "bf16":
         _autocast(model.decoder, device)
         if model.encoder is not None and isinstance(recipe, Training):
-            # Of a fine-tuning the embeddings are what is stored.
+            # In fine-tuning the embeddings are stored, so they stay in float32.
             _autocast(model.encoder, device)
     if computation.compiled:
         _compile(objective, device)
@@ -89,22 +89,22 @@ def prepare(objective: Objective, recipe: Training | Finetuning, device: torch.d
 
 
 def _set_flags(computation: Computation) -> None:
-    # Matrix products stay in float32: they are a small part, and PyTorch's own default.
+    # Matrix products stay in float32, PyTorch's default; they are a small part.
     torch.backends.cudnn.allow_tf32 = computation.precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = not computation.deterministic
     if computation.deterministic:
-        # What cuBLAS asks for; read when its first handle is made.
+        # Required by cuBLAS, which reads it when it creates its first handle.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(computation.deterministic)
 
 
 def _compile(objective: Objective, device: torch.device) -> None:
-    """Compile networks and loss. Graphs of a GPU are replayed as a whole: no launch of a kernel waits for the host."""
+    """Compile networks and loss. On a GPU, CUDA graphs are replayed whole: no kernel launch waits for the host."""
     mode = "reduce-overhead" if device.type == "cuda" else "default"
     try:
         torch.compile(lambda x: x + 1, mode=mode)(torch.zeros(1, device=device))
-    except Exception as error:  # whatever a compiler that is missing or broken makes of it
+    except Exception as error:  # a missing or broken compiler raises almost anything
         raise UserError(
             f"computing.compile: torch.compile does not work here ({type(error).__name__}); it needs a C++ compiler on "
             "a CPU and Triton on a GPU: install it, or set compile: false"
@@ -116,7 +116,7 @@ def _compile(objective: Objective, device: torch.device) -> None:
 
 
 def _autocast(network: nn.Module, device: torch.device) -> None:
-    """Compute convolutions and matrix products of a network in bfloat16 while it is trained; results are float32."""
+    """Compute a network's convolutions and matrix products in bfloat16 during training; results are float32."""
     exact = network.forward
 
     def forward(*inputs: Any) -> Tensor:
@@ -124,23 +124,23 @@ def _autocast(network: nn.Module, device: torch.device) -> None:
             result: Tensor = exact(*inputs)
             return result
         with torch.autocast(device.type, torch.bfloat16):
-            made: Tensor = exact(*inputs)
-        return made.float()
+            output: Tensor = exact(*inputs)
+        return output.float()
 
     network.forward = forward
 
 
 def recompute(decoder: nn.Module) -> None:
-    """Let each block of a decoder keep its inputs alone, and be computed again when its gradients are."""
+    """Gradient checkpointing: each block of a decoder keeps only its inputs and is recomputed for its gradients."""
     for block in getattr(decoder, "stages", ()):
         block.forward = _Recomputed(block)
 
 
 class _Recomputed:
-    """The forward pass of a block, computed again for its gradients.
+    """A block's forward pass, recomputed for its gradients.
 
-    Its parameters are inputs of what is computed again: fine-tuning calls the decoder with other weights
-    (`torch.func.functional_call`), which are gone by then.
+    The parameters are inputs of the recomputation: fine-tuning calls the decoder with other weights
+    (`torch.func.functional_call`), which no longer exist by then.
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -151,13 +151,13 @@ class _Recomputed:
     def __call__(self, *inputs: Tensor) -> Tensor:
         if self._inside or not torch.is_grad_enabled():
             return self._forward(*inputs)
-        made: Tensor = checkpoint(self._with, dict(self._block.named_parameters()), *inputs, use_reentrant=False)
-        return made
+        output: Tensor = checkpoint(self._with, dict(self._block.named_parameters()), *inputs, use_reentrant=False)
+        return output
 
     def _with(self, parameters: dict[str, Tensor], *inputs: Tensor) -> Tensor:
         self._inside = True
         try:
-            made: Tensor = functional_call(self._block, parameters, inputs)
-            return made
+            output: Tensor = functional_call(self._block, parameters, inputs)
+            return output
         finally:
             self._inside = False

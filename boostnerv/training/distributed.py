@@ -1,8 +1,8 @@
-"""One training on several processes, each with its share of every batch: ``boostnerv train --processes N …``, which
-is ``torchrun --standalone --nproc-per-node N --no-python -- python -P -m boostnerv train …``.
+"""Data-parallel training on several processes: ``boostnerv train --processes N …``, which runs
+``torchrun --standalone --nproc-per-node N --no-python -- python -P -m boostnerv train …``.
 
-All processes hold the same weights and make the same decisions; the first one alone writes files. The gradient is
-that of one process with the same batch, up to the order of its sums.
+All processes hold the same weights and make the same decisions; only the first writes files. The gradient equals that
+of one process with the whole batch, up to the order of its sums.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from boostnerv.errors import InterruptedBySignal, UserError
 from boostnerv.host import signals
 
 _LONGEST_WAIT = timedelta(days=7)
-"""For the first process, which joins when no other training holds the state; torchrun ends all where one dies."""
+"""The first process joins only once no other training holds the state; torchrun ends all processes if one dies."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Group:
         return self.rank == 0
 
     def share(self, indices: Tensor) -> Tensor:
-        """This process's part of a batch; may be empty."""
+        """This process's share of a batch; may be empty."""
         return indices[self.rank :: self.size]
 
     def add_up(self, parameters: Iterable[nn.Parameter], values: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Group:
         dist.all_reduce(flat)
         *parts, total = flat.split([*(gradient.numel() for gradient in gradients), values.numel()])
         for parameter, gradient, part in zip(parameters, gradients, parts, strict=True):
-            # The layout of the parameter, which the optimiser's own tensors have too.
+            # In the memory layout of the parameter, as the optimiser's own tensors are.
             parameter.grad = torch.empty_like(gradient).copy_(part.view(gradient.shape))
         return total
 
@@ -61,13 +61,13 @@ class Group:
         """The largest of the processes' values."""
         if self.size == 1:
             return value
-        found = torch.tensor([value], device=device)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return int(found)
+        maximum = torch.tensor([value], device=device)
+        dist.all_reduce(maximum, dist.ReduceOp.MAX)
+        return int(maximum)
 
 
 def check_shared(batch_size: int) -> None:
-    """Raise `UserError` where a batch has fewer frames than torchrun started processes."""
+    """Raise `UserError` if a batch has fewer frames than torchrun started processes."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if batch_size < size:
         raise UserError(
@@ -78,10 +78,10 @@ def check_shared(batch_size: int) -> None:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Group]:
-    """Inside, the group that torchrun started this process in, as soon as all are there, or this process alone.
+    """Within this context, the group in which torchrun started this process, once all joined; or this process alone.
 
-    A process that ends in a group may abort as its threads are torn down, so every one leaves it, together; but not
-    where one has failed: the others wait for it, or fail, in an exchange, and torchrun ends them.
+    A process that exits inside a group may abort during teardown, so all leave it together. After a failure they do
+    not: the others wait or fail in an exchange, and torchrun ends them.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Group()
@@ -90,7 +90,7 @@ def joined(device: torch.device) -> Iterator[Group]:
     try:
         yield Group(dist.get_rank(), dist.get_world_size())
     except InterruptedBySignal as stop:
-        if stop.state_is_saved:  # all of them have agreed on it
+        if stop.state_is_saved:  # all processes have agreed on it
             _leave()
         raise
     _leave()
@@ -102,28 +102,28 @@ def _leave() -> None:
 
 
 def is_started_by_torchrun() -> bool:
-    """Whether this is one of torchrun's processes."""
+    """Whether torchrun started this process."""
     return "WORLD_SIZE" in os.environ
 
 
 def run_by_torchrun(processes: int, arguments: Sequence[str]) -> NoReturn:
-    """Become torchrun, with so many `processes` of ``boostnerv`` with these arguments on this machine."""
-    # SIGUSR1 asks a training to save and stop; torchrun itself would die of it before the training has saved.
+    """Replace this process by torchrun, which starts `processes` processes of ``boostnerv`` with these arguments."""
+    # SIGUSR1 asks a training to save and stop; torchrun itself would die before the training has saved.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    # torchrun would handle a SIGHUP that nohup has it ignore.
+    # torchrun would handle a SIGHUP that nohup makes it ignore.
     handled = [number.name for number in (*signals.obeyed(), signal.SIGQUIT) if number != signal.SIGUSR1]
     torchrun = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     torchrun += ["--signals-to-handle", ",".join(handled)]
-    # The command itself and no module of it, so that torchrun's processes do not import from the current folder.
+    # The command, not a module, so that torchrun's processes do not import from the current folder.
     os.execv(sys.executable, [*torchrun, "--no-python", "--", sys.executable, "-P", "-m", "boostnerv", *arguments])
 
 
 def leads() -> bool:
-    """Whether this is the process that shows progress: the first of torchrun's, or the only one."""
+    """Whether this process shows progress: torchrun's first, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def only_alone(step: str) -> None:
-    """Raise `UserError` where torchrun started several processes of a step that is for one."""
+    """Raise `UserError` if torchrun started several processes of a single-process step."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(f"{step} runs in one process; start it without torchrun")

@@ -1,4 +1,4 @@
-"""Consistent entropy minimisation (CEM): distortion and rate of the quantised model, together."""
+"""Consistent entropy minimisation (CEM): joint distortion and rate of the quantised model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from boostnerv.training.tasks import Fit, Objective
 
 
 class EntropyMinimisation(Objective):
-    """Consistent entropy minimisation (CEM): distortion + λ·R with everything quantised as it will be stored.
+    """Consistent entropy minimisation (CEM): distortion + λ·R, with all values quantised as they will be stored.
 
     Zhang et al., CVPR 2024, section 3.4. ``R = (bits of all weights + T·bits of the frame's embedding)/(H·W)``;
-    it counts while ``R/T`` is above ``target_bits·(decoder parameters + embeddings)/(T·H·W)``. `task` says what is
-    decoded and compared; keyframes, which are coded already, count nowhere here.
+    it counts while ``R/T`` exceeds ``target_bits·(decoder parameters + embeddings)/(T·H·W)``. `task` decodes and
+    compares frames; keyframes are already coded and do not count.
     """
 
     pays_with_quality = True
@@ -35,7 +35,7 @@ class EntropyMinimisation(Objective):
     def __init__(self, task: Objective, settings: Finetuning) -> None:
         model = task.model
         super().__init__(model)
-        # In a tuple, as its model is a part of this module already.
+        # In a tuple, since its model is already a submodule of this one.
         self._tasks = (task,)
         on_grid = settings.quantizer_steps == "grid"
         self.weight_quantizers = WeightQuantizers(
@@ -57,7 +57,7 @@ class EntropyMinimisation(Objective):
 
     @property
     def task(self) -> Objective:
-        """What is decoded and compared."""
+        """The task that decodes and compares frames."""
         return self._tasks[0]
 
     @property
@@ -102,15 +102,15 @@ class EntropyMinimisation(Objective):
         return changed
 
     def _control_rate(self, epoch: int, epochs: int) -> bool:
-        """Compare the real file with the target; whether steps were changed."""
+        """Compare the real file with the target; returns whether the steps were changed."""
         if not measurement_due(epoch, epochs):
             return False
         quantized, target_bits = self.quantized(), self._settings.target_bits * self._coded_numbers
         try:
             file_bits = self._file_bits(quantized)
         except UserError:
-            return False  # codes without bounds: the training diverged, and is watched for that
-        # The rate of the loss is an estimate of its own kind: it counts where the real file is too large.
+            return False  # unbounded codes: the training diverged, which the guard detects
+        # The rate in the loss is only an estimate, so its target is scaled to the real file size.
         pixels = self.model.spec.height * self.model.spec.width
         self.target_rate.fill_(sum(self.summary().values()) / file_bits * target_bits / pixels)
         wanted = wanted_bits(file_bits, target_bits, epoch, epochs)
@@ -120,7 +120,7 @@ class EntropyMinimisation(Objective):
         return True
 
     def _scale_steps(self, quantized: Quantized, bits: int, target_bits: float) -> None:
-        """Scale all steps of what makes a file of `bits` towards `target_bits`."""
+        """Scale all steps of a model whose file has `bits` towards `target_bits`."""
         weights, codes = self.weight_quantizers, self.embedding_quantizer
 
         def file_bits(factor: float) -> float:
@@ -131,7 +131,7 @@ class EntropyMinimisation(Objective):
             try:
                 return self._file_bits(dataclasses.replace(quantized, steps=steps, embedding_step=step))
             except UserError:
-                return math.inf  # steps so fine that some code lies beyond the largest
+                return math.inf  # steps so fine that a code exceeds the largest one
 
         factor = step_scale(file_bits, target_bits, self._coded_numbers)
         weights.steps.copy_(weights.scaled_steps(factor))
@@ -139,13 +139,13 @@ class EntropyMinimisation(Objective):
             codes.step.copy_(codes.scaled_step(factor))
 
     def _file_bits(self, quantized: Quantized) -> int:
-        """Size of the file that these would make, less what is there whatever the weights."""
+        """Size of the coded file in bits, without the parts that do not depend on the weights."""
         entry, spec, choice = self.model.architecture, self.model.spec, self._settings.entropy_model
         return 8 * coded_bytes(encode_segment(entry, spec, snap(quantized), entropy_model=choice))
 
     @torch.no_grad()
     def summary(self) -> dict[str, float]:
-        """Estimated bits of the rounded codes, weights and embeddings apart."""
+        """Estimated bits of the rounded codes, for weights and embeddings separately."""
         codes = self._weight_codes()
         bits = {"estimated_weights_bits": float(self._weight_bits(torch.round(codes), codes))}
         if self.embedding_quantizer is not None:
@@ -163,11 +163,11 @@ class EntropyMinimisation(Objective):
 
     @torch.no_grad()
     def quantized(self) -> Quantized:
-        """What the encoder needs."""
+        """Weights, embeddings and quantisers for the encoder."""
         quantizer, embeddings = self.embedding_quantizer, self.embeddings()
         if quantizer is not None and embeddings is not None:
             embeddings = quantizer.representable(embeddings)
-        step, offset = (1.0, 0.0) if quantizer is None else (float(each) for each in quantizer.used())
+        step, offset = (1.0, 0.0) if quantizer is None else (float(value) for value in quantizer.used())
         return Quantized(
             weights=self.weight_quantizers.representable(self.model.decoder.named_parameters()),
             steps=self.weight_quantizers.used_steps().abs().tolist(),
@@ -200,7 +200,7 @@ class EntropyMinimisation(Objective):
         return gaussian_bits(values, mean[segment], sigma[segment]).sum()
 
     def _embedding_bits(self, indices: Tensor, values: Tensor, codes: Tensor, before: Tensor | None) -> Tensor:
-        """Bits of each frame's embedding ``[N]``; `before` are the codes of the frames before, where they tell."""
+        """Bits of each frame's embedding ``[N]``, given the codes `before` of the previous frames where used."""
         if self.process is None or before is None:
             return _frame_bits(values, codes)
         return self.process.bits(indices, values, round_straight_through(before))
@@ -213,7 +213,7 @@ class EntropyMinimisation(Objective):
 
 
 def _frame_bits(values: Tensor, codes: Tensor) -> Tensor:
-    """Bits of each frame ``[N]``, under the moments of its own unrounded codes."""
+    """Bits of each frame ``[N]``, with the moments of its own unrounded codes."""
     mean, sigma = frame_moments(codes)
     return gaussian_bits(values.flatten(1), mean[:, None], sigma[:, None]).sum(1)
 
@@ -224,14 +224,14 @@ def all_embeddings(task: Objective) -> Tensor | None:
     if task.model.encoder is None:
         return None
     device = next(task.model.parameters()).device
-    found = [task.embedding(torch.tensor([index], device=device)) for index in task.evaluated_samples]
-    return torch.cat([embedding for embedding in found if embedding is not None])
+    embeddings = [task.embedding(torch.tensor([index], device=device)) for index in task.evaluated_samples]
+    return torch.cat([embedding for embedding in embeddings if embedding is not None])
 
 
 class TemporalProcess(nn.Module):
-    """Codes of embeddings as the entropy model ``temporal`` codes them: as far as the frame before does not tell.
+    """Rate of embedding codes under the entropy model ``temporal``: given the previous frame.
 
-    The process is fitted to the codes of all frames and held until it is fitted again.
+    The process is fitted to the codes of all frames and stays fixed until it is fitted again.
     """
 
     mean: Tensor
@@ -247,13 +247,13 @@ class TemporalProcess(nn.Module):
 
     def fit(self, codes: Tensor) -> None:
         """Fit the process to unrounded codes ``[T, e, h, w]``."""
-        found = temporal_process(torch.round(codes).to(torch.int32).cpu().numpy(), DEFAULT_GROUP)
-        for name, values in zip(("mean", "first_sigma", "slope", "later_sigma"), found, strict=True):
+        parameters = temporal_process(torch.round(codes).to(torch.int32).cpu().numpy(), DEFAULT_GROUP)
+        for name, values in zip(("mean", "first_sigma", "slope", "later_sigma"), parameters, strict=True):
             buffer: Tensor = getattr(self, name)
             buffer.copy_(torch.from_numpy(np.array(values)))
 
     def bits(self, indices: Tensor, values: Tensor, before: Tensor) -> Tensor:
-        """Bits ``[N]`` of the codes of frames, given the rounded ones of the frames before; all ``[N, e, h, w]``."""
+        """Bits ``[N]`` of the codes of frames, given the rounded codes of the previous frames; all ``[N, e, h, w]``."""
         starts = (indices % DEFAULT_GROUP == 0).view(-1, 1, 1, 1)
         mean = torch.where(starts, self.mean, self.mean + self.slope * (before - self.mean))
         sigma = torch.where(starts, self.first_sigma, self.later_sigma)
@@ -261,5 +261,5 @@ class TemporalProcess(nn.Module):
 
 
 def add_noise(codes: Tensor, noise: torch.Generator) -> Tensor:
-    """Codes plus uniform noise in [−½, ½): the stand-in for rounding in the training rate."""
+    """Codes plus uniform noise in [−½, ½), which replaces rounding in the training rate."""
     return codes + (torch.rand(codes.shape, generator=noise, device=codes.device) - 0.5)

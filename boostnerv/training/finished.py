@@ -1,7 +1,7 @@
 """Results of finished trainings, kept in their state folders until the workflow is done. No torch here.
 
-Snakemake deletes the outputs of a job before it runs it again, and runs all jobs of a group again where one of them
-failed. A training that was finished is found here, and not made again.
+Snakemake deletes a job's outputs before rerunning it, and reruns a whole group of jobs if one fails. A finished
+training is restored from here instead of being repeated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOG = "finished.jsonl"
 def keep(folder: Path, identity: str, model: Path, log: Path) -> None:
     """Keep the outputs of the training `identity` in `folder`, as links where the file system can."""
     record = folder / _RECORD
-    record.unlink(missing_ok=True)  # it is of what is replaced now
+    record.unlink(missing_ok=True)  # it describes the results that are replaced now
     outputs = {_MODEL: model, _LOG: log}
     for kept, output in outputs.items():
         _link(output, folder / kept)
@@ -35,50 +35,52 @@ def keep(folder: Path, identity: str, model: Path, log: Path) -> None:
 
 
 def take(folder: Path, identity: str, model: Path, log: Path) -> bool:
-    """Give what `folder` keeps of the training `identity` the names `model` and `log`, and say so; False where it keeps
-    nothing, or not all of it."""
+    """Restore the kept results of the training `identity` as `model` and `log`, and report it; False if `folder` has
+    none, or they are incomplete."""
     record = _record(folder)
     if record is None or record["identity"] != identity:
         return False
     try:
-        whole = all(files.sha256_of_file(folder / name) == each["sha256"] for name, each in record["outputs"].items())
+        is_complete = all(
+            files.sha256_of_file(folder / name) == output["sha256"] for name, output in record["outputs"].items()
+        )
     except FileNotFoundError:
         return False
-    if not whole:
+    if not is_complete:
         return False
     for kept, output in {_MODEL: model, _LOG: log}.items():
         _link(folder / kept, output)
-        os.utime(output)  # newer than the inputs, as if it were made now
+        os.utime(output)  # newer than the inputs, as a fresh result would be
     print(f"{model}: found finished in {folder}, nothing is trained again", file=sys.stderr, flush=True)
     return True
 
 
 def forget_finished(results: Path) -> None:
-    """Remove the state folders ``VIDEO/RUN/state/STEP`` below the folder of an experiment whose trainings are finished
-    and whose outputs are there."""
+    """Remove the state folders ``VIDEO/RUN/state/STEP`` of an experiment whose trainings are finished and whose outputs
+    exist."""
     for path in results.glob(f"*/*/state/*/{_RECORD}"):
         folder, record = path.parent, _record(path.parent)
         run = folder.parent.parent
-        if record is None or not all((run / each["name"]).exists() for each in record["outputs"].values()):
+        if record is None or not all((run / output["name"]).exists() for output in record["outputs"].values()):
             continue
         if not (folder / "lock").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # another step's state may still be there
+            with suppress(OSError):  # another step may still have its state there
                 folder.parent.rmdir()
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
-    """What is said of a kept result; it is written last, so that without it there is none."""
+    """The description of a kept result; it is written last, so without it there is no result."""
     try:
-        found: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return found
+    return record
 
 
 def _link(source: Path, target: Path) -> None:
     with files.final(target) as temporary:
-        temporary.unlink()  # a link takes no name that is there
+        temporary.unlink()  # a hard link needs a free name
         try:
             os.link(source, temporary)
         except OSError:

@@ -1,7 +1,7 @@
-"""When a training has gone wrong, and how often it may go back.
+"""Divergence detection, and the limits of rolling back.
 
-Networks of this family drop in quality now and then without warning. A training that does returns to its last good
-state and goes on at half the learning rate; what happened stands in its log and in the row of its result.
+Networks of this family occasionally collapse in quality without warning. Such a training rolls back to its last good
+state and resumes at half the learning rate; its log and the row of its result record it.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from collections.abc import Sequence
 from typing import Any
 
 LARGEST_DROP_DB = 3.0
-"""How far the PSNR of an epoch may lie under the best one, after the warm-up."""
+"""Largest drop of an epoch's PSNR below the best one, after warm-up."""
 
 MOST_RETURNS = 3
-"""How often a training goes back before it is given up."""
+"""Number of roll-backs before a training is given up."""
 
 RATE_CUT = 0.5
-"""Factor on the learning rate at every return."""
+"""Factor on the learning rate at each roll-back."""
 
 
 def divergence(record: dict[str, Any], before: Sequence[dict[str, Any]], *, may_fall: bool) -> str | None:
-    """Why the epoch `record` is not to be gone on from, None where it is good; `before` are earlier records.
+    """Why this epoch must be rolled back, or None; `before` are earlier records.
 
-    `may_fall`: a lower PSNR is no fault, in the warm-up and where a rate is paid for with it.
+    `may_fall`: a lower PSNR is acceptable, during warm-up and where it pays for a lower rate.
     """
     if not math.isfinite(record["loss"]):
         return "the loss is not finite"

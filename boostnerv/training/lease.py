@@ -1,12 +1,12 @@
-"""One process at a time in a folder, on one machine or on several that share a file system.
+"""Exclusive access to a folder, on one machine or on several that share a file system.
 
-The holder's file ``lock`` says who it is, and is touched every few seconds. It gets its name by a link, which one
-process can make, on NFS too. Another process waits until the file is gone, or until the holder is: at once where both
-run on the same kernel and the holder's flock is free, otherwise after six missed beats by its own clock.
+The holder's file ``lock`` identifies it and is touched every few seconds. It is created as a hard link, which only one
+process can do, also on NFS. Another process waits until the file is gone or the holder is dead: immediately if both run
+on the same kernel and the holder's flock is free, otherwise after six missed beats by its own clock.
 
-It takes over by linking its own file to a name made of what the silent one says, so that one process can, and is taken
-over from in the same way where it dies doing so. The folder is held by who stands at the end of this chain; a process
-that was suspended, and taken over from, finds there that it no longer does.
+It takes over by linking its own file to a name derived from the content of the silent holder's file, so that only one
+process can; if it dies while doing so, it is taken over in the same way. The last file of this chain holds the folder.
+A suspended process notices, before its next write, that another took over.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from boostnerv.errors import UserError
 from boostnerv.provenance import boot_id
 
 BEAT_S = 10.0
-"""How often a holder touches its file."""
+"""Seconds between two beats of a holder."""
 
 _MISSED_BEATS = 6
 _POLL_S = 1.0
-_TELL_EVERY_S = 60.0
+_REPORT_EVERY_S = 60.0
 _LOCK = "lock"
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-"""Numbers of the errors that a file system without hard links gives."""
+"""Error numbers of file systems without hard links."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a folder, as its file says: `boot` names a running kernel and is empty where there is no flock to ask,
-    `job` is the number of a SLURM job, `since` in UTC."""
+    """The process that holds a folder: `boot` identifies its kernel, empty where flock is unavailable; `job` is its
+    SLURM job, `since` is UTC."""
 
     host: str
     boot: str
@@ -58,7 +58,7 @@ class Holder:
 
 
 class Lease:
-    """A folder that this process held when this was made."""
+    """A folder that this process acquired."""
 
     def __init__(self, folder: Path, descriptor: int, content: bytes) -> None:
         self._folder, self._descriptor, self._content = folder, descriptor, content
@@ -69,7 +69,7 @@ class Lease:
         return last is not None and last.content == self._content
 
     def check(self) -> None:
-        """Raise `UserError` where it no longer does; to be called before anything is written."""
+        """Raise `UserError` if it no longer does; call before writing."""
         if not self.holds():
             raise UserError(
                 f"another process has taken over the training in {self._folder} while this one was silent, or its lock "
@@ -79,14 +79,14 @@ class Lease:
     def beat(self, every_s: float, stop: threading.Event) -> None:
         """Touch the file until `stop` is set."""
         while not stop.wait(every_s):
-            with suppress(OSError):  # the file may be gone with its folder
+            with suppress(OSError):  # the file may be gone together with its folder
                 os.utime(self._descriptor)
 
     def release(self) -> None:
-        """Let the next process in, unless another one is in already."""
+        """Release the folder, unless another process already took over."""
         with suppress(OSError):
             if self.holds():
-                # All names of chains that ended here, and files of processes that were killed while they made one.
+                # All names of the chain that ends here, and files of processes killed while creating one.
                 left = list(self._folder.glob(f"{_LOCK}-*"))
                 (self._folder / _LOCK).unlink(missing_ok=True)
                 for path in left:
@@ -96,9 +96,9 @@ class Lease:
 
 @contextmanager
 def hold(folder: Path, beat_s: float = BEAT_S) -> Iterator[Lease]:
-    """Hold the folder, which is made, and wait for it where another process does: a line on stderr says for whom.
+    """Create and hold the folder, waiting while another process holds it; a line on stderr names that process.
 
-    Raises `UserError` where the folder cannot be written.
+    Raises `UserError` if the folder cannot be written.
     """
     lease = _acquire(folder, beat_s)
     stop = threading.Event()
@@ -113,8 +113,8 @@ def hold(folder: Path, beat_s: float = BEAT_S) -> Iterator[Lease]:
 
 
 def seen(folder: Path) -> Holder | None:
-    """Who holds the folder, at a look and without waiting: None where nobody does, the holder is known to be dead, or
-    its file is six beats old by this machine's clock."""
+    """The current holder of the folder, without waiting; None if there is none, it is known to be dead, or its file is
+    six beats old by this machine's clock."""
     last = _last(folder)
     if last is None or last.holder is None or _is_dead(last):
         return None
@@ -127,7 +127,7 @@ def seen(folder: Path) -> Holder | None:
 
 @dataclass(frozen=True)
 class _Link:
-    """A file of the chain, and when it was touched."""
+    """A file of the chain and the time it was last touched."""
 
     path: Path
     content: bytes
@@ -135,30 +135,30 @@ class _Link:
 
     @property
     def holder(self) -> Holder | None:
-        """Who wrote it; None where that cannot be read."""
+        """The process that wrote it; None if unreadable."""
         try:
-            found = json.loads(self.content)
-            holder = Holder(**{field.name: found[field.name] for field in fields(Holder)})
+            values = json.loads(self.content)
+            holder = Holder(**{field.name: values[field.name] for field in fields(Holder)})
             return holder if 0 < holder.beat_s < math.inf else None
         except (ValueError, TypeError, KeyError):
             return None
 
     @property
     def next(self) -> Path:
-        """The name by which this link is taken over."""
+        """The file name under which another process takes over from this one."""
         return self.path.with_name(f"{_LOCK}-after-{hashlib.sha256(self.content).hexdigest()[:16]}")
 
 
 def _last(folder: Path) -> _Link | None:
-    """The end of the chain, which is the holder's; None where nobody holds the folder."""
+    """The end of the chain, which belongs to the holder; None if nobody holds the folder."""
     last, path = None, folder / _LOCK
-    while (found := _read(path)) is not None:
-        last, path = found, found.next
+    while (link := _read(path)) is not None:
+        last, path = link, link.next
     return last
 
 
 def _read(path: Path) -> _Link | None:
-    # Opening asks a file server anew, where names and times alone may be remembered.
+    # Opening a file makes an NFS client ask the server; names and times alone may be cached.
     try:
         with open(path, "rb") as file:
             return _Link(path, file.read(), os.fstat(file.fileno()).st_mtime_ns)
@@ -182,7 +182,7 @@ def _acquire(folder: Path, beat_s: float) -> Lease:
 
 
 def _take(folder: Path, name: Path, beat_s: float) -> Lease | None:
-    """Link a file of this process to `name`; None where another process was faster."""
+    """Link this process's file to `name`; None if another process was faster."""
     token = secrets.token_hex(8)
     temporary = folder / f"{_LOCK}-{token}.tmp"
     try:
@@ -190,7 +190,7 @@ def _take(folder: Path, name: Path, beat_s: float) -> Lease | None:
         try:
             os.link(temporary, name)
         except FileExistsError:
-            pass  # perhaps our own: a file server may do what it is asked for, and its answer be lost
+            pass  # possibly our own: a file server may have done it although its answer was lost
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 os.close(descriptor)
@@ -201,14 +201,14 @@ def _take(folder: Path, name: Path, beat_s: float) -> Lease | None:
         lease = Lease(folder, descriptor, content)
         if lease.holds():
             if name.name != _LOCK:
-                # So that `lock` names the holder. The name in the chain stays: nobody else may have it.
+                # So that `lock` names the holder. The name in the chain stays, so nobody else can take it.
                 with suppress(FileNotFoundError):
                     os.replace(temporary, folder / _LOCK)
             return lease
         os.close(descriptor)
-        found = _read(name)
-        if found is not None and found.content == content:
-            name.unlink(missing_ok=True)  # the chain that it was to prolong is gone
+        link = _read(name)
+        if link is not None and link.content == content:
+            name.unlink(missing_ok=True)  # the chain it should extend is gone
     except (FileExistsError, FileNotFoundError):
         pass  # the folder was removed meanwhile, or another process was faster
     finally:
@@ -217,7 +217,7 @@ def _take(folder: Path, name: Path, beat_s: float) -> Lease | None:
 
 
 def _write(path: Path, token: str, beat_s: float) -> tuple[int, bytes]:
-    """Make a file that tells of this process; returns its descriptor, under an flock, and its content."""
+    """Create a file that identifies this process; returns its descriptor, with an flock, and its content."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         boot = boot_id()
@@ -241,7 +241,7 @@ def _write(path: Path, token: str, beat_s: float) -> tuple[int, bytes]:
 
 
 class _Watch:
-    """What a waiting process has seen of the holder."""
+    """What a waiting process has observed of the holder."""
 
     def __init__(self, folder: Path, beat_s: float) -> None:
         self.poll_s = min(_POLL_S, beat_s)
@@ -249,32 +249,32 @@ class _Watch:
         self._seen: _Link | None = None
         self._silent_s = 0.0
         self._looked_s = time.monotonic()
-        self._told_s = -math.inf
+        self._reported_s = -math.inf
 
     def is_over(self, last: _Link) -> bool:
-        """Whether the holder `last` is dead or silent; says who it is where it is neither."""
+        """Whether the holder `last` is dead or silent; otherwise reports it now and then."""
         now_s = time.monotonic()
-        # Capped: a process that was suspended itself has not seen that nothing happened.
+        # Capped: while this process was suspended it observed nothing.
         passed_s = min(now_s - self._looked_s, 2 * self.poll_s)
         self._silent_s = self._silent_s + passed_s if last == self._seen else 0.0
         self._seen, self._looked_s = last, now_s
         beat_s = last.holder.beat_s if last.holder else self._beat_s
         if _is_dead(last) or self._silent_s > _MISSED_BEATS * beat_s:
             return True
-        if now_s - self._told_s >= _TELL_EVERY_S:
-            self._told_s = now_s
+        if now_s - self._reported_s >= _REPORT_EVERY_S:
+            self._reported_s = now_s
             print(f"{self._folder}: {_held_by(last.holder)}", file=sys.stderr, flush=True)
         return False
 
 
 def _is_dead(last: _Link) -> bool:
-    """Whether the holder ran on this kernel, and runs no longer."""
+    """Whether the holder ran on this kernel and has ended."""
     if last.holder is None or not last.holder.boot or last.holder.boot != boot_id():
         return False
     try:
         with open(last.path, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file.read() == last.content  # the name may be another's by now
+            return file.read() == last.content  # the name may belong to another process by now
     except OSError:
         return False
 

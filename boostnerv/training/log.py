@@ -1,4 +1,4 @@
-"""The log of a training: a JSON line an epoch, and a summary at its end."""
+"""The log of a training: one JSON line per epoch, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boostnerv.training.setting import Record
 
 
 def last_record(log_path: Path) -> dict[str, Any]:
-    """The summary that ends the log of a finished training; raises `UserError` where there is none."""
+    """The summary that ends the log of a finished training; raises `UserError` if there is none."""
     try:
         record: dict[str, Any] = json.loads(log_path.read_text(encoding="utf-8").splitlines()[-1])
     except (OSError, IndexError, json.JSONDecodeError) as error:
@@ -55,7 +55,7 @@ def write_log(
 
 
 class LiveLog:
-    """Records of a running training as JSON lines, for whoever wants to look on."""
+    """Records of a running training as JSON lines, for monitoring."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -63,8 +63,8 @@ class LiveLog:
         path.unlink(missing_ok=True)
 
     def __call__(self, records: list[Record]) -> None:
-        # A training that went back has fewer records than before.
-        fresh = self._written == 0 or len(records) <= self._written
-        with open(self._path, "w" if fresh else "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records[0 if fresh else self._written :])
+        # A training that rolled back has fewer records than before.
+        rewrite = self._written == 0 or len(records) <= self._written
+        with open(self._path, "w" if rewrite else "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records[0 if rewrite else self._written :])
         self._written = len(records)

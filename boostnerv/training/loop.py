@@ -1,7 +1,7 @@
-"""The training loop: one for every model and task, resumable at any step, bit for bit on a CPU.
+"""The training loop, common to all models and tasks; it can resume at any step, bit-exactly on a CPU.
 
-Nothing random is carried between steps: the order of an epoch and the noise of a step follow from the seed and
-their number alone. The host does not wait for the device inside an epoch.
+No random state is carried between steps: the order of an epoch and the noise of a step depend only on the seed and
+their number. The host does not wait for the device within an epoch.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Recipe = Training | Finetuning
 
 ALONE = Group()
 _ADAN_BETAS = (0.98, 0.92, 0.99)
-_WIDEST_BASIS = 2000  # sides of tensors that SOAP leaves as they are when wider
+_WIDEST_BASIS = 2000  # longer sides of tensors are not preconditioned by SOAP
 _SEED_STRIDE = 1_000_003
 _STEPS_TO_AGREE = 50
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How a training runs, apart from what it computes."""
+    """Settings of a training that do not change what it computes, besides its seed."""
 
     seed: int
     save_every_s: float = 30.0
@@ -49,11 +49,11 @@ class LoopSettings:
 def make_optimizer(
     recipe: Recipe, parameters: list[nn.Parameter], computation: Computation = PLAIN
 ) -> torch.optim.Optimizer:
-    """Adan as published (previous gradient starts as the first one), Adam, AdamW, or SOAP; the rate is set every step.
+    """Adan as published (the previous gradient starts as the first one), Adam, AdamW or SOAP; each step sets the rate.
 
-    SOAP: Vyas et al., 2024, Adam in the eigenbases of Shampoo's preconditioner, which are found anew every ten steps.
+    SOAP: Vyas et al., 2024, Adam in the eigenbases of Shampoo's preconditioner, which are recomputed every ten steps.
     """
-    # Half a second of imports, which nothing but a training needs.
+    # Half a second of imports that only trainings need.
     from pytorch_optimizer import create_optimizer
 
     peak, network = recipe.lr.peak, nn.ParameterList(parameters)
@@ -68,7 +68,7 @@ def make_optimizer(
 
 @dataclass(frozen=True)
 class Session:
-    """What a training runs on and whom it tells: `on_record` gets all records so far after every epoch."""
+    """The state, device and listeners of a training; `on_record` gets all records so far after every epoch."""
 
     state: StateFolder
     device: torch.device
@@ -114,7 +114,7 @@ def fit(objective: Objective, recipe: Recipe, settings: LoopSettings, session: S
                 continue
             if run.step == run.total:
                 break
-            # Alone, a signal is obeyed at once; several processes agree on it now and then, which costs some waiting.
+            # A single process obeys a signal at once; several agree on it at intervals, since that costs some waiting.
             if session.group.size == 1 or is_last or run.step % _STEPS_TO_AGREE == 0:
                 number = session.group.largest(stop.signal_number or 0, session.device)
                 if number:
@@ -156,8 +156,8 @@ def train_step(
 
 @torch.no_grad()
 def mean_psnr_db(objective: Objective, device: torch.device) -> dict[str, float]:
-    """Mean PSNR in dB, one sample at a time: over all frames, as they are and as 8-bit frames would have it, and over
-    those that training does not see."""
+    """Mean PSNR in dB over all frames, unrounded and rounded to 8 bits, and over the frames that training does not see;
+    computed one sample at a time."""
     values, rounded = [], []
     for index in objective.evaluated_samples:
         indices = torch.tensor([index], device=device)
@@ -180,7 +180,7 @@ def _noise(settings: LoopSettings, step: int, device: torch.device) -> torch.Gen
 
 
 class _Training:
-    """A training under way: its place, the sums of the open epoch, its records, and all that is saved of it."""
+    """The state of a running training: its step, the sums of the current epoch, its records, and all that is saved."""
 
     def __init__(self, objective: Objective, recipe: Recipe, settings: LoopSettings, session: Session) -> None:
         self.step = 0
@@ -189,7 +189,7 @@ class _Training:
         self._samples = torch.tensor(objective.trained_samples)
         self.steps_per_epoch = math.ceil(len(self._samples) / recipe.batch_size)
         self.total = recipe.epochs * self.steps_per_epoch
-        self._sums = torch.zeros(2)  # of loss and PSNR over the open epoch
+        self._sums = torch.zeros(2)  # of loss and PSNR over the current epoch
         self._rate = 0.0
         self._wall_s = 0.0
         self._started = time.monotonic()
@@ -199,7 +199,7 @@ class _Training:
         self._state = session.state
         self._leads = session.group.leads
         self._decay = recipe.ema_decay
-        self._kept = False  # whether the parameters are the averages for good
+        self._kept = False  # whether the averages have replaced the parameters for good
         self._average = None if self._decay is None else [p.detach().clone() for p in objective.parameters()]
 
     @property
@@ -207,14 +207,14 @@ class _Training:
         return self._wall_s + time.monotonic() - self._started
 
     def order_of(self, epoch: int, batch: int) -> Tensor:
-        """The samples of an epoch in their order, on the device; the objective expects those from `batch` on."""
+        """The samples of an epoch in order, on the device; the objective prefetches those from `batch` on."""
         order = self._samples[epoch_order(len(self._samples), self._settings.seed, epoch)]
         coming = order[batch * self._recipe.batch_size :].split(self._recipe.batch_size)
         self._objective.expect([self._session.group.share(indices) for indices in coming])
         return order.to(self._session.device)
 
     def advance(self, order: Tensor, batch: int) -> None:
-        """Make the step of a batch, and count it with its loss and PSNR."""
+        """Make the step of a batch and add up its loss and PSNR."""
         size = self._recipe.batch_size
         self._rate = self.rate_factor * learning_rate(self._recipe.lr, self.step / self.total)
         noise = _noise(self._settings, self.step, self._session.device)
@@ -264,7 +264,7 @@ class _Training:
         }
 
     def restore(self) -> None:
-        """Resume where an earlier process was; a training that begins marks its beginning as good."""
+        """Resume where an earlier process stopped; a new training marks its beginning as good."""
         saved = [state for state in (self._state.load(), self._state.load(good=True)) if state is not None]
         if not saved:
             self.save_good()
@@ -275,7 +275,7 @@ class _Training:
         self.records, self._wall_s = newest["records"], newest["wall_s"]
 
     def roll_back(self, reason: str, epoch: int) -> None:
-        """Return to the last good state at half the learning rate; raises `UserError` after too many returns."""
+        """Roll back to the last good state at half the learning rate; raises `UserError` after too many roll-backs."""
         if self._returns == MOST_RETURNS:
             step = "training" if isinstance(self._recipe, Training) else "finetuning"
             raise UserError(
@@ -294,7 +294,7 @@ class _Training:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the parameters are their moving averages, where there is one."""
+        """Within this context the parameters are their moving averages, if these are kept."""
         if self._average is None or self._kept:
             yield
             return
@@ -306,23 +306,23 @@ class _Training:
             self._set(trained)
 
     def keep_average(self) -> None:
-        """Make the moving averages the parameters for good, where there is one."""
+        """Replace the parameters by their moving averages for good, if these are kept."""
         if self._average is not None:
             self._set(self._average)
             self._kept = True
 
     def begin_average(self) -> None:
-        """Begin the moving averages anew with the parameters as they are."""
+        """Restart the moving averages from the current parameters."""
         if self._average is not None and not self._kept:
             torch._foreach_copy_(self._average, [p.detach() for p in self._objective.parameters()])
 
     def save(self) -> None:
-        """Write the state from which another process goes on."""
+        """Write the state from which another process resumes."""
         if self._leads:
             self._state.save(self._saved())
 
     def save_good(self) -> None:
-        """Write the state to return to."""
+        """Write the state to roll back to."""
         if self._leads:
             self._state.save(self._saved(), good=True)
 

@@ -1,7 +1,7 @@
 """Losses as weighted sums of named terms.
 
 Every term maps prediction and target, RGB ``[N, 3, H, W]`` in [0, 1], to one value a frame ``[N]``; a loss is
-the batch mean of their weighted sum. Names and published mixtures stand in `boostnerv.catalogue`.
+the batch mean of their weighted sum. Names and published mixtures are in `boostnerv.catalogue`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def fused_ms_ssim_loss(prediction: Tensor, target: Tensor) -> Tensor:
 def frequency(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean absolute difference of the 2-D spectra, real and imaginary parts stacked, of each frame.
 
-    The transform is linear, so that of the difference is taken once. Its input is real: the columns that
-    `rfft2` leaves out mirror those between the first and the (for even widths) last, and count twice.
+    The transform is linear, so the difference is transformed once. The input is real: the columns that `rfft2` omits
+    mirror those between the first and (for even widths) the last column, which therefore count twice.
     """
     width = prediction.shape[-1]
     spectrum = torch.view_as_real(torch.fft.rfft2(prediction - target)).abs()
@@ -79,12 +79,12 @@ def frame_losses(
 
 
 def fused_frame_losses(terms: Mapping[str, float], prediction: Tensor, target: Tensor) -> Tensor:
-    """The same in the way that is faster on a CPU; its gradient is that to the prediction alone."""
+    """`frame_losses` by the faster functions for CPUs; the gradient reaches only the prediction."""
     return frame_losses(terms, prediction.contiguous(), target.contiguous(), FUSED_TERMS)
 
 
 def check_frame_size(terms: Mapping[str, float], height: int, width: int) -> None:
-    """Refuse a loss that frames of this size do not have."""
+    """Reject loss terms that need larger frames."""
     if "ms_ssim" in terms and min(height, width) < MS_SSIM_SMALLEST_SIDE:
         raise UserError(
             f"the loss term ms_ssim needs frames with sides over {MS_SSIM_SMALLEST_SIDE - 1} pixels, these have "

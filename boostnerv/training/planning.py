@@ -1,4 +1,4 @@
-"""The spec of a model that is to be trained, from its settings and the sizes of its videos."""
+"""The spec of a model to be trained, from its settings and the sizes of its videos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from boostnerv.video.videos import Videos
 
 
 def planned_model(job: TrainJob, videos: Videos) -> Spec:
-    """The spec of a training on these videos; raises `UserError` where it cannot be."""
+    """The spec of a model of these videos; raises `UserError` if there is none."""
     if architecture(job.model.name).multi_video:
         return planned_clips(job, videos)
     manifest = videos.manifest
@@ -27,7 +27,7 @@ def planned_model(job: TrainJob, videos: Videos) -> Spec:
 
 
 def planned_spec(job: TrainJob, frames: int, height: int, width: int) -> Spec:
-    """The spec of a training on a video of this size; raises `UserError` where its task cannot be done on it."""
+    """The spec of a model of a video of this size; raises `UserError` if its task is impossible on it."""
     check_frame_size(job.training.loss, height, width)
     if job.training.mask is not None:
         check_mask(job.training.mask, height, width)
@@ -50,9 +50,9 @@ def planned_clips(job: TrainJob, videos: Videos) -> ClipSpec:
 def planned_clip_spec(
     job: TrainJob, lengths: Mapping[str, int], height: int, width: int, grid: tuple[int, int]
 ) -> ClipSpec:
-    """The spec of a training on videos of these names and lengths, in a grid of patches.
+    """The spec of a multi-video model, from the lengths of its videos by name and their grid of patches.
 
-    Raises `UserError` where it cannot be.
+    Raises `UserError` for videos that are too short and settings that give no model.
     """
     rows, columns = grid
     fields = {"lengths": tuple(lengths.values()), "patch_rows": rows, "patch_columns": columns}

@@ -14,7 +14,7 @@ from boostnerv.video.videos import Videos
 
 
 def check_keyframes(spec: Spec, keyframes: KeyframeFile | None, videos: Videos) -> None:
-    """Raise `UserError` where keyframes are missing, not needed, or not those of these videos."""
+    """Raise `UserError` if keyframes are missing, not needed, or belong to other videos."""
     if not isinstance(spec, ClipSpec) or not spec.uses_keyframes:
         if keyframes is not None:
             raise UserError("this model needs no keyframes; leave them out")
@@ -30,15 +30,15 @@ def check_keyframes(spec: Spec, keyframes: KeyframeFile | None, videos: Videos) 
 
 
 def check_trained_with(about: About, keyframes: KeyframeFile | None, path: Path) -> None:
-    """Raise `UserError` where keyframes are not those of the training of the checkpoint `path`."""
+    """Raise `UserError` if the checkpoint `path` was trained with other keyframes."""
     if (keyframes and keyframes.manifest.payload_sha256) != about.keyframes_sha256:
         raise UserError(f"checkpoint {path} was trained with other keyframes; give those of its training")
 
 
 def trained_on(about: About | Imported, frames: Videos, path: Path, keyframes: KeyframeFile | None = None) -> About:
-    """What is known of the trained checkpoint at `path`; of an imported one, that it is of the frames given for it.
+    """Metadata of the trained checkpoint at `path`; for an imported one they name the given frames.
 
-    Raises `UserError` where it is fine-tuned, or it and the frames do not go together.
+    Raises `UserError` if it is already fine-tuned, or was trained on other frames.
     """
     manifest = frames.manifest
     if isinstance(about, Imported):
@@ -86,11 +86,11 @@ def finetuned_about(
     path: Path,
     keyframes: KeyframeFile | None,
 ) -> About:
-    """What the checkpoint at `path` becomes; raises `UserError` where it cannot be fine-tuned on the frames."""
-    found = trained_on(about, frames, path, keyframes)
-    if found.train is not None and found.train.training.task != "regression":
+    """Metadata of the fine-tuned checkpoint; raises `UserError` if `path` cannot be fine-tuned on the frames."""
+    trained = trained_on(about, frames, path, keyframes)
+    if trained.train is not None and trained.train.training.task != "regression":
         raise UserError(
-            f"checkpoint {path} was trained for {found.train.training.task}, and only regression is coded; "
+            f"checkpoint {path} was trained for {trained.train.training.task}, and only regression is coded; "
             "measure it with `boostnerv evaluate-model`"
         )
-    return found.model_copy(update={"kind": "finetuned", "finetune": job})
+    return trained.model_copy(update={"kind": "finetuned", "finetune": job})

@@ -1,10 +1,10 @@
-"""How fine-tuning ends at the rate that was asked for: all quantiser steps are scaled until the file has its size.
+"""Rate control of fine-tuning: all quantiser steps are scaled until the file has the target size.
 
-The published training only takes the rate out of the loss below the target, and ends above or below it as it happens.
-One factor on all steps moves the rate by about a bit a parameter and octave, and keeps what training found out about
-their proportions. But training fits weights to how they are rounded, and every scaling undoes some of that (0.2 dB,
-seen at the end of a short training). So the size is brought down in small parts over the first six tenths, kept near
-the target after, and at the end steps are left alone where the file is at most three per cent too small.
+The published training only removes the rate from the loss below the target, and ends somewhat above or below it. A
+common factor on all steps changes the rate by about one bit per parameter and octave, and keeps the proportions that
+training found. But training fits weights to their rounding, and every scaling undoes some of that (0.2 dB at the end of
+a short training). So the size is reduced in small parts over the first 60 % of the epochs and kept near the target
+afterwards; at the end the steps stay as they are if the file is at most 3 % too small.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-TOLERANCE = 0.03  # of the target, below it; nothing is tolerated above
+TOLERANCE = 0.03  # of the target, below it; none above
 _AIM = 1 - TOLERANCE / 2
-_NEAR = 0.005  # of the target, where a search ends
+_NEAR = 0.005  # of the target, where the search ends
 _SHRUNK = 0.8  # of the size with the steps as they are
 _MOST_TRIALS = 16
 _MEASUREMENTS = 10
@@ -23,12 +23,12 @@ _DESCENT = 0.6  # part of the epochs
 
 
 def measurement_due(epoch: int, epochs: int) -> bool:
-    """Whether the file is made and measured after this epoch: ten times, and at the end."""
+    """Whether the file is coded and measured after this epoch: ten times per training, and at the end."""
     return epoch % math.ceil(epochs / _MEASUREMENTS) == 0 or epoch == epochs
 
 
 def wanted_bits(file_bits: float, target_bits: float, epoch: int, epochs: int) -> float | None:
-    """What the file should have when the next epoch begins, given what it has; None where steps stay as they are."""
+    """Bits the file should have when the next epoch begins; None if the steps stay as they are."""
     excess = file_bits - target_bits
     left = sum(measurement_due(later, epochs) for later in range(epoch + 1, int(_DESCENT * epochs) + 1))
     if left and epoch < epochs:
@@ -38,11 +38,11 @@ def wanted_bits(file_bits: float, target_bits: float, epoch: int, epochs: int) -
 
 
 def step_scale(file_bits: Callable[[float], float], target_bits: float, parameters: int) -> float:
-    """Factor in [1/64, 64] on all steps whose `file_bits` are at most `target_bits`, by half a per cent or less.
+    """Factor in [1/64, 64] on all steps for which `file_bits` is at most `target_bits`, and at most 0.5 % below it.
 
-    Where no factor brings the file up to the target the smallest is taken; where none brings it down, the one of the
-    smallest file, or 1 where the file hardly shrinks: then it is what it holds besides codes that is too large.
-    `file_bits` is infinite where codes cannot be.
+    If every factor gives a smaller file, the smallest factor is returned. If every factor gives a larger one, the
+    factor of the smallest file, or 1 if the file hardly shrinks: then something other than codes is too large.
+    `file_bits` is infinite where codes exceed their range.
     """
     margin = _NEAR / 2 * target_bits
     low, high = -_MOST_OCTAVES, _MOST_OCTAVES
@@ -60,7 +60,7 @@ def step_scale(file_bits: Callable[[float], float], target_bits: float, paramete
         if -_NEAR * target_bits <= excess <= 0:
             break
         if over is None or under is None:
-            # A step twice as wide takes a bit from every code; where it takes less, the next move is longer.
+            # Doubling the steps saves a bit per code; where it saves less, the next move is longer.
             wanted = (excess + margin) / parameters
             move = math.copysign(max(abs(wanted), 2 * abs(move)), wanted)
             aimed = min(max(octaves + move, -_MOST_OCTAVES), _MOST_OCTAVES)

@@ -1,4 +1,4 @@
-"""The frames of a trained model as arrays, as evaluation reads them."""
+"""Frames reconstructed by a trained model, as arrays for evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from boostnerv.video.videos import Videos
 
 
 class Reconstruction:
-    """The frames of a trained model as an array: uint8 ``[T, H, W, 3]``, computed when a slice is taken."""
+    """Reconstructed frames as an array: uint8 ``[T, H, W, 3]``, computed when a slice is taken."""
 
     dtype = np.dtype(np.uint8)
     ndim = 4
@@ -48,14 +48,16 @@ class Reconstruction:
         return self.shape[0]
 
     def __getitem__(self, part: slice) -> npt.NDArray[np.uint8]:
-        # One frame at a time, as a decoder makes them.
-        made = [self._objective.reconstruct(torch.tensor([k], device=self._device)) for k in range(len(self))[part]]
-        return np.concatenate([to_uint8(frame) for frame in made])
+        # One frame at a time, as in a decoder.
+        frames = [self._objective.reconstruct(torch.tensor([k], device=self._device)) for k in range(len(self))[part]]
+        return np.concatenate([to_uint8(frame) for frame in frames])
 
 
 class ClipReconstruction:
-    """The whole frames of all videos of a trained model as an array: uint8 ``[T, H, W, 3]``, computed when a slice is
-    taken; raises `UserError` where the keyframes are not those of the videos."""
+    """Reconstructed whole frames of all videos as an array: uint8 ``[T, H, W, 3]``, computed when a slice is taken.
+
+    Raises `UserError` if the keyframes belong to other videos.
+    """
 
     dtype = np.dtype(np.uint8)
     ndim = 4
@@ -67,7 +69,7 @@ class ClipReconstruction:
         self._spec, self._keyframes = model.spec, keyframes
         self.shape: tuple[int, ...] = (self._spec.frames, self._spec.height, self._spec.width, 3)
         self.size = math.prod(self.shape)
-        self._made: tuple[range, npt.NDArray[np.uint8]] | None = None
+        self._clip: tuple[range, npt.NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -76,12 +78,12 @@ class ClipReconstruction:
         return np.stack([self._frame(number) for number in range(len(self))[part]])
 
     def _frame(self, number: int) -> npt.NDArray[np.uint8]:
-        if self._made is None or number not in self._made[0]:
+        if self._clip is None or number not in self._clip[0]:
             clip = self._spec.clip_of(number)
             frames = render_clip(self._decoder, self._spec, clip, self._around(clip))
-            self._made = (self._spec.computed_with(number, 1), frames)
-        frames_of_clip, made = self._made
-        return made[number - frames_of_clip.start]
+            self._clip = (self._spec.computed_with(number, 1), frames)
+        frames_of_clip, frames = self._clip
+        return frames[number - frames_of_clip.start]
 
     def _around(self, clip: Clip) -> list[npt.NDArray[np.uint8]] | None:
         if self._keyframes is None:

@@ -34,15 +34,15 @@ from boostnerv.video.videos import Videos
 
 
 def train_video(data: TrainingData, job: TrainJob, outputs: TrainingOutputs, machine: TrainingMachine) -> None:
-    """Fit a model to a video, or to many.
+    """Fit a model to one or several videos.
 
-    Resumes from the state folder, and takes the result from there where this training was finished before. Raises
-    `UserError` where keyframes are missing, or not those of these videos, and where another process took it over.
+    Resumes from the state folder, and restores the result from there if this training was finished before. Raises
+    `UserError` if keyframes are missing or belong to other videos, and if another process took over.
     """
     about, spec = _planned(data, job)
     upstream = about.frames_sha256
     if spec.multi_video:
-        # The normalisation of the pixels is a part of the spec, and of nothing else.
+        # The normalisation of pixels is part of the spec only.
         upstream = files.sha256_of_value([about.spec, about.frames_sha256, about.keyframes_sha256])
     check_shared(job.training.batch_size)
     device = machine.device
@@ -68,7 +68,7 @@ def train_video(data: TrainingData, job: TrainJob, outputs: TrainingOutputs, mac
 
 
 def _planned(data: TrainingData, job: TrainJob) -> tuple[checkpoint.About, Spec]:
-    """The spec of the model, and what its checkpoint will say."""
+    """Metadata of the checkpoint, and the spec of the model."""
     manifest, keyframes, spec = data.videos.manifest, data.keyframes, planned_model(job, data.videos)
     about = checkpoint.About(
         kind="trained",
@@ -84,7 +84,7 @@ def _planned(data: TrainingData, job: TrainJob) -> tuple[checkpoint.About, Spec]
 
 
 def resident(frames: Videos, device: torch.device, memory: Memory) -> ResidentVideo:
-    """The frames of a video where `memory` wants them."""
+    """The frames of a video, stored as `memory` says."""
     pixels, in_file = frames.array(), memory.frames == "file"
     if memory.frames == "auto":
         in_file = pixels.nbytes > _free_bytes(device) // 4
@@ -110,7 +110,7 @@ def clip_objective(
 def finetune_video(
     data: TrainingData, job: FinetuneJob, trained: Path, outputs: TrainingOutputs, machine: TrainingMachine
 ) -> None:
-    """Fine-tune the checkpoint `trained` with consistent entropy minimisation; `data` are those of its training.
+    """Fine-tune the checkpoint `trained` with consistent entropy minimisation, on the data of its training.
 
     State and errors are as in `train_video`.
     """
@@ -148,7 +148,7 @@ def _session(
     computation: Computation,
     group: Group = ALONE,
 ) -> Session:
-    """The session of a training; its first process alone writes records and shows progress."""
+    """The session of a training; only its first process writes records and shows progress."""
     if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(machine.device)
     if not group.leads:
@@ -167,10 +167,10 @@ def _session(
 
 
 def _board(folder: Path | None, model_path: Path) -> Path | None:
-    """A folder of the run's own: all jobs of a workflow may be given the same."""
+    """A separate folder for each run: all jobs of a workflow may be given the same `folder`."""
     return None if folder is None else folder.joinpath(*model_path.parent.parts[-2:], model_path.stem)
 
 
 def _identity(step: str, job: Closed, upstream_sha256: str) -> str:
-    """What a state and a result belong to: the settings, what is trained on, and the declared version of the step."""
+    """Identity of a state and its result: settings, training data and declared version of the step."""
     return files.sha256_of_value([step, STEP_VERSIONS[step], job.model_dump(mode="json"), upstream_sha256])

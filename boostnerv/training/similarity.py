@@ -1,11 +1,10 @@
-"""MS-SSIM of frames for losses on CPUs: what ``pytorch_msssim`` computes, in fewer and wider operations.
+"""MS-SSIM for losses on CPUs: the values of ``pytorch_msssim``, in fewer and wider operations.
 
 Wang et al., "Multiscale structural similarity for image quality assessment", 2003. The package filters three channels
-at a time, one map after the other, both ways along rows; here all maps are filtered at once, each way over whole rows
-of numbers that lie side by side in memory. Contrast needs only the sum of both variances, luminance is computed at the
-last scale alone, as no other counts, and gradients are written out. Values and gradients are the package's but for the
-order of sums (`tests/training/test_similarity.py`); results are measured by the package itself
-(`boostnerv.evaluation.metrics`).
+at a time, one map after another; here all maps are filtered at once, in both directions over contiguous rows. Contrast
+needs only the sum of both variances, luminance is computed only at the last scale, where it counts, and gradients are
+explicit. Values and gradients equal the package's up to the order of sums (`tests/training/test_similarity.py`);
+results are measured with the package itself (`boostnerv.evaluation.metrics`).
 
 Shapes: frames ``[N, C, H, W]`` in [0, 1], contiguous; inside, filtered maps ``[W − 10, N·C·(H − 10)]``.
 """
@@ -26,7 +25,7 @@ _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """MS-SSIM of each frame ``[N]``; H and W over 160. Its gradient is that to x; none is passed to y."""
+    """MS-SSIM of each frame ``[N]``; H and W over 160. The gradient reaches only x, not y."""
     product = torch.ones(x.shape[:2], device=x.device, dtype=x.dtype)
     for scale, weight in enumerate(_SCALE_WEIGHTS, 1):
         last = scale == len(_SCALE_WEIGHTS)
@@ -38,7 +37,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 class _Similarity(torch.autograd.Function):
-    """Contrast and structure, with `luminance` the whole SSIM, of each channel ``[N, C]``: the mean of its places."""
+    """Contrast and structure, or SSIM with `luminance`, of each channel ``[N, C]``: the mean over positions."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, luminance: bool) -> Tensor:
@@ -47,13 +46,13 @@ class _Similarity(torch.autograd.Function):
         of_means, means = mean_x * mean_y, torch.addcmul(mean_x * mean_x, mean_y, mean_y)
         per_variance = (squares - means).add_(_C2).reciprocal_()
         contrast = (product - of_means).mul_(2).add_(_C2).mul_(per_variance)
-        found, saved = contrast, [x, y, mean_x, mean_y, contrast, per_variance]
+        similarity, saved = contrast, [x, y, mean_x, mean_y, contrast, per_variance]
         if luminance:
             per_mean = (means + _C1).reciprocal_()
             bright = of_means.mul_(2).add_(_C1).mul_(per_mean)
-            found, saved = contrast * bright, [*saved, bright, per_mean]
+            similarity, saved = contrast * bright, [*saved, bright, per_mean]
         ctx.save_for_backward(*saved)
-        return found.view(len(found), *x.shape[:2], -1).mean((0, 3))
+        return similarity.view(len(similarity), *x.shape[:2], -1).mean((0, 3))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -92,11 +91,11 @@ def _spread(maps: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _along_first(lines: Tensor, padding: int = 0) -> Tensor:
-    """The window, which is symmetric, over L of ``[B, L, K]``. What lies side by side in memory are channels."""
+    """The symmetric window over L of ``[B, L, K]``; K, contiguous in memory, are the channels."""
     count = lines.shape[2]
     weights = _window(lines.dtype, lines.device).expand(count, 1, 1, -1)
-    made = F.conv2d(lines.transpose(1, 2)[:, :, None], weights, padding=(0, padding), groups=count)
-    return made[:, :, 0].transpose(1, 2)
+    filtered = F.conv2d(lines.transpose(1, 2)[:, :, None], weights, padding=(0, padding), groups=count)
+    return filtered[:, :, 0].transpose(1, 2)
 
 
 @cache

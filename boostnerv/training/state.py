@@ -1,7 +1,7 @@
-"""State of an unfinished training: saved in a folder of its own, under a lock, for one configuration.
+"""The state of an unfinished training, saved in its own folder under a lock, for one configuration.
 
-The state is never a declared output of a workflow step, so a killed job finds it again. It is written under a
-temporary name and renamed; a finished training leaves its result in its place.
+The state is never a declared output of a workflow step, so it survives a killed job. It is written under a temporary
+name and renamed; a finished training leaves its result in its place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNFINISHED = ("state.pt", "good.pt", "log.jsonl")
 
 
 class StateFolder:
-    """The folder of one training's state; `identity` is the hash of all that defines the training."""
+    """The folder of a training's state; `identity` is the hash of everything that defines the training."""
 
     def __init__(self, folder: Path, identity: str, beat_s: float = BEAT_S) -> None:
         self._folder = folder
@@ -37,7 +37,7 @@ class StateFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, as soon as no other process does (see `boostnerv.training.lease`)."""
+        """Hold the folder once no other process does (see `boostnerv.training.lease`)."""
         with hold(self._folder, self._beat_s) as self._lease:
             try:
                 yield
@@ -45,28 +45,28 @@ class StateFolder:
                 self._lease = None
 
     def check(self) -> None:
-        """Raise `UserError` where another process has taken the folder over; before anything is written."""
-        assert self._lease is not None, "only who holds the folder writes"
+        """Raise `UserError` if another process has taken over the folder; call before writing."""
+        assert self._lease is not None, "only the holder of the folder writes"
         self._lease.check()
 
     def take_finished(self, model: Path, log: Path) -> bool:
-        """Give the result of this training the names `model` and `log`, where it is finished; else False."""
+        """Restore the result of this training as `model` and `log` if it is finished; else return False."""
         self.check()
-        found = finished.take(self._folder, self._identity, model, log)
-        if found:
+        is_finished = finished.take(self._folder, self._identity, model, log)
+        if is_finished:
             self._drop_unfinished()
-        return found
+        return is_finished
 
     def finish(self, model: Path, log: Path) -> None:
-        """Keep the result of this training in place of its state."""
+        """Replace the state of this training by its result."""
         self.check()
         finished.keep(self._folder, self._identity, model, log)
         self._drop_unfinished()
 
     def load(self, *, good: bool = False) -> dict[str, Any] | None:
-        """The saved state, or the last `good` one to return to; None where there is none.
+        """The saved state, or the last `good` one to roll back to; None if there is none.
 
-        Raises `UserError` for a state that cannot be read or belongs to another training.
+        Raises `UserError` for a state that is unreadable or belongs to another training.
         """
         file = self._file(good)
         if not file.exists():
@@ -91,7 +91,7 @@ class StateFolder:
         with final(self._file(good)) as temporary:
             with open(temporary, "wb") as file:
                 _save({**state, "format": _FORMAT, "identity": self._identity}, file)
-            self.check()  # writing takes time, in which a process may be suspended
+            self.check()  # the process may have been suspended while writing
 
     def _file(self, good: bool) -> Path:
         return self._folder / ("good.pt" if good else "state.pt")
@@ -102,7 +102,7 @@ class StateFolder:
 
 
 def _save(state: dict[str, Any], file: BinaryIO) -> None:
-    """`torch.save`, whose error hides that of the disk: it closes its archive after it, and raises another for that."""
+    """`torch.save`, which hides a disk error: closing its archive afterwards raises another error."""
     try:
         torch.save(state, file)
     except RuntimeError as error:
@@ -112,9 +112,9 @@ def _save(state: dict[str, Any], file: BinaryIO) -> None:
 
 
 class StopRequest:
-    """Notes the signals of `boostnerv.host.signals` while active; a second one of a kind acts as it normally does.
+    """Records the signals of `boostnerv.host.signals` while active; a second signal of the same kind acts as usual.
 
-    SIGHUP is noted again and again: a shell and the system each send one when a terminal is closed.
+    SIGHUP is recorded repeatedly: a shell and the system each send one when a terminal is closed.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class StopRequest:
 
 
 class SaveTimer:
-    """True at most once every so many seconds."""
+    """Due at most once in `every_s` seconds."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s

@@ -1,7 +1,7 @@
-"""What is minimised: an objective turns numbers of samples into a loss. The loop knows nothing else of a task.
+"""Objectives: they turn sample numbers into a loss, which is all that the loop knows of a task.
 
-A sample is what a batch has several of: a frame here, a clip of a patch in `boostnerv.training.clip_tasks`. Frames
-live as uint8 ``[T, H, W, 3]`` on the training device; batches leave it as float ``[N, 3, H, W]`` in [0, 1], channels
+A sample is an element of a batch: a frame here, a clip of a patch in `boostnerv.training.clip_tasks`. Frames are
+stored as uint8 ``[T, H, W, 3]`` on the training device; batches leave it as float ``[N, 3, H, W]`` in [0, 1], channels
 last.
 """
 
@@ -24,7 +24,7 @@ from boostnerv.video.masks import hidden_pixels
 
 
 class ResidentVideo:
-    """The frames of a video for a device: all of them there, or in their file, a batch at a time on the device."""
+    """The frames of a video for a device: all in its memory, or in their file with one batch at a time there."""
 
     def __init__(self, pixels: NDArray[np.uint8], device: torch.device, *, in_file: bool = False) -> None:
         self.device = device
@@ -41,13 +41,13 @@ class ResidentVideo:
         if self._pixels is not None:
             return self._pixels[indices].permute(0, 3, 1, 2) / 255
         assert self._file is not None
-        found = torch.from_numpy(self._file[indices.cpu().numpy()]).to(self.device)
-        return found.permute(0, 3, 1, 2) / 255
+        pixels = torch.from_numpy(self._file[indices.cpu().numpy()]).to(self.device)
+        return pixels.permute(0, 3, 1, 2) / 255
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What a batch came to: the scalar loss, and what it compared, frames ``[M, 3, H, W]`` in [0, 1]."""
+    """The scalar loss of a batch, and the compared frames ``[M, 3, H, W]`` in [0, 1]."""
 
     loss: Tensor
     prediction: Tensor
@@ -55,10 +55,10 @@ class Fit:
 
 
 class Objective(nn.Module):
-    """A module whose parameters are trained; tasks derive from it. ``indices`` are numbers of samples ``[N]`` int64."""
+    """A module whose parameters are trained; tasks derive from it. ``indices`` are sample numbers ``[N]`` int64."""
 
     pays_with_quality = False
-    """Whether a falling PSNR may be what is wanted."""
+    """Whether a falling PSNR may be intended."""
 
     frame_losses: Callable[[Mapping[str, float], Tensor, Tensor], Tensor] = staticmethod(frame_losses)
     """The loss of each frame; may be compiled (`boostnerv.training.computing`)."""
@@ -74,7 +74,7 @@ class Objective(nn.Module):
 
     @property
     def evaluated_samples(self) -> range:
-        """Samples that `reconstruct` can make: all that the model is of."""
+        """Samples that `reconstruct` can compute: all that the model represents."""
         return range(self.model.spec.frames)
 
     @property
@@ -83,10 +83,10 @@ class Objective(nn.Module):
         return ()
 
     def expect(self, batches: list[Tensor]) -> None:
-        """Told which batches will come, in this order, so that they can be made ready."""
+        """Announces the coming batches, in order, so that they can be prefetched."""
 
     def share(self, own: Tensor, batch: Tensor) -> float | Tensor:
-        """How much of a batch's frames is in the part of it that one process has."""
+        """The share of a batch's frames in one process's `own` part of it."""
         return len(own) / len(batch)
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
@@ -98,7 +98,7 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def target(self, indices: Tensor) -> Tensor:
-        """What the reconstruction is compared with, ``[M, 3, H, W]``."""
+        """Reference frames for the reconstruction, ``[M, 3, H, W]``."""
         raise NotImplementedError
 
     def embedding(self, indices: Tensor) -> Tensor | None:
@@ -106,18 +106,18 @@ class Objective(nn.Module):
         return None
 
     def decode(self, indices: Tensor, weights: Mapping[str, Tensor], embedding: Tensor | None) -> Tensor:
-        """Frames of samples ``[M, 3, H, W]`` by the decoder with these weights."""
+        """Frames of samples ``[M, 3, H, W]``, decoded with these weights."""
         raise NotImplementedError
 
     def after_step(self) -> None:
         """Called after each update of the parameters."""
 
     def after_epoch(self, epoch: int, epochs: int) -> bool:
-        """Called after each epoch, counted from one; whether it changed the parameters."""
+        """Called after each epoch, counted from one; returns whether it changed the parameters."""
         return False
 
     def summary(self) -> dict[str, float]:
-        """Numbers of the task for the log, taken when the PSNR of all frames is."""
+        """Values for the log, computed along with the PSNR of all frames."""
         return {}
 
 
@@ -156,22 +156,22 @@ class Regression(FrameObjective):
         self._terms = terms
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
-        frames = self.shown(indices)
+        frames = self.visible_input(indices)
         prediction = self.model(self.time(indices), frames)
         return Fit(self.frame_losses(self._terms, prediction, frames).mean(), prediction, frames)
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
-        prediction: Tensor = self.model(self.time(indices), self.shown(indices))
+        prediction: Tensor = self.model(self.time(indices), self.visible_input(indices))
         return prediction
 
-    def shown(self, indices: Tensor) -> Tensor:
-        """What the model is given of the frames, ``[N, 3, H, W]``."""
+    def visible_input(self, indices: Tensor) -> Tensor:
+        """The frames as the model sees them, ``[N, 3, H, W]``."""
         return self.video.batch(indices)
 
 
 class Inpainting(Regression):
-    """Regression of what is seen: the hidden pixels are black in the model's input and on both sides of the loss.
+    """Regression of the visible pixels: hidden ones are black in the model's input and on both sides of the loss.
 
     Zhang et al., CVPR 2024, section 4.4. The reconstruction is compared with the whole frame.
     """
@@ -186,19 +186,19 @@ class Inpainting(Regression):
         self.register_buffer("visible", visible, persistent=False)
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
-        frames = self.shown(indices)
+        frames = self.visible_input(indices)
         prediction = self.model(self.time(indices), frames) * self.visible
         return Fit(self.frame_losses(self._terms, prediction, frames).mean(), prediction, frames)
 
-    def shown(self, indices: Tensor) -> Tensor:
+    def visible_input(self, indices: Tensor) -> Tensor:
         return self.video.batch(indices) * self.visible
 
 
 class Interpolation(Regression):
-    """Regression of every second frame; the others are made from the times between, or the embeddings' mean.
+    """Regression of every second frame; the others are decoded from the times between, or from mean embeddings.
 
     Zhang et al., CVPR 2024, section 4.4: even frames are trained on; an odd frame of a model with embeddings is
-    decoded from the mean of its neighbours' embeddings. Of an even number of frames the last is left out.
+    decoded from the mean of its neighbours' embeddings. The last of an even number of frames is omitted.
     """
 
     @property
@@ -213,12 +213,12 @@ class Interpolation(Regression):
 
     def _embedding(self, index: int) -> Tensor | None:
         neighbours = [index] if index % 2 == 0 else [index - 1, index + 1]
-        found = self.model.embed(self.video.batch(torch.tensor(neighbours, device=self.video.device)))
-        return None if found is None else found.mean(0, keepdim=True)
+        embeddings = self.model.embed(self.video.batch(torch.tensor(neighbours, device=self.video.device)))
+        return None if embeddings is None else embeddings.mean(0, keepdim=True)
 
 
 def interpolated_frames(frames: int) -> int:
-    """How many frames of a video interpolation uses: an odd number; raises `UserError` for fewer than three."""
+    """Number of frames that interpolation uses, which is odd; raises `UserError` for fewer than three."""
     if frames < 3:
         raise UserError(f"interpolation needs three frames or more, this video has {frames}; choose another task")
     return frames if frames % 2 else frames - 1
