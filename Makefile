@@ -85,6 +85,7 @@ format: setup  ## put style right
 docs: setup  ## pages made from the code
 	$(VENV)/bin/python -m boostnerv.config.keys_page
 	$(VENV)/bin/python -m boostnerv.codec.container.format_page
+	$(VENV)/bin/python -m boostnerv.evaluation.columns_page
 
 docs-graphs: setup  ## pictures of the workflow; the SVG files where graphviz is installed
 	$(VENV)/bin/python workflow/graphs.py

@@ -91,8 +91,8 @@ def test_a_model_is_one_file_and_one_test(checkout: Path) -> None:
 @pytest.mark.slow
 def test_an_entropy_model(checkout: Path) -> None:
     follow(section("extend.md", "An entropy model"), checkout)
-    run(checkout, "boostnerv.codec.container.format_page")
-    run(checkout, "boostnerv.config.keys_page")
+    for page in ("codec.container.format_page", "config.keys_page", "evaluation.columns_page"):
+        run(checkout, f"boostnerv.{page}")
     run_tests(checkout, ["tests/codec", "tests/evaluation/test_points.py", "tests/report", "tests/test_catalogue.py"])
     assert "laplace-channel" in run(checkout, "boostnerv", "encode", "--help")
     assert "laplace-channel" in (checkout / "docs/format.md").read_text()

@@ -262,13 +262,6 @@ def cell_text(value: Value) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-def columns_page() -> str:
-    """The columns as a Markdown table."""
-    lines = ["| group | column | unit | meaning |", "|---|---|---|---|"]
-    lines += [f"| {column.group} | `{column.name}` | {column.unit} | {column.meaning} |" for column in COLUMNS]
-    return "\n".join(lines) + "\n"
-
-
 def _short(value: Value) -> str:
     """A hash by its first digits; anything else whole."""
     text = str(value)

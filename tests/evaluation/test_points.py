@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from boostnerv.errors import UserError
+from boostnerv.evaluation.columns_page import columns_page
 from boostnerv.evaluation.measure import bits_per_pixel
-from boostnerv.evaluation.points import COLUMNS, Point, collect, columns_page, read_points, write_points
+from boostnerv.evaluation.points import COLUMNS, Point, collect, read_points, write_points
 
 IDENTITY = {
     "experiment": "demo",
@@ -69,6 +70,12 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, points: list[Point]
     ]
     write_points(again, tmp_path / "points.csv")
     assert (tmp_path / "points.csv").read_bytes() == first
+
+
+def test_the_page_of_columns_is_in_step() -> None:
+    page = (Path(__file__).parents[2] / "docs/points.md").read_text(encoding="utf-8")
+    assert page == columns_page(), "run: make docs"
+    assert all(f"| `{column.name}` |" in page for column in COLUMNS)
 
 
 def test_the_schema_is_frozen() -> None:
