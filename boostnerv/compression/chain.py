@@ -1,7 +1,7 @@
-"""From any video to a ``.bnv`` file of a wanted size, in one call that goes on where it was interrupted.
+"""From any video to a ``.bnv`` file of a target size, in one call that resumes where it was interrupted.
 
-Frames are extracted, segments planned, then each is trained and fine-tuned by the functions that the workflow's steps
-call, and all are coded into one file. A fresh process decodes it again before it gets its name.
+Frames are extracted and segments planned; each segment is trained and fine-tuned by the functions that the workflow's
+steps call, and all are coded into one file. A fresh process decodes the file before it gets its final name.
 """
 
 from __future__ import annotations
@@ -45,11 +45,10 @@ _SAVE_EVERY_S = 30.0
 def compress(
     source: Path, output: Path, request: Request, work: Path, show_progress: ShowProgress, *, keep: bool = True
 ) -> dict[str, Any]:
-    """Code `source` into `output`; `work` has what is done so far, and stays to the end or, with `keep`, longer.
+    """Code `source` into `output`; `work` holds unfinished work until the end, with `keep` beyond it.
 
-    Returns what the decoded file was measured to be, under the names that ``--json`` prints. Waits where another
-    process works in `work`. Raises `UserError` for what cannot be done, and `InterruptedBySignal` when a signal stopped
-    it.
+    Returns rate and quality of the decoded file, under the names that ``--json`` prints. Waits while another process
+    uses `work`. Raises `UserError` for impossible requests, and `InterruptedBySignal` after a signal.
     """
     started = time.monotonic()
     files.check_distinct([output, work], [source])
@@ -59,7 +58,7 @@ def compress(
         raise UserError(f"{source} lies in {work}, which is removed at the end; move it elsewhere")
     files.check_writable(output)
     files.check_writable(work / "frames.npy")
-    # Trainings save their state before they stop.
+    # Training saves its state before it stops.
     stopping = signals.raising(signals.obeyed(), "before the file was done", state_is_saved=True)
     with stopping, hold(work) as lease:
         video = _extracted(source, request, work, show_progress)
@@ -83,19 +82,19 @@ def compress(
             "notes": [*video.manifest.notes, *_display_notes(video.manifest), *sound_notes],
         }
         if not keep:
-            # Its lock goes with it, at once for a process that waits for it.
+            # Its lock goes with it, so a waiting process continues at once.
             files.remove_folder(work)
     return result
 
 
 def plan(video: Frames, request: Request, show_progress: ShowProgress) -> tuple[SegmentPlan, ...]:
-    """Segments, models and their sizes; raises `UserError` where no model has the size that is asked for."""
+    """Segments, models and their sizes; raises `UserError` if no model has the target size."""
     check_below_source(video.manifest, request)
     return plan_segments(video.manifest, _cuts(video, request, show_progress), request)
 
 
 def _cuts(video: Frames, request: Request, show_progress: ShowProgress) -> tuple[int, ...]:
-    """Frame numbers at which scenes begin, where these may begin segments."""
+    """Frame numbers at which scenes begin, if these may begin segments."""
     if not can_have_cuts(video.manifest, request):
         return ()
     with show_progress("look for scenes", video.manifest.frames, "frames") as progress:
@@ -103,7 +102,7 @@ def _cuts(video: Frames, request: Request, show_progress: ShowProgress) -> tuple
 
 
 def _measured(file: Path, manifest: Manifest, quality: Quality) -> dict[str, Any]:
-    """Rate and quality of a file, and what its frames are."""
+    """Rate and quality of a file, with the number and size of its frames."""
     size_bytes = file.stat().st_size
     return {
         "file": str(file),
@@ -118,7 +117,7 @@ def _measured(file: Path, manifest: Manifest, quality: Quality) -> dict[str, Any
 
 
 def _check_source(source: Path, request: Request) -> None:
-    """Raise `UserError` for a source that cannot be coded as it is asked for, before anything is written."""
+    """Raise `UserError` for a source that cannot be coded as requested, before anything is written."""
     check_source(source)
     check_layout([source], request.raw)
     fps = request.fps
@@ -151,7 +150,7 @@ def _extracted(source: Path, request: Request, work: Path, show_progress: ShowPr
 
 
 def _train(video: Frames, segment: SegmentPlan, request: Request, title: str, show_progress: ShowProgress) -> None:
-    """Train and fine-tune a segment, unless it is done: the log is what is written last."""
+    """Train and fine-tune a segment unless that is done; the log is written last."""
     folder = segment_folder(video, segment)
     trained, train_log = folder / "model.safetensors", folder / "train.jsonl"
     finetuned, finetune_log = folder / "finetuned.safetensors", folder / "finetune.jsonl"
@@ -162,7 +161,7 @@ def _train(video: Frames, segment: SegmentPlan, request: Request, title: str, sh
         with show_progress(f"{title}train", segment.train.training.epochs * count, "steps") as progress:
             outputs = TrainingOutputs(trained, train_log, folder / "state-train")
             train_video(data, segment.train, outputs, TrainingMachine(device, _SAVE_EVERY_S, progress))
-    # Its results are in the folder of work already.
+    # Its results are already in the work folder.
     shutil.rmtree(folder / "state-train", ignore_errors=True)
     with show_progress(f"{title}finetune", segment.finetune.finetuning.epochs * count, "steps") as progress:
         outputs = TrainingOutputs(finetuned, finetune_log, folder / "state-finetune")

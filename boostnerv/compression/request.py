@@ -1,4 +1,4 @@
-"""What `boostnerv compress` is asked for, and how long it may train."""
+"""The request of `boostnerv compress`, and its presets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boostnerv.video.videos import VideosManifest
 
 @dataclass(frozen=True)
 class Preset:
-    """How much time a file may take: passes of training and of fine-tuning."""
+    """Epochs of training and fine-tuning."""
 
     epochs: int
     finetuning_epochs: int
@@ -25,10 +25,9 @@ PRESETS = {"fast": Preset(40, 10), "balanced": Preset(150, 30), "best": Preset(6
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for: `bpp` or `size_bytes`, the other None. `gop` is the most frames a model may have.
+    """A request for a file of `bpp` or `size_bytes`, the other being None. `gop` is the maximum of frames per model.
 
-    `fps` are the frames per second of a folder of images, which carries none; of a video None. `raw` is the layout of
-    a headerless video.
+    `fps` is the frame rate of a folder of images, None for videos. `raw` is the layout of a headerless video.
     """
 
     bpp: float | None
@@ -44,14 +43,14 @@ class Request:
     device: str = "auto"
 
     def wanted_bits(self, manifest: VideosManifest) -> float:
-        """The most bits that the file of these frames may have."""
+        """The maximum number of bits of the file of these frames."""
         if self.size_bytes:
             return 8.0 * self.size_bytes
         return (self.bpp or 0) * manifest.frames * manifest.height * manifest.width
 
 
 def check_request(request: Request, output: Path) -> None:
-    """Raise `UserError` for settings that cannot be."""
+    """Raise `UserError` for invalid settings."""
     if output.suffix != ".bnv":
         raise UserError(f"the output must end in .bnv, not '{output.suffix}'; correct it")
     if (request.bpp is None) == (request.size_bytes is None):

@@ -1,7 +1,7 @@
-"""The segments of a video and a model of the right size for each: a function of what is known before any training.
+"""Planning: splitting a video into segments and choosing a model that fits the target size of each.
 
-A video is cut into segments at scene cuts and where it gets too long; each gets a model of its own and a share of the
-bits by its frames. Nothing is read or written here.
+A video is split at scene cuts and where a segment would get too long; each segment gets a model of its own and a share
+of the bits in proportion to its frames. Nothing is read or written here.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from boostnerv.video.scenes import segments
 from boostnerv.video.videos import VideosManifest
 
 _BITS_PER_PARAMETER = (4.0, 3.0, 2.2)
-_SHORTEST_SEGMENT = 48  # frames; a model of its own costs more than a scene cut inside a segment
+_SHORTEST_SEGMENT = 48  # frames; a separate model costs more than a scene cut inside a segment
 _EMBEDDING_WIDTHS = (16, 8, 4, 2)
 _LARGEST_EMBEDDING_SHARE = 0.45
-_SIDE_BITS = 8 * 160  # of a segment beside its codes: its heads, quantiser steps and entropy models
+_SIDE_BITS = 8 * 160  # of a segment besides its codes: headers, quantiser steps and entropy models
 _SOURCE_BITS = 24  # of a pixel as 8-bit RGB
 _SSIM_SMALLEST_SIDE = 11
 _ROUND_OFF = 1e-9
-_EVALUATIONS = 8  # of a training; it goes back to the last one where it collapses
-_LEAST_FILLING = 0.95  # of the bytes that are asked for; rate control ends at 0.97 or more
+_EVALUATIONS = 8  # per training, which rolls back to the last one if it collapses
+_LEAST_FILLING = 0.95  # of the target size; rate control ends at 0.97 or more
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class SegmentPlan:
 
 
 def check_below_source(manifest: VideosManifest, request: Request) -> None:
-    """Raise `UserError` where more bits are asked for than the frames themselves have."""
+    """Raise `UserError` if the target exceeds the size of the raw frames."""
     pixels, bits = manifest.frames * manifest.height * manifest.width, request.wanted_bits(manifest)
     if bits > _SOURCE_BITS * pixels:
         raise UserError(
@@ -76,14 +76,14 @@ def can_have_cuts(manifest: VideosManifest, request: Request) -> bool:
 def plan_segments(manifest: VideosManifest, cuts: Sequence[int], request: Request) -> tuple[SegmentPlan, ...]:
     """Segments, models and their sizes of a video whose scenes begin at the frame numbers `cuts`.
 
-    Raises `UserError` where no model has the size that is asked for.
+    Raises `UserError` if no model has the target size.
     """
     bits = request.wanted_bits(manifest)
     head_bits, bare_bits = (8 * head_bytes(header) for header in headers(manifest))
     parts = segments(manifest.frames, cuts, request.gop, _shortest_segment(request))
     shares = [len(frames) / manifest.frames for frames in parts]
     _check_bits(bits, head_bits, bare_bits, shares, manifest, request)
-    # A segment is trained as a file of its own, with the head of one.
+    # A segment is trained as a file of its own, with a header.
     segment_bits = [(bits - head_bits) * share + bare_bits for share in shares]
     plans = tuple(
         _plan_segment(frames, manifest.height, manifest.width, wanted_bits, request)
@@ -94,12 +94,12 @@ def plan_segments(manifest: VideosManifest, cuts: Sequence[int], request: Reques
 
 
 def _shortest_segment(request: Request) -> int:
-    """Frames of the shortest segment that a scene cut may make."""
+    """Frames of the shortest segment at a scene cut."""
     return max(1, min(_SHORTEST_SEGMENT, (request.gop + 1) // 2))
 
 
 def _check_decodable(bits: float, plans: tuple[SegmentPlan, ...], manifest: VideosManifest, request: Request) -> None:
-    """Raise `UserError` where frames are so large that decoders would take so small a file for a hostile one."""
+    """Raise `UserError` if the frames are so large that decoders would reject so small a file as hostile."""
     entry = architecture(request.model)
     least_bytes = (
         demand(entry, plan.spec, group=DEFAULT_GROUP).least_coded_bytes * manifest.frames / len(plan.frames)
@@ -115,7 +115,7 @@ def _check_decodable(bits: float, plans: tuple[SegmentPlan, ...], manifest: Vide
 
 
 def headers(manifest: VideosManifest) -> tuple[Video, Video]:
-    """What is stored of the whole video, and the same of one at a constant rate that is shown as usual."""
+    """The header of the whole video, and that of one at a constant rate without display metadata."""
     header = video_header(manifest)
     return header, dataclasses.replace(header, timestamps_s=None, display=None)
 
@@ -123,7 +123,7 @@ def headers(manifest: VideosManifest) -> tuple[Video, Video]:
 def _check_bits(
     bits: float, head_bits: int, bare_bits: int, shares: list[float], manifest: VideosManifest, request: Request
 ) -> None:
-    """Raise `UserError` where a segment's share of the bits is too small for its smallest model."""
+    """Raise `UserError` if a segment's share of the bits is too small for its smallest model."""
     size = (manifest.height, manifest.width)
     needed = max(
         (_fewest_bits(round(share * manifest.frames), *size, request.model) - bare_bits) / share for share in shares
@@ -169,7 +169,7 @@ def _plan_segment(frames: range, height: int, width: int, bits: float, request: 
 
 
 def _model(frames: int, height: int, width: int, bits: float, name: str) -> tuple[Spec, ModelSettings]:
-    """The model whose parameters take four bits each, or fewer where that makes no model.
+    """The model whose parameters take four bits each, or fewer if no model is that small.
 
     Embeddings are narrowed until they leave room for weights.
     """
@@ -192,7 +192,7 @@ def _fewest_bits(frames: int, height: int, width: int, name: str) -> float:
 
 
 def _fewest_parameters(narrow: Spec, name: str) -> float:
-    """Of a model with embeddings as in `narrow`, the narrowest one, whose weights have room beside them."""
+    """Parameters of the narrowest model with embeddings as in `narrow` whose weights still have room."""
     smallest = total_parameters(architecture(name), narrow)
     return max(smallest, narrow.embedding_parameters / _LARGEST_EMBEDDING_SHARE)
 
@@ -209,7 +209,7 @@ def _embedding_options(name: str) -> list[dict[str, OptionValue]]:
 
 
 def _loss(height: int, width: int) -> dict[str, float]:
-    """The published loss that frames of this size have."""
+    """The published loss that frames of this size allow."""
     smallest = min(height, width)
     if smallest >= MS_SSIM_SMALLEST_SIDE:
         return dict(LOSS_ALIASES["boosting-nerv/fusion10_freq"])

@@ -1,4 +1,4 @@
-"""Whether a coded file is what was asked for: its size, and what a fresh process decodes of it."""
+"""Verification of a coded file: its size, and the frames that a fresh process decodes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from boostnerv.training.log import last_record
 from boostnerv.video.frames import Frames
 
 ShowProgress = Callable[[str, int | None, str], AbstractContextManager[Progress]]
-"""Shows the progress of a title, of so many units if their number is known, as `boostnerv.progress.shown` does."""
+"""Shows progress under a title, with the number of units if known, as `boostnerv.progress.shown` does."""
 
-# Decoded frames against those that fine-tuning measured with the numbers of the file; another device rounds otherwise.
+# Largest difference between decoded frames and those measured in fine-tuning; another device rounds differently.
 _LARGEST_LOSS_DB = 0.1
 
 
 def segment_folder(video: Frames, segment: SegmentPlan) -> Path:
-    """Where the checkpoints and logs of a segment are, in the folder of the frames."""
+    """Folder of a segment's checkpoints and logs, inside that of the frames."""
     return video.path.parent / segment.identity
 
 

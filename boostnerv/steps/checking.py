@@ -1,4 +1,4 @@
-"""What can be told of an experiment before any of it runs."""
+"""Checks of an experiment before anything runs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, int, int]  # frames, height, width
 
-# What fails with so few frames fails with any number.
+# A setting that fails with this few frames fails with any number.
 _FEW_FRAMES = 9
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an experiment will make: a row a run of a video, and the videos whose size only extraction will tell."""
+    """A row for each run on each video, and the videos whose size is unknown before extraction."""
 
     rows: list[dict[str, Any]]
     unknown: list[str]
@@ -38,9 +38,8 @@ def check(experiment: Experiment, output: Path | None, *, allow_missing: bool = 
 def planned(experiment: Experiment, output: Path | None, *, allow_missing: bool = False) -> Plan:
     """Probe the sources of own videos, build the spec of every run on every video and count its parameters.
 
-    Raises `UserError` for the first that cannot be, and for own videos that are missing unless `allow_missing` leaves
-    them out. Videos whose size or length is not known before their extraction are left out too, and with one of them
-    a model of all.
+    Raises `UserError` for the first impossible run, and for missing own videos unless `allow_missing` omits them.
+    Videos whose size or length is unknown before extraction are omitted too, and with any of them multi-video models.
     """
     from boostnerv.video.datasets import check_sources
     from boostnerv.video.probing import probe_videos, source_prints
@@ -69,7 +68,7 @@ def planned(experiment: Experiment, output: Path | None, *, allow_missing: bool 
 
 
 def is_checked(experiment: Experiment, videos: Sequence[VideoSpec], dataset: str, plan: Path) -> bool:
-    """Whether `planned` wrote `plan` of the same experiment and of sources that have not changed since."""
+    """Whether `planned` wrote `plan` for the same experiment, and its sources have not changed since."""
     from boostnerv.video.probing import source_prints
 
     if not plan.exists():
@@ -84,7 +83,7 @@ def _identity(experiment: Experiment, prints: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_tools(experiment: Experiment) -> None:
-    """Raise `UserError` where an encoder or a meter that the experiment names is missing."""
+    """Raise `UserError` if an encoder or meter of the experiment is missing."""
     for anchor in experiment.anchors:
         from boostnerv.evaluation.anchors import check_anchor
 

@@ -1,4 +1,4 @@
-"""From checkpoints to files, and from files to frames."""
+"""Coding checkpoints into files, and decoding files into frames."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _data(job_files: CodingFiles, *, many: bool) -> TrainingData:
 
 
 def _min_max_segment(model: VideoModel, data: TrainingData, job: PostTraining) -> tuple[Segment, dict[str, float]]:
-    """The pipeline of HNeRV, and what it counts for itself."""
+    """PTQ as HNeRV publishes it, and the size that its own count gives."""
     import torch
 
     from boostnerv.codec.encoder import encode_after_training as encode_with
@@ -114,7 +114,7 @@ def _min_max_segment(model: VideoModel, data: TrainingData, job: PostTraining) -
 
 
 def _slices_segment(model: VideoModel, data: TrainingData, job: PostTraining) -> tuple[Segment, dict[str, float]]:
-    """The pipeline of D-NeRV, and what it counts for itself."""
+    """PTQ as D-NeRV publishes it, and the size that its own count gives."""
     from boostnerv.codec.encoder import encode_slices_after_training
     from boostnerv.codec.quantizers.slices import published_bits
 
@@ -131,7 +131,7 @@ POST_TRAINING = {"min-max": _min_max_segment, "slices": _slices_segment}
 
 
 def _image_bytes(keyframes: KeyframeFile | None) -> int:
-    """Bytes of keyframes as their codec made them."""
+    """Bytes of the keyframes before deflating."""
     return keyframes.manifest.image_bytes if keyframes else 0
 
 
@@ -189,7 +189,7 @@ def _show_notes(path: Path, video: VideoFile) -> None:
 
 
 def _checked_file(written: VideoFile, video: Videos) -> dict[str, Any]:
-    """Sizes of a file's parts, and what it decodes to, as the decoder shows it."""
+    """Sizes of a file's parts, and quality and hash of its decoded frames."""
     from boostnerv.evaluation.metrics import psnr_db
     from boostnerv.models.budget import decoder_parameters
 
@@ -211,7 +211,7 @@ def _checked_file(written: VideoFile, video: Videos) -> dict[str, Any]:
 
 
 def _rate_parts(video: Any) -> dict[str, Any]:
-    """Where the bytes of a file are: container and headers, side information, weights, embeddings and keyframes."""
+    """Bytes of a file by part: container and headers, side information, weights, embeddings and keyframes."""
     parts, weights_side_bits, embeddings_side_bits, models = video.section_bytes, 0, 0, set()
     for number in range(len(video.stream.segments)):
         segment = video.segment(number)
@@ -314,7 +314,7 @@ def _chosen_frames(video: VideoFile, job_files: DecodingFiles, choice: DecodingC
 
 
 def _one_of(video: VideoFile, name: str | None, output: Path) -> tuple[range, float]:
-    """Frame numbers and frames per second of the video called `name`, or of all that is in a file."""
+    """Frame numbers and frames per second of the video `name`, or of all videos of a file."""
     videos = video.videos
     if name is not None:
         if name not in videos:

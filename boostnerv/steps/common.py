@@ -1,4 +1,4 @@
-"""What several steps do in the same way."""
+"""Functions that several steps share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def prepare_cpu(threads: int | None) -> None:
-    """Use no more CPU threads than these in this process, and let it keep the memory that it frees."""
+    """Limit the CPU threads of this process, and let it keep freed memory for reuse."""
     keep_freed_memory()
     if threads is not None:
         import torch
@@ -28,7 +28,7 @@ def prepare_cpu(threads: int | None) -> None:
 
 
 def threads_in_use() -> int:
-    """CPU threads that this process computes on."""
+    """CPU threads that this process uses."""
     import torch
 
     return torch.get_num_threads()
@@ -44,7 +44,7 @@ def given_keyframes(keyframes: Path | None, video: Videos) -> KeyframeFile | Non
 
 
 def check_slices(model: str, *, has_embeddings: bool) -> None:
-    """Raise `UserError` where the quantiser slices cannot code a model."""
+    """Raise `UserError` if the quantiser `slices` cannot code a model."""
     if has_embeddings:
         raise UserError(
             f"{model} has embeddings, which the quantiser slices does not know; set post_training.quantizer: min-max"
@@ -52,7 +52,7 @@ def check_slices(model: str, *, has_embeddings: bool) -> None:
 
 
 def check_suffix(output: Path, suffixes: Sequence[str], why: str) -> None:
-    """Raise `UserError` where `output` has none of the suffixes, `why` being what asks for one of them."""
+    """Raise `UserError` if `output` has none of the suffixes; `why` begins the sentence."""
     if output.suffix not in suffixes:
         raise UserError(f"{why}: the output must end in {' or '.join(suffixes)}, not '{output.suffix}'")
 
@@ -68,19 +68,19 @@ def write_decoded(
 
 
 def with_pixels(manifest: Path) -> tuple[Path, Path]:
-    """A manifest of frames and the file of their pixels, which is read with it."""
+    """A manifest of frames and the file of its pixels."""
     return manifest, manifest.parent / f"{manifest.stem}.npy"
 
 
 def with_manifest(pixels: Path) -> tuple[Path, Path]:
-    """A file of pixels and the manifest that is written with it."""
+    """A file of pixels and its manifest."""
     return pixels, pixels.parent / f"{pixels.stem}.json"
 
 
 def vmaf_meter(
     wanted: bool, threads: int | None, video: Videos | None = None
 ) -> AbstractContextManager[VmafMeter | None]:
-    """What measures VMAF, of each of the videos in `video` by itself; nothing where it is not wanted."""
+    """A meter of VMAF, for each member of `video` separately; a null context if `wanted` is false."""
     from boostnerv.evaluation.vmaf import VmafMeter
 
     if not wanted:

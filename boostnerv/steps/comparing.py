@@ -1,4 +1,4 @@
-"""Videos beside each other, and results beside published figures."""
+"""Comparing videos with each other, and results with published figures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compare(
 ) -> list[Any]:
     """Measure `tests` against `reference` from the files alone.
 
-    What can be told without decoding all frames is checked before the first is decoded.
+    Everything that can be checked without decoding all frames is checked first.
     """
     from boostnerv.evaluation import compare as comparison
     from boostnerv.host.devices import choose_device
@@ -71,7 +71,7 @@ def compare(
 
 
 def _plots_for(figure: Path) -> Any:
-    """The module that draws; `UserError` where it cannot be had or cannot write `figure`."""
+    """The plotting module; `UserError` if it is not installed or cannot write `figure`."""
     try:
         from boostnerv.report import plots, style
     except ImportError as error:
@@ -81,7 +81,7 @@ def _plots_for(figure: Path) -> Any:
 
 
 def check_published(experiment: Experiment, points: Path, output: Path | None) -> list[Any]:
-    """Set the results of a finished experiment beside published figures; they must be its own."""
+    """Compare the results of a finished experiment with published figures; the results must be its own."""
     from boostnerv.evaluation.points import read_points
     from boostnerv.evaluation.published import compare
 

@@ -1,4 +1,4 @@
-"""What is measured at full resolution, of files, of models as they were trained and of classical codecs."""
+"""Measurements at full resolution of files, trained models and classical codecs."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def collect(results: Iterable[Path], output: Path) -> None:
 def _of_run(
     manifest: Any, frames: int, training: dict[str, Any], finetuning: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What every result of a model says: what it is of, and how it was trained, by the last records of its logs."""
+    """Columns common to all results of a model: its video, and its training by the last records of its logs."""
     records = [record for record in (training, finetuning) if record]
     return {
         "dataset": manifest.dataset,
@@ -258,12 +258,12 @@ def _of_run(
 
 
 def _each_once(records: Sequence[dict[str, Any]], key: str) -> str | None:
-    """What the trainings of a run say of themselves, that which is the same once."""
+    """The values of `key` in the logs of a run's trainings, joined; equal ones once."""
     return "; ".join(dict.fromkeys(str(record[key]) for record in records if record.get(key))) or None
 
 
 def _with_yuv(quality: Quality, planes: Path, video: Videos, test: Any) -> Quality:
-    """`quality` with that of Y, U and V of the RGB frames `test`; raises `UserError` where `planes` are of others."""
+    """`quality` with PSNR of Y, U and V of the RGB frames `test`; raises `UserError` for planes of other frames."""
     from boostnerv.evaluation.yuv import check_planes, measure_rgb
     from boostnerv.video.planes import open_planes
 
@@ -282,7 +282,7 @@ def _write_quality(
     point: dict[str, Any],
     job_files: EvaluationFiles | ModelEvaluationFiles,
 ) -> dict[str, Any]:
-    """Write what was measured of `test`, of each video where there are many; returns the whole's."""
+    """Write the quality of `test`, also of each member of a multi-video set; returns that of the whole."""
     from boostnerv.evaluation.measure import measure_patches, write_quality
     from boostnerv.video.patches import split
 

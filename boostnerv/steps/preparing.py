@@ -37,7 +37,7 @@ def extract_planes(source: Path, job: ExtractJob, output: Path) -> None:
 
 
 def split_patches(frames: Path, height: int, width: int, output: Path) -> None:
-    """Cut frames into patches of `height` × `width`, each a video of its own in the frames file `output`."""
+    """Split frames into patches of `height` × `width`, each a separate video in the frames file `output`."""
     from boostnerv.video.frames import open_frames
     from boostnerv.video.patches import split_patches as split
 
@@ -48,8 +48,8 @@ def split_patches(frames: Path, height: int, width: int, output: Path) -> None:
 
 
 def gather_videos(manifests: Sequence[Path], statistics: tuple[Any, Any] | None, output: Path) -> None:
-    """Describe several videos, or their patches, as what one model is of; `statistics` are the mean and deviation of
-    their pixels where they are known."""
+    """Combine several videos, or their patches, into one training set; `statistics` are the mean and deviation of their
+    pixels, computed if None."""
     from boostnerv.video.collections import gather
 
     files.check_distinct([output], [path for manifest in manifests for path in with_pixels(manifest)])
@@ -58,7 +58,7 @@ def gather_videos(manifests: Sequence[Path], statistics: tuple[Any, Any] | None,
 
 
 def code_keyframes(videos: Path, job: KeyframeJob, output: Path, *, threads: int | None) -> None:
-    """Code the keyframes of all videos; `output` is the manifest of what is written."""
+    """Code the keyframes of all videos; `output` is their manifest."""
     from boostnerv.codec.keyframes.keyframe_files import code_keyframes as code
     from boostnerv.video.collections import open_collection
 

@@ -13,8 +13,7 @@ from boostnerv.steps.job_files import TableFiles
 
 
 def tabulate(points: Path, tables: TableFiles) -> None:
-    """Tables of an experiment, for people and for programs; as metrics, BD-rates and beside published figures where
-    these are wanted."""
+    """Write the tables of an experiment, for people and for programs."""
     from boostnerv.evaluation.points import read_points
     from boostnerv.report import bd_table
     from boostnerv.report.dvc_metrics import write_metrics
@@ -42,10 +41,10 @@ def plot(points: Path, folder: Path, logs: dict[str, Path]) -> None:
 
 
 def plot_runs(results: Sequence[Path], frames: Path | None, folder: Path, *, threads: int | None) -> None:
-    """Figures of the runs and anchor points of one video from the files that stand beside their `results`.
+    """Figures of the runs and anchor points of one video, from the files beside their `results`.
 
-    These are quality.json or model-quality.json of a run, and NAME.json of an anchor. `frames` is the manifest of what
-    was coded; without it no frames are shown, nor for a model of many videos.
+    Results are quality.json or model-quality.json of a run, and NAME.json of an anchor. `frames` is the manifest of the
+    coded frames; without it, and for multi-video models, no crops are drawn.
     """
     from boostnerv.codec.shares import file_shares
     from boostnerv.evaluation.points import collect as collect_points
@@ -68,13 +67,13 @@ def plot_runs(results: Sequence[Path], frames: Path | None, folder: Path, *, thr
 
 
 def _frames_beside(result: Path) -> Path:
-    """The values of the frames of what a result is of."""
+    """The CSV of frame values that belongs to a result."""
     names = {"quality.json": "frames.csv", "model-quality.json": "model-frames.csv"}
     return result.with_name(names.get(result.name, f"{result.stem}.csv"))
 
 
 def _coded(result: Path) -> Path:
-    """The file that a result is of."""
+    """The coded file that belongs to a result."""
     return result.with_name("video.bnv") if result.name == "quality.json" else result.with_suffix(".stream")
 
 
