@@ -461,7 +461,7 @@ def test_the_layout_of_a_headerless_video(tmp_path: Path) -> None:
     for text in ("24x16,gray,50", "16x24,gray,50", "24x16,gray,25", "24x16,yuv420p,50"):
         request = dataclasses.replace(ASKED, raw=parse_raw(text))
         if text == "24x16,yuv420p,50":
-            with pytest.raises(UserError, match="no whole number of frames of 576 bytes"):
+            with pytest.raises(UserError, match="not a multiple of 576 bytes"):
                 chain._extracted(source, request, work, Told())
             continue
         manifest = chain._extracted(source, request, work, Told()).manifest

@@ -178,8 +178,8 @@ def test_outputs_that_cannot_be(file: Path, decode: Decode, tmp_path: Path) -> N
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "precious").write_text("")
     for arguments, sentence in (
-        (["-o", tmp_path / "a.avi"], r"a\.avi is no kind of video that can be written"),
-        (["-o", tmp_path / "folder"], "folder exists and is no empty folder"),
+        (["-o", tmp_path / "a.avi"], r"a\.avi is not a format that can be written"),
+        (["-o", tmp_path / "folder"], "folder exists and is not an empty folder"),
         (["-o", tmp_path / "a.y4m", "--lossless"], r"a\.y4m cannot be lossless"),
         (["-o", tmp_path / "a.npy", "--audio-from", file], r"a\.npy cannot hold audio"),
         (["-o", tmp_path / "folder" / "precious" / "a.mkv"], "cannot write .*; choose a writable output folder"),

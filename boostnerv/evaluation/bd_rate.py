@@ -1,12 +1,12 @@
-"""BD-rate and BD-PSNR: what a rate–distortion curve has over another, as the package `bjontegaard` computes it.
+"""BD-rate and BD-PSNR of two rate–distortion curves, as computed by the package `bjontegaard`.
 
-A curve is points of rate (bit/pixel) and quality (dB, or the points of VMAF). BD-rate is the mean difference of log
-rate over the qualities that both have, in percent (negative: fewer bits); BD-PSNR the mean difference of quality over
-the log rates that both have, in the unit of quality. Three interpolations stand beside each other: where they differ
-much, the points are too few.
+A curve consists of points of rate (bit/pixel) and quality (dB, or VMAF points). BD-rate is the mean difference of log
+rate over the common range of quality, in percent (negative: fewer bits); BD-PSNR is the mean difference of quality over
+the common range of log rate, in the unit of quality. Both are computed with three interpolations: if these differ much,
+there are too few points.
 
-The overlap is the part that both ranges share, over the range that they cover together. Over the shorter range alone it
-would be 100 % for a short curve within a long one, and the number would hide that it says nothing of most of it.
+The overlap is the intersection of the two ranges over their union. Relative to the shorter range alone, a short curve
+within a long one would have 100 %, although the number says nothing about most of the long one.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import numpy as np
 from boostnerv.errors import UserError
 
 METHODS = ("cubic", "pchip", "akima")
-"""Interpolations: one cubic polynomial fitted to all points (the original), piecewise cubic, and Akima's."""
+"""Interpolations: one cubic polynomial fitted to all points (the original), piecewise cubic (PCHIP), and Akima's."""
 
 LEAST_POINTS = 4
-"""Fewer points make no curve: a cubic polynomial has four coefficients."""
+"""Least number of points of a curve: a cubic polynomial has four coefficients."""
 
 LEAST_OVERLAP_PERCENT = 50.0
-"""Under this overlap there is no number."""
+"""Least overlap for which a number is given."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Rates in bit/pixel and qualities of one codec, pairs in any order; `name` is what sentences call it."""
+    """(rate in bit/pixel, quality) pairs of one codec, in any order; `name` identifies it in messages."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -42,9 +42,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Delta:
-    """A mean difference under each of `METHODS`, or none and the `reason`, a short sentence.
+    """A mean difference by each of `METHODS`, or the `reason` why there is none, a short sentence.
 
-    `overlap_percent` is that of the ranges over which the mean is taken, None where a curve has no range.
+    `overlap_percent` is the overlap of the ranges over which the mean is taken, None if a curve has no range.
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
@@ -54,21 +54,21 @@ class Delta:
 
 @dataclass(frozen=True)
 class Difference:
-    """What a curve has over an anchor: BD-rate in percent, over qualities, and the gain of quality, over rates."""
+    """Bjøntegaard deltas of a curve relative to an anchor: of rate, in percent, and of quality, in its unit."""
 
     rate_percent: Delta
     quality: Delta
 
 
 def ms_ssim_db(ms_ssim: float) -> float:
-    """MS-SSIM in [0, 1] as a quality in dB, ``-10 log10(1 - MS-SSIM)``: infinite where it is 1."""
+    """MS-SSIM in [0, 1] as a quality in dB, ``-10 log10(1 - MS-SSIM)``; infinite for 1."""
     return -10.0 * math.log10(1.0 - ms_ssim) if ms_ssim < 1.0 else math.inf
 
 
 def difference(curve: Curve, anchor: Curve) -> Difference:
-    """What `curve` has over `anchor`; numbers only where both have four points, rise, and overlap by half.
+    """Bjøntegaard deltas of `curve` relative to `anchor`, if both have four points, rise, and overlap by half.
 
-    Raises `UserError` for a curve without points, for a rate that is not above zero, and where `bjontegaard` is not
+    Raises `UserError` for a curve without points, for a rate that is not above zero, and if `bjontegaard` is not
     installed.
     """
     points, anchor_points = _sorted(curve), _sorted(anchor)
@@ -96,7 +96,7 @@ def _package() -> Any:
 
 def _sorted(curve: Curve) -> list[tuple[float, float]]:
     if not curve.points:
-        raise UserError(f"curve {curve.name} has no points, so that it has no BD-rate; measure it first")
+        raise UserError(f"curve {curve.name} has no points and thus no BD-rate; measure it first")
     for rate, _ in curve.points:
         if not (0.0 < rate < math.inf):
             raise UserError(f"curve {curve.name} has a rate of {rate} bit/pixel, which must be above zero; correct it")
@@ -104,7 +104,7 @@ def _sorted(curve: Curve) -> list[tuple[float, float]]:
 
 
 def _unfit(name: str, points: Sequence[tuple[float, float]]) -> str:
-    """Why points of rising rate are no curve; empty where they are one."""
+    """Why points, sorted by rate, do not form a valid curve; empty if they do."""
     count = len(points)
     if count < LEAST_POINTS:
         return f"{name} has {count} point{'' if count == 1 else 's'}, {LEAST_POINTS} are needed."
@@ -118,10 +118,10 @@ def _unfit(name: str, points: Sequence[tuple[float, float]]) -> str:
 
 
 def _overlap_percent(one: Sequence[float], other: Sequence[float]) -> float:
-    """What two ranges share, over what they cover together."""
-    shared = min(max(one), max(other)) - max(min(one), min(other))
-    together = max(max(one), max(other)) - min(min(one), min(other))
-    return 100.0 * max(shared, 0.0) / together
+    """The intersection of the ranges of two sequences over their union."""
+    intersection = min(max(one), max(other)) - max(min(one), min(other))
+    union = max(max(one), max(other)) - min(min(one), min(other))
+    return 100.0 * max(intersection, 0.0) / union
 
 
 def _delta(
@@ -132,20 +132,20 @@ def _delta(
 ) -> Delta:
     if overlap_percent == 0:
         return Delta(overlap_percent=0.0, reason=f"The {ranges} do not overlap.")
-    # Half must not fail by its last bit.
+    # An overlap of exactly half must not fail by rounding.
     if overlap_percent < LEAST_OVERLAP_PERCENT - 1e-9:
         share = f"{math.floor(overlap_percent)} %, {LEAST_OVERLAP_PERCENT:.0f} % are needed"
         return Delta(overlap_percent=overlap_percent, reason=f"The {ranges} overlap by {share}.")
     try:
-        found = {method: _value(function, values, method) for method in METHODS}
+        deltas = {method: _value(function, values, method) for method in METHODS}
     except (ArithmeticError, ValueError, np.exceptions.RankWarning):
         return Delta(overlap_percent=overlap_percent, reason="The points lie too close to be interpolated.")
-    return Delta(found, overlap_percent)
+    return Delta(deltas, overlap_percent)
 
 
 def _value(function: Callable[..., float], values: tuple[Sequence[float], ...], method: str) -> float:
-    """One number of the package; raises where it would warn of it, or where it is not finite."""
-    # Overlap is judged here, by one rule: the package's own would only warn.
+    """One number of the package; raises if the package would warn about it, or if it is not finite."""
+    # min_overlap=0, as the overlap is already checked: the package itself would only warn.
     with warnings.catch_warnings(), np.errstate(divide="raise", over="raise", invalid="raise"):
         warnings.simplefilter("error", np.exceptions.RankWarning)
         value = float(function(*values, method=method, require_matching_points=False, min_overlap=0.0))

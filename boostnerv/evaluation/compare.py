@@ -1,8 +1,8 @@
-"""Any files against the video they were made from, measured again from the files alone.
+"""Comparing coded files of any kind with their reference video, from the files alone.
 
-Reference and test are decoded side by side, a few frames at a time, so that memory does not grow with their length.
-All become 8-bit RGB as frames are extracted, nothing cropped, scaled or refused unless a preparation says so: by the
-colour profile that a ``.bnv`` file or a manifest among them names, and by the one that is asked for where none does.
+Reference and test are decoded side by side, a few frames at a time, so memory does not grow with their length. All are
+converted to 8-bit RGB as on extraction, without cropping, scaling or refusing anything unless a preparation says so.
+The colour profile is the one that a ``.bnv`` file or a manifest among them names, else the one that is requested.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from boostnerv.video.options import is_headerless
 from boostnerv.video.source import open_source
 
 OUTPUT_SUFFIXES = (".csv", ".json")
-"""What `write_rows` writes."""
+"""Formats of `write_rows`."""
 
 DEFAULT_COLOUR = Preparation().colour
-"""The profile of videos where nothing names another."""
+"""The colour profile of videos unless a file or the user names another."""
 
 AS_THEY_ARE = Preparation(interlaced="keep", sample_aspect="keep", hdr="keep")
-"""The preparation of videos where nothing gives another: pixels as they are decoded."""
+"""The preparation of videos unless the user gives another: pixels as they are decoded."""
 
 _BATCH_FRAMES = 4
 _HEADINGS = ("file", "kind", "codec", "frames", "bytes", "bit/pixel", "PSNR (dB)", "of mean MSE (dB)", "MS-SSIM")
@@ -49,10 +49,10 @@ _HEADINGS = ("file", "kind", "codec", "frames", "bytes", "bit/pixel", "PSNR (dB)
 
 @dataclass(frozen=True)
 class Video:
-    """An opened video: `frames` begins to read it anew, uint8 RGB ``[height, width, 3]`` one by one.
+    """An opened video: each call of `frames` decodes it from the start, uint8 RGB ``[height, width, 3]`` one by one.
 
-    `expected` is how many frames come, None where only reading can tell. `file_bytes` is None where the frames are
-    no coded file, as in a folder of images. `colour` is the profile by which they become RGB, or became it.
+    `expected` is the number of frames, None if it is only known after reading. `file_bytes` is None if the frames are
+    not one coded file, as in a folder of images. `colour` is the profile of the conversion to RGB.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one file; `file_bytes` and `bpp` are None where it has no rate."""
+    """Measurements of one file; `file_bytes` and `bpp` are None if it has no rate."""
 
     name: str
     kind: str
@@ -82,32 +82,31 @@ class Row:
     measured: Quality
 
     def record(self) -> dict[str, Any]:
-        """The row for programs, flat, under the names of the columns of points.csv."""
+        """The row as a flat mapping, with the column names of points.csv."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "measured"}
         return values | self.measured.summary()
 
 
-def colour_of(paths: Sequence[Path], wanted: str | None = None) -> str:
+def colour_of(paths: Sequence[Path], requested: str | None = None) -> str:
     """The colour profile by which all of `paths` are compared.
 
-    It is the one that coded networks and manifests of frames name, else the one that is `wanted`, else the default.
-
-    Raises `UserError` where two name different ones, or one names another than is wanted.
+    It is the one that ``.bnv`` files and manifests of frames declare, else `requested`, else the default. Raises
+    `UserError` if two files declare different profiles, or one declares another than the requested one.
     """
-    told = {path: colour for path in paths if (colour := _told_colour(path)) is not None}
-    (first, colour), *others = told.items() or [(None, wanted or DEFAULT_COLOUR)]
+    declared = {path: colour for path in paths if (colour := _declared_colour(path)) is not None}
+    (first, colour), *others = declared.items() or [(None, requested or DEFAULT_COLOUR)]
     for path, other in others:
         if other != colour:
             raise UserError(
                 f"{first} has frames by colour profile {colour}, {path} by {other}; compare files of one profile"
             )
-    if wanted not in (None, colour):
-        raise UserError(f"{first} has frames by colour profile {colour}, not {wanted}; ask for no other colour")
+    if requested not in (None, colour):
+        raise UserError(f"{first} has frames by colour profile {colour}, not {requested}; ask for no other colour")
     return colour
 
 
 def asked_colour(colour: str | None, preparation: Preparation) -> str | None:
-    """The profile that ``--colour`` or a preparation asks for; raises `UserError` where they contradict each other."""
+    """The profile that ``--colour`` or a preparation asks for; raises `UserError` if they contradict each other."""
     if colour is not None:
         parse(Preparation, {"colour": colour}, "--colour")
     if "colour" not in preparation.model_fields_set:
@@ -122,8 +121,8 @@ def open_video(
 ) -> Video:
     """Open a ``.bnv`` file, a video file, a folder of images, or frames (a manifest ``.json``, or ``.npy``).
 
-    `device` is where the network of a ``.bnv`` file is run, `preparation` how videos and images become frames, `raw`
-    the layout of headerless videos. Raises `UserError` for anything else.
+    `device` runs the network of a ``.bnv`` file, `preparation` applies to videos and images, `raw` is the layout of
+    headerless videos. Raises `UserError` for anything else.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -135,7 +134,7 @@ def open_video(
 
 
 def check_fit(reference: Video, test: Video) -> None:
-    """Raise `UserError` where size or number of frames differ, as far as they are known before reading."""
+    """Raise `UserError` if frame sizes or numbers of frames differ, as far as they are known before reading."""
     lengths = {video.expected for video in (reference, test)} - {None}
     if (reference.height, reference.width) != (test.height, test.width) or len(lengths) > 1:
         raise _unequal(reference, reference.expected, test, test.expected)
@@ -150,10 +149,10 @@ def compare(
     vmaf: VmafMeter | None = None,
     progress: Progress = silent,
 ) -> Row:
-    """Decode both and measure `test`; MS-SSIM is computed on `device`, VMAF by `vmaf`, a meter of this test alone.
+    """Decode both videos and measure `test`; MS-SSIM is computed on `device`, VMAF by `vmaf`, a meter for it alone.
 
-    The rate counts all bytes of the file, container and sound included. Raises `UserError` where sizes or numbers of
-    frames differ, or a file is damaged.
+    The rate counts all bytes of the file, including container and sound. Raises `UserError` if frame sizes or numbers
+    of frames differ, or a file is damaged.
     """
     check_fit(reference, test)
     with closing(reference.frames()) as left, closing(test.frames()) as right:
@@ -174,10 +173,7 @@ def compare(
 
 
 def short_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """The name of each file, with as many folders before it as tell it from the others.
-
-    Raises `UserError` where a file is given twice.
-    """
+    """Unique names of files, prefixed by as many folders as that takes; raises `UserError` for a file given twice."""
     parts = [Path(os.path.abspath(path)).parts for path in paths]
     for one, other in itertools.combinations(range(len(paths)), 2):
         if parts[one] == parts[other]:
@@ -186,7 +182,7 @@ def short_names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def write_rows(rows: Sequence[Row], path: str | Path) -> None:
-    """Write the rows as JSON, or as CSV with a line a row and empty cells for None, by the suffix of `path`."""
+    """Write the rows as JSON, or as CSV with empty cells for None, depending on the suffix of `path`."""
     records = [row.record() for row in rows]
     if Path(path).suffix == ".json":
         files.write_json(path, records)
@@ -195,17 +191,17 @@ def write_rows(rows: Sequence[Row], path: str | Path) -> None:
 
 
 def write_frame_values(rows: Sequence[Row], path: str | Path) -> None:
-    """Write the values of all frames of all rows as one CSV, a line a file and frame: file, frame (from 0), psnr_db,
-    ms_ssim (empty where it is missing), and vmaf where it was measured."""
-    _write_csv([record for row in rows for record in _of_frames(row)], path)
+    """Write the values of every frame of every row as one CSV with the columns file, frame (from 0), psnr_db, ms_ssim
+    (may be empty) and, if measured, vmaf."""
+    _write_csv([record for row in rows for record in _frame_records(row)], path)
 
 
 def rows_text(rows: Sequence[Row], reference: str) -> str:
-    """The rows to read: what they were compared with, a line a row, and why MS-SSIM is missing where it is."""
+    """The rows as text: the reference, one line per row, and the reason if MS-SSIM is missing."""
     first = rows[0]
     lines = [(*_HEADINGS, *([] if first.measured.vmaf is None else ["VMAF"])), *map(_cells, rows)]
-    what = f"{reference}: {first.frames} frames of {first.height}×{first.width}, colours by {first.colour}"
-    text = [what, *aligned(lines, (0, 1, 2))]
+    summary = f"{reference}: {first.frames} frames of {first.height}×{first.width}, colours by {first.colour}"
+    text = [summary, *aligned(lines, (0, 1, 2))]
     missing = first.measured.ms_ssim_missing
     return "\n".join(text if missing is None else [*text, f"{missing}."])
 
@@ -213,8 +209,8 @@ def rows_text(rows: Sequence[Row], reference: str) -> str:
 # --- opening ------------------------------------------------------------------------------------------------
 
 
-def _told_colour(path: Path) -> str | None:
-    """The profile that a file names, None where it names none."""
+def _declared_colour(path: Path) -> str | None:
+    """The colour profile that a file declares, None if it declares none."""
     if path.suffix.lower() == ".bnv":
         return VideoFile(path).stream.video.colour
     if path.suffix.lower() != ".json":
@@ -227,7 +223,7 @@ def _open_bnv(path: Path, device: str) -> Video:
     file = VideoFile(path)
 
     def frames() -> Generator[Frames]:
-        # Opened anew, so that a network lives no longer than its frames are read.
+        # A new object, so that the network is released once its frames have been read.
         yield from VideoFile(path, device).frames()
 
     return Video(
@@ -293,10 +289,11 @@ def _load(path: Path) -> Frames:
     except FileNotFoundError as error:
         raise UserError(f"there are no frames {path}; check the path") from error
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"frames {path} cannot be opened (cut off or no .npy file); write them again") from error
+        raise UserError(f"frames {path} cannot be opened (truncated or not .npy); write them again") from error
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or not pixels.size:
         raise UserError(
-            f"{path} holds {pixels.dtype} {list(pixels.shape)}, not frames, which are uint8 [T, H, W, 3]; give others"
+            f"{path} holds {pixels.dtype} {list(pixels.shape)}, not frames, which are uint8 [T, H, W, 3]; give a "
+            "file of frames"
         )
     return pixels
 
@@ -307,20 +304,23 @@ def _load(path: Path) -> Frames:
 def _pairs(
     reference: Video, left: Iterator[Frames], test: Video, right: Iterator[Frames]
 ) -> Iterator[tuple[Frames, Frames]]:
-    """Batches ``[B, H, W, 3]`` of both until they end; raises `UserError` where one ends before the other."""
+    """Yield batches ``[B, H, W, 3]`` of both videos; raises `UserError` if one ends before the other."""
     count = 0
     while True:
-        of_reference, of_test = (list(itertools.islice(frames, _BATCH_FRAMES)) for frames in (left, right))
-        if len(of_reference) != len(of_test):
-            counts = [count + len(batch) + _left(rest) for batch, rest in ((of_reference, left), (of_test, right))]
+        reference_batch, test_batch = (list(itertools.islice(frames, _BATCH_FRAMES)) for frames in (left, right))
+        if len(reference_batch) != len(test_batch):
+            counts = [
+                count + len(batch) + _count_remaining(rest)
+                for batch, rest in ((reference_batch, left), (test_batch, right))
+            ]
             raise _unequal(reference, counts[0], test, counts[1])
-        if not of_test:
+        if not test_batch:
             return
-        yield np.stack(of_reference), np.stack(of_test)
-        count += len(of_test)
+        yield np.stack(reference_batch), np.stack(test_batch)
+        count += len(test_batch)
 
 
-def _left(frames: Iterator[Frames]) -> int:
+def _count_remaining(frames: Iterator[Frames]) -> int:
     return sum(1 for _ in frames)
 
 
@@ -341,7 +341,7 @@ def _tail(own: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
     return Path(*own[-depth:]).as_posix()
 
 
-def _of_frames(row: Row) -> list[dict[str, Any]]:
+def _frame_records(row: Row) -> list[dict[str, Any]]:
     columns = row.measured.by_frame()
     return [
         {"file": row.name, "frame": index}

@@ -1,8 +1,7 @@
-"""How fast ffmpeg decodes a stream once it runs.
+"""Steady decoding speed of ffmpeg, without its start-up time.
 
-It starts in some 40 ms, as long as a small clip takes. So many copies of the stream, one after the other, are decoded
-too, which is a stream as well: each begins with a frame that needs none before it. What they take beyond one copy is
-decoding alone.
+ffmpeg takes some 40 ms to start, as long as decoding a small clip. So the stream is also decoded in many concatenated
+copies, which form a valid stream as each begins with an intra frame; their extra time over one copy is decoding alone.
 """
 
 from __future__ import annotations
@@ -15,15 +14,17 @@ from typing import Any
 
 from boostnerv.video.ffmpeg import run
 
-_LONG_S = 2.0  # of this, the start is a fiftieth
-_ENOUGH_S = 0.4  # ten times the start
+_LONG_S = 2.0  # fifty times the start-up time
+_ENOUGH_S = 0.4  # ten times the start-up time
 _MORE_COPIES = 8
 _MOST_BYTES = 2**28
 
 
 def steady_fps(stream: Path, frames: int, graph_of: Callable[[Path], Any]) -> float:
-    """Frames that ffmpeg decodes in a second of `stream`, which has `frames`, by the graph that `graph_of` makes of a
-    file. Raises `FfmpegError` where it cannot."""
+    """Frames per second at which ffmpeg decodes `stream`, which has `frames` frames.
+
+    `graph_of` returns the decoding graph of a file. Raises `FfmpegError` if ffmpeg fails.
+    """
     one_s = min(_wall_s(graph_of(stream)) for _ in range(2))
     if one_s > _LONG_S:
         return frames / one_s
@@ -36,7 +37,7 @@ def steady_fps(stream: Path, frames: int, graph_of: Callable[[Path], Any]) -> fl
             many.write_bytes(data * copies)
             many_s = _wall_s(graph_of(many))
     beyond_s = many_s - one_s
-    # Streams of a few huge frames have no copies.
+    # Streams of a few huge frames are too large to be copied.
     return frames * (copies - 1) / beyond_s if beyond_s > 0 else frames / one_s
 
 

@@ -1,12 +1,12 @@
-"""How many bytes of an elementary stream only say where its parts begin.
+"""Counting the framing bytes of an elementary stream, which only mark where its units begin.
 
-A container would say the same in its own way, and so do the lengths in a ``.bnv`` file. They are counted in the size of
-a file all the same; here they are told apart:
+A container would do that in its own way, as do the lengths in a ``.bnv`` file. Framing is part of the file's size, but
+is also reported separately:
 
-* H.264, HEVC and VVC (Annex B): the start codes 00 00 01, with the zero bytes before them and at the end. Headers of
-  NAL units and bytes against false start codes belong to the units.
-* AV1 (low-overhead format): the temporal delimiters, whole. Headers and lengths of other OBUs belong to these.
-* IVF, which programs write AV1 in: its header and that of each frame, and the temporal delimiters.
+* H.264, HEVC and VVC (Annex B): the start codes 00 00 01, with preceding and trailing zero bytes. NAL unit headers and
+  emulation prevention bytes belong to the units.
+* AV1 (low-overhead format): the entire temporal delimiters. Headers and lengths of other OBUs belong to these.
+* IVF, in which programs write AV1: its header, the header of each frame, and the temporal delimiters.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 
 from boostnerv.errors import BitstreamError
 
-# No NAL unit ends with a zero byte, so that all zeros before the code belong to it.
+# No NAL unit ends with a zero byte, so all zeros before a start code belong to it.
 _START_CODE = re.compile(rb"\x00{2,}\x01")
 _TEMPORAL_DELIMITER = 2
 _MOST_LENGTH_BYTES = 8
@@ -23,16 +23,16 @@ _IVF_FRAME_HEADER_BYTES = 12
 
 
 def framing_bytes(stream: bytes, stream_format: str) -> int:
-    """Bytes of framing in a whole stream; `stream_format` is ffmpeg's name: h264, hevc, vvc, obu or ivf.
+    """Framing bytes in a complete stream; `stream_format` is ffmpeg's name: h264, hevc, vvc, obu or ivf.
 
-    Raises `BitstreamError` where the stream is not of that format.
+    Raises `BitstreamError` if the stream does not have that format.
     """
     if stream_format == "ivf":
-        return _of_ivf(stream)
-    return _of_obus(stream) if stream_format == "obu" else _of_annex_b(stream)
+        return _ivf_framing_bytes(stream)
+    return _obu_framing_bytes(stream) if stream_format == "obu" else _annex_b_framing_bytes(stream)
 
 
-def _of_annex_b(stream: bytes) -> int:
+def _annex_b_framing_bytes(stream: bytes) -> int:
     codes = [match.span() for match in _START_CODE.finditer(stream)]
     if not codes or codes[0][0] != 0:
         raise BitstreamError("the stream does not begin with a start code; code it again")
@@ -40,7 +40,7 @@ def _of_annex_b(stream: bytes) -> int:
     return sum(end - start for start, end in codes) + trailing
 
 
-def _of_obus(stream: bytes) -> int:
+def _obu_framing_bytes(stream: bytes) -> int:
     total = position = 0
     while position < len(stream):
         start, header = position, stream[position]
@@ -56,7 +56,7 @@ def _of_obus(stream: bytes) -> int:
     return total
 
 
-def _of_ivf(stream: bytes) -> int:
+def _ivf_framing_bytes(stream: bytes) -> int:
     header_bytes = int.from_bytes(stream[6:8], "little")
     if not stream.startswith(b"DKIF") or header_bytes < 32:
         raise BitstreamError("the stream does not begin with a header of IVF; code it again")
@@ -65,13 +65,13 @@ def _of_ivf(stream: bytes) -> int:
         end = position + _IVF_FRAME_HEADER_BYTES + int.from_bytes(stream[position : position + 4], "little")
         if end > len(stream):
             raise BitstreamError(f"the frame at byte {position} of the stream is cut off; code it again")
-        total += _IVF_FRAME_HEADER_BYTES + _of_obus(stream[position + _IVF_FRAME_HEADER_BYTES : end])
+        total += _IVF_FRAME_HEADER_BYTES + _obu_framing_bytes(stream[position + _IVF_FRAME_HEADER_BYTES : end])
         position = end
     return total
 
 
 def _leb128(stream: bytes, position: int) -> tuple[int, int]:
-    """The length that begins at `position`, seven bits a byte and the lowest first, and where it ends."""
+    """(value, end position) of the little-endian base-128 number at `position`."""
     value = 0
     for index, byte in enumerate(stream[position : position + _MOST_LENGTH_BYTES]):
         value |= (byte & 127) << 7 * index

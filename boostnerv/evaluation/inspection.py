@@ -1,4 +1,4 @@
-"""What is inside a file: the report of ``boostnerv info``."""
+"""Contents of a ``.bnv`` file: the report of ``boostnerv info``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from boostnerv.codec.decoder import SegmentDecoder
 
-_NAMED = 8
+_NAMED_VIDEOS = 8
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """Everything a ``.bnv`` file says about itself; the bytes of `sections` add up to `file_bytes`."""
+    """Everything that a ``.bnv`` file declares about itself; the bytes of `sections` add up to `file_bytes`."""
     from boostnerv.codec.decoder import VideoFile
     from boostnerv.evaluation.measure import bits_per_pixel
 
@@ -59,25 +59,25 @@ def _describe_segment(segment: SegmentDecoder) -> dict[str, Any]:
     }
 
 
-def file_text(found: dict[str, Any]) -> str:
-    """`describe_file` for people."""
-    rate = " (variable)" if found["variable_rate"] else ""
+def file_text(contents: dict[str, Any]) -> str:
+    """Format the result of `describe_file` as text."""
+    rate = " (variable)" if contents["variable_rate"] else ""
     lines = [
-        f"{found['file']}: {found['file_bytes']:,} bytes, {found['bpp']:.4f} bit/pixel",
-        f"  {found['frames']} frames of {found['height']}×{found['width']} at {found['fps']:g} fps{rate}, "
-        f"colour {found['colour']}, format version {found['format_version']}, "
-        f"decoded {found['batch']} at a time",
+        f"{contents['file']}: {contents['file_bytes']:,} bytes, {contents['bpp']:.4f} bit/pixel",
+        f"  {contents['frames']} frames of {contents['height']}×{contents['width']} "
+        f"at {contents['fps']:g} fps{rate}, colour {contents['colour']}, format version {contents['format_version']}, "
+        f"decoded {contents['batch']} at a time",
         "  sections:",
     ]
-    lines += [f"    {name:<12}{size:>10,} bytes" for name, size in found["sections"].items()]
-    lines.append(f"    {'together':<12}{sum(found['sections'].values()):>10,} bytes")
-    if found["videos"]:
-        named = [f"{name} ({frames})" for name, frames in found["videos"].items()]
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        lines.append(f"  {len(named)} videos (frames): {', '.join(named[:_NAMED])}{more}")
-    for number, segment in enumerate(found["segments"]):
+    lines += [f"    {name:<12}{size:>10,} bytes" for name, size in contents["sections"].items()]
+    lines.append(f"    {'together':<12}{sum(contents['sections'].values()):>10,} bytes")
+    if contents["videos"]:
+        named = [f"{name} ({frames})" for name, frames in contents["videos"].items()]
+        more = f" and {len(named) - _NAMED_VIDEOS} more" if len(named) > _NAMED_VIDEOS else ""
+        lines.append(f"  {len(named)} videos (frames): {', '.join(named[:_NAMED_VIDEOS])}{more}")
+    for number, segment in enumerate(contents["segments"]):
         lines += _segment_lines(number, segment)
-    return "\n".join([*lines, *(f"  note: {note}" for note in found["notes"])])
+    return "\n".join([*lines, *(f"  note: {note}" for note in contents["notes"])])
 
 
 def _segment_lines(number: int, segment: dict[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
-"""A command whose time and memory are its own.
+"""Measuring the time and peak memory of a command alone.
 
-The system counts what a process used before it became another program: the `ru_maxrss` of a command is at least the
-memory of the Python that starts it, with torch some hundred MiB. So a small Python that has nothing else in it (some
-10 MiB) starts the command, and says what that used.
+The peak memory of a process includes what it used before `exec`: the `ru_maxrss` of a command is at least the memory of
+the Python that starts it, several hundred MiB with torch. So a minimal Python (some 10 MiB) starts the command and
+reports its usage.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO
 
 from boostnerv.host import signals
 
-# SIGTERM ends the command; one that was killed gives minus its signal.
+# SIGTERM kills the command; the exit code of a killed command is its negated signal.
 _LAUNCHER = """
 import os, signal, subprocess, sys, time
 start = time.perf_counter()
@@ -34,7 +34,7 @@ os._exit(0)
 
 @dataclass(frozen=True)
 class Used:
-    """How a command ended: its exit code (minus the signal that ended it), wall time, and most resident memory."""
+    """Result of a command: exit code (negated signal if it was killed), wall time and peak resident memory."""
 
     code: int
     wall_s: float
@@ -43,32 +43,32 @@ class Used:
 
 @dataclass(frozen=True)
 class Launched:
-    """A command that runs."""
+    """A running command."""
 
     popen: subprocess.Popen[bytes]
     report: IO[bytes]
 
     @property
     def stdin(self) -> IO[bytes]:
-        """What the command reads; it has to be closed before `wait`."""
+        """Standard input of the command; it has to be closed before `wait`."""
         assert self.popen.stdin is not None
         return self.popen.stdin
 
     def wait(self) -> Used:
-        """Wait for the end of the command, once."""
+        """Wait for the end of the command; may be called once."""
         self.popen.wait()
-        told = self.report.read().split()
-        if not told:  # the launcher itself was killed
+        fields = self.report.read().split()
+        if not fields:  # the launcher itself was killed
             return Used(self.popen.returncode, 0.0, 0)
-        return Used(int(told[0]), float(told[1]), int(told[2]))
+        return Used(int(fields[0]), float(fields[1]), int(fields[2]))
 
 
 @contextmanager
 def launched(
     command: Sequence[str], *, stderr: IO[bytes], env: Mapping[str, str], stdout: IO[bytes] | None = None
 ) -> Iterator[Launched]:
-    """Start `command`, which reads a pipe; without `stdout` its output is dropped. Leaving the block ends it where it
-    still runs."""
+    """Start `command`, which reads a pipe; its output is discarded unless `stdout` is given. Leaving the block ends it
+    if still running."""
     read, write = os.pipe()
     popen = None
     with os.fdopen(read, "rb") as report:

@@ -1,4 +1,4 @@
-"""Quality and rate of a decoded video against the frames it was made from, at full size."""
+"""Quality and rate of a decoded video, measured against the original frames at full size."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ BATCH = 4
 
 @dataclass(frozen=True)
 class Quality:
-    """How close a video is to its reference.
+    """Quality of a video relative to its reference.
 
-    `frame_psnr_db` and `frame_ms_ssim` have one value a frame; `ms_ssim` and `frame_ms_ssim` are None
-    together, and then `ms_ssim_missing` says why. `psnr_db` and `ms_ssim` are means over frames.
-    `frame_hidden_psnr_db` is the PSNR of the hidden pixels alone and `frame_visible_psnr_db` of the others,
-    None where nothing was hidden; `frame_vmaf` is None where it was not asked for, and so is `yuv`, what was
-    measured of planes.
+    `frame_psnr_db` and `frame_ms_ssim` have one value per frame, `psnr_db` and `ms_ssim` are means over frames.
+    `frame_ms_ssim` and `ms_ssim` are None together; `ms_ssim_missing` is the reason. `frame_hidden_psnr_db` is the
+    PSNR of the hidden pixels alone and `frame_visible_psnr_db` of the others, None if nothing was hidden. `frame_vmaf`
+    and `yuv`, the quality of the planes, are None unless they were measured.
     """
 
     frame_psnr_db: tuple[float, ...]
@@ -47,7 +46,7 @@ class Quality:
     yuv: YuvQuality | None = None
 
     def part(self, frames: range) -> Quality:
-        """Of some consecutive frames; what was hidden is not told apart."""
+        """Quality of a range of frames, without that of hidden and visible pixels."""
         psnr_db = self.frame_psnr_db[frames.start : frames.stop]
         ms_ssim = None if self.frame_ms_ssim is None else self.frame_ms_ssim[frames.start : frames.stop]
         return Quality(
@@ -66,19 +65,18 @@ class Quality:
         return None if self.frame_vmaf is None else metrics.mean(self.frame_vmaf)
 
     def summary(self) -> dict[str, float | str | None]:
-        """The values of the whole video, under the names of the columns of points.csv; of planes, and `vmaf`, where
-        these were measured."""
-        found: dict[str, float | str | None] = {
+        """The values of the video, with the column names of points.csv; those of planes and VMAF only if measured."""
+        values: dict[str, float | str | None] = {
             "psnr_db": self.psnr_db,
             "psnr_of_mean_mse_db": self.psnr_of_mean_mse_db,
             "ms_ssim": self.ms_ssim,
             "ms_ssim_missing": self.ms_ssim_missing,
             **({} if self.yuv is None else self.yuv.summary()),
         }
-        return found if self.vmaf is None else found | {"vmaf": self.vmaf}
+        return values if self.vmaf is None else values | {"vmaf": self.vmaf}
 
     def by_frame(self) -> dict[str, tuple[float, ...]]:
-        """The values of the frames, under the names of the columns of their table; NaN where MS-SSIM is missing."""
+        """The values of the frames, by column of the table of frames; a missing MS-SSIM is NaN."""
         columns: dict[str, tuple[float, ...] | None] = {
             "psnr_db": self.frame_psnr_db,
             "ms_ssim": self.frame_ms_ssim or (math.nan,) * len(self.frame_psnr_db),
@@ -91,22 +89,22 @@ class Quality:
 
 
 def split_summary(quality: Quality, unseen: Sequence[int]) -> dict[str, float | None]:
-    """Means of the frames that training saw and of the `unseen` ones, and of the hidden and visible pixels.
+    """Means over the frames used in training and the `unseen` ones, and over the hidden and the visible pixels.
 
-    Empty where nothing was withheld from training, so that a column without a value was not asked for.
+    Empty if nothing was withheld from training.
     """
-    found: dict[str, float | None] = {}
+    means: dict[str, float | None] = {}
     if unseen:
-        left_out = set(unseen)
-        seen = [index for index in range(len(quality.frame_psnr_db)) if index not in left_out]
+        unseen_indices = set(unseen)
+        seen = [index for index in range(len(quality.frame_psnr_db)) if index not in unseen_indices]
         for name, frames in (("seen", seen), ("unseen", list(unseen))):
-            found[f"psnr_{name}_db"] = metrics.mean([quality.frame_psnr_db[index] for index in frames])
+            means[f"psnr_{name}_db"] = metrics.mean([quality.frame_psnr_db[index] for index in frames])
             if quality.frame_ms_ssim is not None:
-                found[f"ms_ssim_{name}"] = metrics.mean([quality.frame_ms_ssim[index] for index in frames])
+                means[f"ms_ssim_{name}"] = metrics.mean([quality.frame_ms_ssim[index] for index in frames])
     if quality.frame_hidden_psnr_db is not None and quality.frame_visible_psnr_db is not None:
-        found["psnr_hidden_db"] = metrics.mean(quality.frame_hidden_psnr_db)
-        found["psnr_visible_db"] = metrics.mean(quality.frame_visible_psnr_db)
-    return found
+        means["psnr_hidden_db"] = metrics.mean(quality.frame_hidden_psnr_db)
+        means["psnr_visible_db"] = metrics.mean(quality.frame_visible_psnr_db)
+    return means
 
 
 def measure(
@@ -120,9 +118,9 @@ def measure(
 ) -> Quality:
     """Compare two videos, uint8 ``[T, H, W, 3]``, memory maps included.
 
-    No more than `BATCH` frames of each are in memory at a time; the result does not depend on it.
-    `device` is where MS-SSIM is computed; pixels marked in `hidden` ``[H, W]`` are measured apart as well,
-    and VMAF by `vmaf`, whose video this is alone. Raises `UserError` where shapes, dtypes or frame counts differ.
+    At most `BATCH` frames of each are in memory at a time; the result does not depend on it. MS-SSIM is computed on
+    `device`. Pixels marked in `hidden` ``[H, W]`` are also measured separately, and VMAF by `vmaf`, a meter used for
+    this video alone. Raises `UserError` if shapes, dtypes or frame counts differ.
     """
     metrics.check_comparable(reference, test)
     slices = (slice(start, start + BATCH) for start in range(0, reference.shape[0], BATCH))
@@ -138,9 +136,9 @@ def measure_pairs(
     device: str = "cpu",
     vmaf: VmafMeter | None = None,
 ) -> Quality:
-    """`measure` of two videos that come in batches: pairs of (reference, test), uint8 ``[B, H, W, 3]``.
+    """`measure` for two videos in batches: pairs of (reference, test), uint8 ``[B, H, W, 3]``.
 
-    There must be one pair or more, all of one size. Raises `UserError` where the two of a pair do not fit.
+    There must be at least one pair, all of one frame size. Raises `UserError` if the two of a pair are not comparable.
     """
     errors: list[float] = []
     similarities: list[float] = []
@@ -149,7 +147,7 @@ def measure_pairs(
     for left, right in pairs:
         errors += metrics.mse(left, right).tolist()
         if hidden is not None:
-            # Rows of hidden pixels, as frames one pixel high.
+            # The hidden pixels form a row, passed as a frame one pixel high.
             hidden_errors += metrics.mse(left[:, hidden][:, None], right[:, hidden][:, None]).tolist()
         missing = metrics.ms_ssim_missing(*left.shape[1:3])
         if missing is None:
@@ -160,7 +158,7 @@ def measure_pairs(
             vmaf.feed(left, right)
         progress(len(errors))
     frame_psnr_db = tuple(metrics.psnr_from_mse_db(errors).tolist())
-    of_hidden, of_visible = (None, None) if hidden is None else _regions(errors, hidden_errors, hidden)
+    hidden_psnr_db, visible_psnr_db = (None, None) if hidden is None else _regions(errors, hidden_errors, hidden)
     return Quality(
         frame_psnr_db=frame_psnr_db,
         frame_ms_ssim=None if missing else tuple(similarities),
@@ -168,8 +166,8 @@ def measure_pairs(
         psnr_of_mean_mse_db=metrics.psnr_of_mean_mse_db(errors),
         ms_ssim=None if missing else metrics.mean(similarities),
         ms_ssim_missing=missing,
-        frame_hidden_psnr_db=of_hidden,
-        frame_visible_psnr_db=of_visible,
+        frame_hidden_psnr_db=hidden_psnr_db,
+        frame_visible_psnr_db=visible_psnr_db,
         frame_vmaf=None if vmaf is None else vmaf.values(),
     )
 
@@ -181,9 +179,9 @@ def measure_patches(
     *,
     progress: Progress = silent,
 ) -> Quality:
-    """`measure` of the patches of two videos as videos of their own; `cut` makes ``[P, B, h, w, 3]`` of frames.
+    """`measure` with every patch as a frame; `cut` splits frames ``[B, H, W, 3]`` into patches ``[P, B, h, w, 3]``.
 
-    The mean squared error of frames is the mean of that of their patches; PSNR and MS-SSIM are not.
+    The mean squared error of a frame is the mean of its patches'; that is not so for PSNR and MS-SSIM.
     """
     pairs = (
         tuple(np.concatenate(cut(frames[index : index + 1])) for frames in (reference, test))
@@ -207,21 +205,20 @@ def write_quality(
 ) -> None:
     """Write the video's values together with `extra` as flat JSON, and the frames' values as CSV.
 
-    The CSV has the columns frame (from 0), psnr_db and ms_ssim; psnr_hidden_db and psnr_visible_db where pixels were
-    hidden; vmaf, and psnr_y_db, psnr_u_db and psnr_v_db, where these were measured. A missing MS-SSIM is an empty cell.
-    Where several videos stand one after the other, `parts` has their frames by name and `of_parts` what is said of each
-    beside its quality: the JSON is a list then, the whole first, and the CSV begins with a column video and counts the
-    frames of each.
+    The CSV has the columns frame (from 0), psnr_db and ms_ssim (may be empty); psnr_hidden_db and psnr_visible_db if
+    pixels were hidden; vmaf, psnr_y_db, psnr_u_db and psnr_v_db if measured. For several concatenated videos, `parts`
+    maps their names to their frames and `of_parts` to their counterparts of `extra`: the JSON is then a list that
+    begins with the values of all, and the CSV begins with a column video and counts the frames of every video from 0.
     """
-    whole = merged(extra, quality.summary())
+    record = merged(extra, quality.summary())
     if not parts:
         write_frames(quality, csv_path)
-        files.write_json(json_path, whole)
+        files.write_json(json_path, record)
         return
     assert of_parts is not None
-    found = [merged(of_parts[name], quality.part(frames).summary()) for name, frames in parts.items()]
+    part_records = [merged(of_parts[name], quality.part(frames).summary()) for name, frames in parts.items()]
     files.write_text(csv_path, _frames_csv(quality, parts))
-    files.write_json(json_path, [whole, *found])
+    files.write_json(json_path, [record, *part_records])
 
 
 def write_frames(quality: Quality, path: str | Path) -> None:
@@ -230,18 +227,18 @@ def write_frames(quality: Quality, path: str | Path) -> None:
 
 
 def merged(extra: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
-    """One flat mapping of both; what was measured cannot be given by the caller as well."""
-    twice = sorted(extra.keys() & measured.keys())
-    assert not twice, f"given although measured: {twice}"
+    """Merge both into one flat mapping; `extra` must not contain measured keys."""
+    duplicates = sorted(extra.keys() & measured.keys())
+    assert not duplicates, f"given although measured: {duplicates}"
     return {**extra, **measured}
 
 
 def _regions(
     errors: list[float], hidden_errors: list[float], hidden: npt.NDArray[np.bool_]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """PSNR of the hidden and of the visible pixels of each frame, from the errors of all and of the hidden ones."""
-    share = float(hidden.mean())
-    visible = (np.array(errors) - share * np.array(hidden_errors)) / (1 - share)
+    """Per-frame PSNR in dB of the hidden and of the visible pixels, from the errors of all and of the hidden pixels."""
+    hidden_share = float(hidden.mean())
+    visible = (np.array(errors) - hidden_share * np.array(hidden_errors)) / (1 - hidden_share)
     return (
         tuple(metrics.psnr_from_mse_db(hidden_errors).tolist()),
         tuple(metrics.psnr_from_mse_db(np.maximum(visible, 0.0)).tolist()),
@@ -249,11 +246,11 @@ def _regions(
 
 
 def _frames_csv(quality: Quality, parts: Mapping[str, range]) -> str:
-    shown = quality.by_frame()
-    rows = list(zip(*shown.values(), strict=True))
+    columns = quality.by_frame()
+    rows = list(zip(*columns.values(), strict=True))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow((*(["video"] if any(parts) else []), "frame", *shown))
+    table.writerow((*(["video"] if any(parts) else []), "frame", *columns))
     for name, frames in parts.items():
         for index, values in enumerate(rows[frames.start : frames.stop]):
             cells = ("" if math.isnan(value) else repr(value) for value in values)

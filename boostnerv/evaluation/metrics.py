@@ -1,4 +1,4 @@
-"""PSNR and MS-SSIM of decoded frames, as the Boosting-NeRV code computes them.
+"""PSNR and MS-SSIM of decoded frames, computed as in the Boosting-NeRV code.
 
 Legend: T frames, B frames of a batch, H and W pixels, C = 3 channels (RGB). Frames are uint8
 ``[T, H, W, C]``; tensors are float ``[B, C, H, W]`` in [0, 1].
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 Frames = npt.NDArray[np.uint8]
 
 MSE_FLOOR = 1e-9
-"""Added to every mean squared error, so that identical frames have 90 dB and not infinity."""
+"""Added to every mean squared error, so that identical frames have 90 dB instead of infinity."""
 
 MS_SSIM_SMALLEST_SIDE = 161
-"""Inclusive, in pixels: five scales of an 11-pixel window need more than (11 - 1) · 2^4."""
+"""Smallest side in pixels: five scales of an 11-pixel window need more than (11 - 1) · 2^4."""
 
 
 def psnr_from_mse_db(mse: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """PSNR in dB of mean squared errors of values in [0, 1]: ``-10 · log10(mse + 1e-9)``."""
+    """PSNR in dB for mean squared errors of values in [0, 1]: ``-10 · log10(mse + 1e-9)``."""
     return np.asarray(-10.0 * np.log10(np.asarray(mse, dtype=np.float64) + MSE_FLOOR))
 
 
@@ -38,10 +38,10 @@ def mse_from_psnr_db(psnr_db: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def mse(reference: Frames, test: Frames) -> npt.NDArray[np.float64]:
-    """Mean squared error of each frame with values in [0, 1]: float64 ``[T]``.
+    """Per-frame mean squared error of uint8 frames scaled to [0, 1]: float64 ``[T]``.
 
-    Squares are summed as integers, so the result is exact up to its last division and the same everywhere.
-    Raises `UserError` where the two do not fit (see `check_comparable`).
+    Squares are summed as integers, so the result is exact up to the final division and platform-independent.
+    Raises `UserError` if the videos are not comparable (see `check_comparable`).
     """
     check_comparable(reference, test)
     errors = [_sum_of_squares(reference[index], test[index]) for index in range(len(reference))]
@@ -50,19 +50,19 @@ def mse(reference: Frames, test: Frames) -> npt.NDArray[np.float64]:
 
 
 def psnr_db(reference: Frames, test: Frames) -> npt.NDArray[np.float64]:
-    """PSNR in dB of each frame: float64 ``[T]``; 90 dB where the frames are identical."""
+    """Per-frame PSNR in dB: float64 ``[T]``; 90 dB for identical frames."""
     return psnr_from_mse_db(mse(reference, test))
 
 
 def ms_ssim(reference: Frames, test: Frames, *, device: str = "cpu") -> npt.NDArray[np.float64] | None:
-    """MS-SSIM of each frame, float64 ``[T]``; None where `ms_ssim_missing` has a reason against it.
+    """Per-frame MS-SSIM, float64 ``[T]``; None for frames too small for it (see `ms_ssim_missing`).
 
-    `device` is torch's name of where it is computed, in float32. Raises `UserError` where the two do not fit.
+    It is computed in float32 on the torch `device`. Raises `UserError` if the videos are not comparable.
     """
     check_comparable(reference, test)
     if ms_ssim_missing(reference.shape[1], reference.shape[2]):
         return None
-    import torch  # here, so that tables and figures do not wait for it
+    import torch  # here, so that tables and figures need not load it
 
     with torch.no_grad():
         values = ms_ssim_of_tensors(_as_tensor(reference, device), _as_tensor(test, device))
@@ -70,7 +70,7 @@ def ms_ssim(reference: Frames, test: Frames, *, device: str = "cpu") -> npt.NDAr
 
 
 def ms_ssim_missing(height: int, width: int) -> str | None:
-    """Why frames of this size have no MS-SSIM, as a sentence; None where they have one."""
+    """Why frames of this size have no MS-SSIM, as a sentence; None if they have one."""
     if min(height, width) >= MS_SSIM_SMALLEST_SIDE:
         return None
     return (
@@ -80,7 +80,7 @@ def ms_ssim_missing(height: int, width: int) -> str | None:
 
 
 def ms_ssim_of_tensors(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """MS-SSIM of each frame of tensors ``[B, C, H, W]`` in [0, 1], H and W above 160: ``[B]``."""
+    """Per-frame MS-SSIM ``[B]`` of tensors ``[B, C, H, W]`` in [0, 1], with H and W above 160."""
     import pytorch_msssim
 
     values: torch.Tensor = pytorch_msssim.ms_ssim(prediction, target, data_range=1, size_average=False)
@@ -88,21 +88,21 @@ def ms_ssim_of_tensors(prediction: torch.Tensor, target: torch.Tensor) -> torch.
 
 
 def mean(per_frame: Sequence[float]) -> float:
-    """Metric of a video as the papers give it: the mean over its frames."""
+    """Metric of a video as reported in the papers: the mean over its frames."""
     return float(np.mean(per_frame))
 
 
 def psnr_of_mean_mse_db(per_frame_mse: Sequence[float] | npt.NDArray[np.float64]) -> float:
-    """PSNR of a video seen as one signal: that of the mean squared error over all of its frames."""
+    """PSNR in dB of the mean squared error over all frames of a video."""
     return float(psnr_from_mse_db(np.mean(per_frame_mse)))
 
 
 def check_comparable(reference: Frames | FrameSource, test: Frames | FrameSource) -> None:
-    """Raise `UserError` unless both are uint8 ``[T, H, W, 3]`` with equal sizes and one frame or more."""
+    """Raise `UserError` unless both are uint8 ``[T, H, W, 3]`` of one shape, with at least one frame."""
     for name, frames in (("reference", reference), ("test", test)):
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise UserError(
-                f"the {name} video must be uint8 frames [T, H, W, 3], it is {frames.dtype} "
+                f"the {name} video must be uint8 frames [T, H, W, 3], but it is {frames.dtype} "
                 f"{list(frames.shape)}; extract its frames with boostnerv first"
             )
     if reference.shape != test.shape:
@@ -128,6 +128,6 @@ def _as_tensor(frames: Frames, device: str) -> torch.Tensor:
     """uint8 ``[B, H, W, C]`` to contiguous float32 ``[B, C, H, W]`` in [0, 1]."""
     import torch
 
-    # The copy is for read-only memory maps, which torch does not take.
+    # Copied, as torch does not accept read-only memory maps.
     tensor = torch.from_numpy(np.array(frames)).to(device)
     return tensor.permute(0, 3, 1, 2).contiguous().float() / 255.0

@@ -1,10 +1,10 @@
-"""Published figures, and how the points of an experiment compare with them.
+"""Published figures, and the comparison of an experiment's points with them.
 
-The tables in `published` hold the facts, each line with its source: ``uvg_regression.csv`` PSNR in dB of the
-unquantised model and its GMAC, for whole UVG videos at full size; ``dnerv.csv`` PSNR, MS-SSIM, rate, size and entropy
-efficiency of models of all videos of UVG or UCF101 after their quantisation to 8 bits; ``uvg_rate_distortion.csv``
-rate–distortion points of whole UVG videos; ``bd_rate.csv`` BD-rates. A point is set beside the figure of its model, its
-video and the nearest parameter count; what was not published stays empty.
+The tables in `published` contain the figures, every line with its source: ``uvg_regression.csv`` has PSNR in dB and
+GMAC of unquantised models, for full-length, full-size UVG videos; ``dnerv.csv`` has PSNR, MS-SSIM, rate, size and
+entropy efficiency of multi-video models of UVG or UCF101, quantised to 8 bits; ``uvg_rate_distortion.csv`` has
+rate–distortion points of full-length UVG videos; ``bd_rate.csv`` has BD-rates. A point is compared with the figure for
+its model, video and the nearest parameter count; figures that were not published stay empty.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from boostnerv.evaluation.points import Point, Value, without_seed
 from boostnerv.evaluation.text import aligned, number
 
 AVERAGE = "Average"
-"""What the mean over the seven videos is called where a video's name would stand."""
+"""Stands for the mean over the seven videos in place of a video's name."""
 
 TOLERANCE_DB = 0.2
-"""A PSNR that differs by more than this from the published one is marked in tables."""
+"""Tables mark a PSNR that differs by more than this from the published one."""
 
 PARAMETERS_WITHIN = 0.1
-"""Parameter counts that differ by more than this share are of different models."""
+"""Largest relative difference of parameter counts for which models are compared."""
 
 _FOLDER = Path(__file__).parent / "published"
 _FRAMES = {
@@ -41,12 +41,12 @@ _FRAMES = {
     "YachtRide": 600,
 }
 _HEIGHT, _WIDTH = 1080, 1920
-# What the tables call the models that are built here; no other is compared, however alike its name.
-_OF_ONE = {"NeRV": "nerv", "E-NeRV": "e-nerv", "HNeRV": "hnerv", "HNeRV-Boost": "hnerv-boost"}
-# Models of all videos: what D-NeRV's table calls a model, and frames, height and width of its data sets.
-_OF_MANY = {"D-NeRV": "d-nerv-post-training", "NeRV": "d-nerv-baseline-post-training"}
+# Published name -> codec here, for single-video models; no other model is compared, however similar its name.
+_SINGLE_VIDEO_CODECS = {"NeRV": "nerv", "E-NeRV": "e-nerv", "HNeRV": "hnerv", "HNeRV-Boost": "hnerv-boost"}
+# The same for multi-video models (D-NeRV's table); and (frames, height, width) of their data sets.
+_MULTI_VIDEO_CODECS = {"D-NeRV": "d-nerv-post-training", "NeRV": "d-nerv-baseline-post-training"}
 _DATASETS = {"uvg": (3900, 1024, 1920), "ucf101-train": (138_041, 256, 320)}
-_ALSO_CALLED = {"readysteadygo": "readysetgo"}
+_VIDEO_ALIASES = {"readysteadygo": "readysetgo"}
 _MEASURED = {"psnr_float_db": "unquantised model", "psnr_db": "decoded file"}
 _HEADINGS = (
     *("video", "run", "parameters (M)", "published at (M)"),
@@ -60,17 +60,17 @@ OTHERS = {
     "file_bytes": ("file (bytes)", ",.0f"),
     "entropy_efficiency": ("entropy efficiency", ".3f"),
 }
-"""What is published of some models beside PSNR, by the columns of points.csv: its name and the form of its numbers."""
+"""Figures published besides PSNR for some models: column of points.csv -> (name, number format)."""
 
 _OTHER_HEADINGS = ("video", "run", "figure", "ours", "published", "difference")
 
 
 @dataclass(frozen=True)
 class Published:
-    """PSNR in dB of `model` at `params_m` million parameters, as `source` has it.
+    """PSNR in dB of `model` at `params_m` million parameters, published in `source`.
 
-    `column` of a point has what it is compared with, PSNR before quantisation or after it; `shape` are frames, height
-    and width of what was measured, None for an average. `others` are figures by columns of points.csv.
+    It is compared with `column` of a point, the PSNR before or after quantisation. `shape` is (frames, height, width)
+    of the measured video, None for an average. `others` are (column of points.csv, value) of further figures.
     """
 
     model: str
@@ -86,7 +86,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Figure:
-    """What was published of `column` of points.csv, and ours."""
+    """The published value and ours for `column` of points.csv."""
 
     column: str
     published: float
@@ -94,18 +94,18 @@ class Figure:
 
     @property
     def difference(self) -> float:
-        """Ours less theirs."""
+        """Our value minus the published one."""
         return self.ours - self.published
 
     def texts(self) -> tuple[str, str, str, str]:
-        """Name, ours, published and difference, to read."""
+        """Name, our value, published value and difference, formatted."""
         name, form = OTHERS[self.column]
         return name, number(self.ours, form), number(self.published, form), number(self.difference, f"+{form}")
 
 
 @dataclass(frozen=True)
 class PublishedPoint:
-    """A point of a rate–distortion curve; `size` is what the source calls the model's size, which may be empty."""
+    """A point of a rate–distortion curve; `size` is the source's name of the model size, which may be empty."""
 
     bpp: float
     psnr_db: float
@@ -115,7 +115,7 @@ class PublishedPoint:
 
 @dataclass(frozen=True)
 class PublishedCurve:
-    """The points of `model` on one video, or on their average, by rising rate, as `source` has them."""
+    """The points of `model` on one video, or averaged over all, by rising rate, published in `source`."""
 
     model: str
     video: str
@@ -125,7 +125,7 @@ class PublishedCurve:
 
 @dataclass(frozen=True)
 class PublishedBdRate:
-    """BD-rate of `test` over `anchor` in percent, negative where `test` needs fewer bits, as `source` has it."""
+    """BD-rate of `test` over `anchor` in percent, negative if `test` needs fewer bits, published in `source`."""
 
     test: str
     anchor: str
@@ -137,10 +137,10 @@ class PublishedBdRate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A run on one video (or their average), mean over seeds, beside what was published of it.
+    """A run on one video (or averaged over all), as the mean over seeds, and the published figures for it.
 
-    `run` is without its seed. `ours_db` is PSNR before quantisation, None where there is no result. `others` are what
-    else was published of it.
+    `run` is its name without the seed. `ours_db` is the PSNR to be compared, None if there is no result. `others` are
+    the figures besides PSNR.
     """
 
     video: str
@@ -152,28 +152,28 @@ class Comparison:
 
     @property
     def difference_db(self) -> float | None:
-        """Ours less theirs, None where either is missing."""
+        """Our PSNR minus the published one, None if either is missing."""
         if self.ours_db is None or self.published is None:
             return None
         return self.ours_db - self.published.psnr_db
 
     def verdict(self, tolerance_db: float) -> str:
-        """``within``, ``outside`` (on either side), or why there is nothing to compare."""
+        """``within`` or ``outside`` the tolerance (on either side), or why there is nothing to compare."""
         if self.difference_db is None:
             return "no result" if self.ours_db is None else "not published"
-        # Published figures have two decimals; a difference equal to the tolerance must not fail by its last bit.
+        # Published figures have two decimals; a difference equal to the tolerance must not fail by rounding.
         return "within" if abs(self.difference_db) <= tolerance_db + 1e-9 else "outside"
 
     def record(self) -> dict[str, Any]:
-        """The row for programs, as JSON has it."""
+        """The row as a mapping, for JSON."""
         return {**asdict(self), "difference_db": self.difference_db}
 
 
 @functools.cache
 def published_figures() -> tuple[Published, ...]:
-    """All published figures: one a model, size and video, one a size for the average, and those of models of many."""
+    """All published figures: per model, size and video, their averages per model and size, and multi-video models."""
     shapes = {video: (frames, _HEIGHT, _WIDTH) for video, frames in _FRAMES.items()}
-    of_one = [
+    single_video = [
         Published(
             line["model"],
             float(line["params_m"]),
@@ -186,9 +186,9 @@ def published_figures() -> tuple[Published, ...]:
         for line in _lines("uvg_regression.csv")
         for video in (*_FRAMES, AVERAGE)
     ]
-    of_many = [
+    multi_video = [
         Published(
-            _OF_MANY[line["model"]],
+            _MULTI_VIDEO_CODECS[line["model"]],
             float(line["params_m"]),
             line["dataset"],
             float(line["psnr_db"]),
@@ -199,7 +199,7 @@ def published_figures() -> tuple[Published, ...]:
         )
         for line in _lines("dnerv.csv")
     ]
-    return (*of_one, *of_many)
+    return (*single_video, *multi_video)
 
 
 def _others(line: Mapping[str, str]) -> tuple[tuple[str, float], ...]:
@@ -209,9 +209,9 @@ def _others(line: Mapping[str, str]) -> tuple[tuple[str, float], ...]:
 
 
 def beside(published: Published | None, ours: Mapping[str, float | None]) -> tuple[Figure, ...]:
-    """What was published beside PSNR, and ours of the same columns, where we have it."""
+    """The figures published besides PSNR, for the columns in which we have a value."""
     others = () if published is None else published.others
-    return tuple(Figure(column, value, known) for column, value in others if (known := ours[column]) is not None)
+    return tuple(Figure(column, value, our) for column, value in others if (our := ours[column]) is not None)
 
 
 @functools.cache
@@ -231,9 +231,9 @@ def published_bd_rates() -> tuple[PublishedBdRate, ...]:
 
 
 def published_curves(video: Value, frames: Value, height: Value, width: Value) -> tuple[PublishedCurve, ...]:
-    """Published rate–distortion curves of a video: none but where it is a whole video of UVG at full size.
+    """Published rate–distortion curves of a video, which must be a full-length UVG video at full size.
 
-    Names of videos count without case and hyphens, as in `published_for`.
+    Names of videos are compared without case and hyphens, as in `published_for`.
     """
     return tuple(
         curve
@@ -245,12 +245,12 @@ def published_curves(video: Value, frames: Value, height: Value, width: Value) -
 
 
 def published_average_curves(shapes: Mapping[str, tuple[Value, Value, Value]]) -> tuple[PublishedCurve, ...]:
-    """Published curves of the average over UVG, where `shapes` has its seven videos, whole, and no others.
+    """Published curves of the average over UVG, if `shapes` has exactly its seven videos at full length and size.
 
-    `shapes` are frames, height and width of each video by its name.
+    `shapes` maps names of videos to (frames, height, width).
     """
-    whole = {(_plain(video), (frames, _HEIGHT, _WIDTH)) for video, frames in _FRAMES.items()}
-    if {(_plain(video), shape) for video, shape in shapes.items()} != whole:
+    full = {(_plain(video), (frames, _HEIGHT, _WIDTH)) for video, frames in _FRAMES.items()}
+    if {(_plain(video), shape) for video, shape in shapes.items()} != full:
         return ()
     return tuple(curve for curve in _all_curves() if curve.video == AVERAGE)
 
@@ -273,41 +273,39 @@ def _lines(name: str) -> list[dict[str, str]]:
 
 
 def published_for(point: Point) -> Published | None:
-    """The figure of the point's model and video at the nearest parameter count, within `PARAMETERS_WITHIN`.
+    """The published figure for the point's model and video at the nearest parameter count, within `PARAMETERS_WITHIN`.
 
-    None as well where the point is of another task, of a part of the video or of another frame size: that was
-    not published.
+    None if there is none, and for other tasks, parts of a video and other frame sizes, which were not published.
     """
     params = point["params_total"]
     if not isinstance(params, int | float) or point["task"] not in (None, "regression"):
         return None
-    same = [
+    candidates = [
         figure
         for figure in published_figures()
         if _codec(figure) == point["codec"] and _plain(figure.video) == _plain(point["video"])
     ]
-    nearest = min(same, key=lambda figure: abs(figure.params_m - params / 1e6), default=None)
+    nearest = min(candidates, key=lambda figure: abs(figure.params_m - params / 1e6), default=None)
     if nearest is None or abs(nearest.params_m - params / 1e6) > PARAMETERS_WITHIN * nearest.params_m:
         return None
     return nearest if (point["frames"], point["height"], point["width"]) == nearest.shape else None
 
 
 def published_average(figures: Iterable[Published | None]) -> Published | None:
-    """The average that goes with these figures: all seven videos, each once, of one model at one size."""
+    """The published average for these figures, if they are all seven videos, once each, of one model at one size."""
     known = [figure for figure in figures if figure is not None]
     if sorted(figure.video for figure in known) != sorted(_FRAMES):
         return None
     if len({(figure.model, figure.params_m) for figure in known}) > 1:
         return None
-    of_model = (known[0].model, known[0].params_m, AVERAGE)
-    return next(figure for figure in published_figures() if (figure.model, figure.params_m, figure.video) == of_model)
+    key = (known[0].model, known[0].params_m, AVERAGE)
+    return next(figure for figure in published_figures() if (figure.model, figure.params_m, figure.video) == key)
 
 
 def compare(points: Sequence[Point], planned: Iterable[tuple[str, str]] = ()) -> list[Comparison]:
-    """Set every model run beside its published figure, and the average of the seven videos where all are there.
+    """Compare every model run with its published figure, and the average over the seven videos if all are present.
 
-    `planned` are the (video, run without its seed) that should have a result. Raises `UserError` where there
-    are no points.
+    `planned` are (video, run without seed) pairs that should have a result. Raises `UserError` if there are no points.
     """
     if not points:
         raise UserError("there are no points to compare; run the experiment first")
@@ -323,7 +321,7 @@ def compare(points: Sequence[Point], planned: Iterable[tuple[str, str]] = ()) ->
 
 
 def comparison_text(rows: Sequence[Comparison], tolerance_db: float) -> str:
-    """The comparison to read: a line a row, then what was compared, then what was published beside PSNR."""
+    """The comparison as text: one line per row, a conclusion, and the figures published besides PSNR."""
     lines = [_HEADINGS, *(_cells(row, tolerance_db) for row in rows)]
     others = [(row.video, row.run, *figure.texts()) for row in rows for figure in row.others]
     return "\n".join(
@@ -336,7 +334,7 @@ def comparison_text(rows: Sequence[Comparison], tolerance_db: float) -> str:
 
 
 def _comparison(group: Sequence[Point]) -> Comparison:
-    """One run on one video: the seeds are averaged, and one without a value leaves no mean."""
+    """One run on one video, averaged over seeds; if a seed has no value there is no mean."""
     first = group[0]
     published = published_for(first)
     params = first["params_total"]
@@ -369,14 +367,14 @@ def _averages(rows: Sequence[Comparison]) -> list[Comparison]:
 
 
 def _cells(row: Comparison, tolerance_db: float) -> tuple[str, ...]:
-    theirs = row.published
+    published = row.published
     return (
         row.video,
         row.run,
         number(row.params_m, ".2f"),
-        number(None if theirs is None else theirs.params_m, ".2f"),
+        number(None if published is None else published.params_m, ".2f"),
         number(row.ours_db, ".2f"),
-        number(None if theirs is None else theirs.psnr_db, ".2f"),
+        number(None if published is None else published.psnr_db, ".2f"),
         number(row.difference_db, "+.2f"),
         row.verdict(tolerance_db),
     )
@@ -397,11 +395,11 @@ def _conclusion(rows: Sequence[Comparison], tolerance_db: float) -> str:
 
 
 def _codec(figure: Published) -> str | None:
-    """What the published model is called here, None where it is not built here."""
-    return figure.model if figure.model in _OF_MANY.values() else _OF_ONE.get(figure.model)
+    """Name of the published model in points.csv, None if it is not implemented here."""
+    return figure.model if figure.model in _MULTI_VIDEO_CODECS.values() else _SINGLE_VIDEO_CODECS.get(figure.model)
 
 
 def _plain(name: Value) -> str:
-    """A name of a video without case and hyphens: shake-n-dry is ShakeNDry."""
+    """A video's name without case and hyphens: shake-n-dry is ShakeNDry."""
     plain = "".join(letter for letter in str(name).lower() if letter.isalnum())
-    return _ALSO_CALLED.get(plain, plain)
+    return _VIDEO_ALIASES.get(plain, plain)

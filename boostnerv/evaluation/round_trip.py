@@ -1,11 +1,10 @@
-"""From RGB frames to an encoder's planes, and from decoded planes to RGB again: what an anchor loses beside its codec.
+"""Conversion of RGB frames to an encoder's planes and back, which adds a loss to that of an anchor codec.
 
-An encoder of 4:2:0 gets a quarter of U and V, and what it does not get, it cannot give back. Where the frames are those
-of a 4:2:0 source, pixel for pixel, they hold no more than that quarter, and the way to it is the one that undoes how
-they were made: the source's matrix, and U and V as means of the pixels that share them (swscale's defaults), or at the
-place that the tag says (the float profiles). All other frames, scaled ones above all, have U and V of every pixel. They
-go by BT.601, means of 2×2 pixels and bicubic interpolation, which measured best of what swscale has. Numbers are in
-docs/design.md.
+With 4:2:0 an encoder only receives a quarter of the chroma samples. Unscaled frames of a 4:2:0 source contain no more
+than that, so the conversion inverts how they were made: by the source's matrix, with U and V as means of the pixels
+that share them (swscale's defaults), or at the tagged location (float profiles). All other frames, scaled ones above
+all, have distinct U and V for every pixel. They are converted by BT.601, means of 2×2 pixels and bicubic interpolation,
+which measured best among swscale's options. Figures are in docs/design.md.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _ACCURATE = "accurate_rnd+full_chroma_int+full_chroma_inp"
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A matrix, the place of U and V among their pixels, and swscale's filters that make fewer of them and more."""
+    """A matrix, the chroma location, and swscale's filters for chroma subsampling (`fewer`) and upsampling (`more`)."""
 
     matrix: str
     chroma_location: str
@@ -29,7 +28,7 @@ class RoundTrip:
     more: str
 
     def to_planes(self, pixel_format: str) -> str:
-        """Filters from RGB to planes of limited range."""
+        """Filters from RGB to limited-range planes of `pixel_format`."""
         colours = f"in_range=pc:out_range=tv:out_color_matrix={self.matrix}:out_chroma_loc={self.chroma_location}"
         return f"scale={colours}:flags={self.fewer}+{_ACCURATE},format={pixel_format}"
 
@@ -39,16 +38,16 @@ class RoundTrip:
         return f"scale={colours}:flags={self.more}+{_ACCURATE},format=rgb24"
 
     def tags(self) -> dict[str, str]:
-        """What the stream says of its colours: no more than what is done with them."""
+        """Colour tags of the coded stream: only matrix and range."""
         return stream_tags(self.matrix, "tv")
 
 
 OF_FULL_CHROMA = RoundTrip("bt601", "center", fewer="area", more="bicubic")
-"""Of frames whose U and V differ from pixel to pixel, or of which nothing is known."""
+"""For frames with distinct U and V for every pixel, or of unknown origin."""
 
 
 def round_trip(manifest: Manifest) -> RoundTrip:
-    """The one that loses least of the frames that `manifest` describes."""
+    """The conversion that loses least for the frames described by `manifest`."""
     conversion, preparation = manifest.conversion, manifest.preparation
     if conversion is None or preparation is None or not _has_planes_of_source(manifest):
         return OF_FULL_CHROMA
@@ -58,10 +57,10 @@ def round_trip(manifest: Manifest) -> RoundTrip:
 
 
 def _has_planes_of_source(manifest: Manifest) -> bool:
-    """Whether every 2×2 pixels of a frame are those of one U and V of its source."""
+    """Whether every 2×2 pixels of a frame share one U and V sample of its source."""
     source, preparation = manifest.source, manifest.preparation
     if source is None or preparation is None or not is_420(source):
         return False
-    used = geometry(source, preparation, manifest.source_name)
-    cuts = [used.window, *([used.before] if used.before else [])]
-    return used.scaled is None and not any(cut.top % 2 or cut.left % 2 for cut in cuts)
+    applied = geometry(source, preparation, manifest.source_name)
+    crops = [applied.window, *([applied.before] if applied.before else [])]
+    return applied.scaled is None and not any(crop.top % 2 or crop.left % 2 for crop in crops)

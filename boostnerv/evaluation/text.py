@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 
 
 def aligned(lines: Sequence[Sequence[str]], to_the_left: Collection[int]) -> list[str]:
-    """Lines of cells with their columns below each other; names stand to the left, numbers to the right.
+    """Format rows of cells as lines with aligned columns, all right-aligned but those of the indices `to_the_left`.
 
-    `to_the_left` are the indices of the columns of names. All lines have equally many cells.
+    All rows have the same number of cells.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
@@ -21,5 +21,5 @@ def aligned(lines: Sequence[Sequence[str]], to_the_left: Collection[int]) -> lis
 
 
 def number(value: float | None, form: str) -> str:
-    """A number in a format such as ``.2f``, or a dash where there is none."""
+    """A number in a format such as ``.2f``; a dash for None."""
     return "–" if value is None else f"{value:{form}}"

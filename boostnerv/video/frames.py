@@ -1,7 +1,7 @@
-"""Frames as the rest of the package reads them: one array on disk and a small manifest beside it.
+"""The frames file that the rest of the package reads: one array on disk and a small manifest beside it.
 
-``X.npy`` is uint8 RGB [T, H, W, 3]; ``X.json`` says what it holds, where it came from and its SHA-256. The
-array is written and read frame by frame, so that memory stays bounded whatever the length of the video.
+``X.npy`` is uint8 RGB [T, H, W, 3]; ``X.json`` describes its contents, origin and SHA-256. The array is written and
+read frame by frame, so memory stays bounded whatever the length of the video.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _SPARE_BYTES = 16 * 2**20  # left free on the disk for manifests and logs
 
 
 class PatchGrid(Closed):
-    """How a frames file holds patches: those of one place of the frames after the other, places row by row.
+    """Layout of a frames file that holds patches, in row-major order of the grid.
 
-    Its frames are all T of the first place, then all T of the next; height and width are a patch's, timestamps those
-    of the T frames.
+    Its frames are all T patches of the first grid cell, then all T of the next; height and width are those of a patch,
+    timestamps those of the T frames.
     """
 
     rows: int = Field(gt=0, description="Patches below each other in a frame.")
@@ -58,7 +58,7 @@ class PatchGrid(Closed):
 
 
 class Manifest(Closed):
-    """What a frames file holds. It identifies the pixels: consumers depend on it, not on the payload."""
+    """Description of a frames file. It identifies the pixels: consumers depend on it, not on the payload."""
 
     dataset: str = Field(description="Data set.")
     video: str = Field(description="Video of the data set.")
@@ -67,7 +67,7 @@ class Manifest(Closed):
     width: int = Field(gt=0, description="Width W in pixels.")
     fps: float = Field(gt=0, description="Frames per second; the mean when timestamps are given.")
     timestamps_s: tuple[float, ...] | None = Field(
-        default=None, description="When each frame is shown, from the first one; none at a constant rate."
+        default=None, description="Presentation times relative to the first frame; none at a constant rate."
     )
     pixels_sha256: Sha256 = Field(description="SHA-256 of the uint8 pixels in C order.")
     patches: PatchGrid | None = Field(default=None, description="The grid, where the frames are patches of others.")
@@ -85,7 +85,7 @@ class Manifest(Closed):
 
     @property
     def colour(self) -> str:
-        """Profile by which the source became RGB."""
+        """Colour profile by which the source was converted to RGB."""
         return self.preparation.colour if self.preparation else "ffmpeg-default"
 
 
@@ -119,7 +119,7 @@ class Frames:
         return self.pixels
 
     def part(self, frames: range) -> Frames:
-        """Consecutive frames of it, as a video of their own."""
+        """Consecutive frames as a separate video; timestamps restart at 0."""
         pixels = self.pixels[frames.start : frames.stop]
         timestamps_s = self.manifest.timestamps_s and self.manifest.timestamps_s[frames.start : frames.stop]
         changes = {
@@ -130,7 +130,7 @@ class Frames:
         return Frames(self.manifest.model_copy(update=changes), pixels, self.path)
 
     def verify(self) -> None:
-        """Hash all pixels again; raises `UserError` where they are not those of the manifest."""
+        """Hash all pixels again; raises `UserError` if they do not match the manifest."""
         if _pixels_sha256(self.pixels) != self.manifest.pixels_sha256:
             raise UserError(
                 f"the pixels of {self.path} are not those that its manifest describes; delete both and run "
@@ -146,12 +146,12 @@ def _pixels_sha256(pixels: Pixels) -> str:
 
 
 def manifest_path(payload: Path) -> Path:
-    """The manifest's path of a payload ``X.npy``."""
+    """Path of the manifest of a payload ``X.npy``."""
     return payload.with_suffix(".json")
 
 
 def payload_path(manifest: Path) -> Path:
-    """The payload's path of a manifest ``X.json``."""
+    """Path of the payload of a manifest ``X.json``."""
     return manifest.with_suffix(".npy")
 
 
@@ -161,8 +161,8 @@ def payload_path(manifest: Path) -> Path:
 def extract_frames(source: str | Path, job: ExtractJob, output: str | Path, *, progress: Progress = silent) -> Manifest:
     """Decode `source` into the frames file `output` (``.npy``) and its manifest.
 
-    `progress` is told how many frames are done. Raises `UserError` for a source that is not the job's video, that its
-    preparation does not allow, that is damaged, or too large for the disk; then no file is written.
+    `progress` receives the number of frames done. Raises `UserError` for a source that does not match the job's video,
+    that its preparation does not allow, that is damaged, or that is too large for the disk; then no file is written.
     """
     source, output = Path(source), Path(output)
     video, preparation = job.video, job.preparation
@@ -200,14 +200,14 @@ def extract_frames(source: str | Path, job: ExtractJob, output: str | Path, *, p
 
 
 def open_video(video: VideoSpec, source: Path, preparation: Preparation) -> Decoder:
-    """Open the source of a video; raises `UserError` where it is not what `video` says or `preparation` allows."""
+    """Open the source of a video; raises `UserError` if it does not match `video` or `preparation` refuses it."""
     decoder = open_source(source, preparation, raw=_layout(video, source), fps=video.fps, part=_part(video))
     _check_declared(video, source, decoder.info, preparation)
     return decoder
 
 
 def video_sha256(video: VideoSpec, source: Path) -> str:
-    """SHA-256 of the source of a video; raises `UserError` where `video` says another."""
+    """SHA-256 of the source of a video; raises `UserError` if `video` declares another."""
     digest = source_sha256(source)
     _check_hash(video, source, digest)
     return digest
@@ -222,7 +222,7 @@ def write_frames(
     fps: float = 25.0,
     notes: tuple[str, ...] = (),
 ) -> Manifest:
-    """Write frames that are already pixels: uint8 [T, H, W, 3], or an iterable of [H, W, 3]. T is at least 1.
+    """Write a frames file of decoded `pixels`: uint8 [T, H, W, 3] or an iterable of [H, W, 3], with T of at least 1.
 
     Raises `ValueError` for anything else.
     """
@@ -250,7 +250,7 @@ def write_frames(
 
 @dataclass(frozen=True)
 class Written:
-    """How many frames were written, and the SHA-256 of their pixels."""
+    """Number of frames written, and the SHA-256 of their pixels."""
 
     count: int
     sha256: str
@@ -259,10 +259,13 @@ class Written:
 def write_described(
     frames: Iterable[Pixels], shape: tuple[int, int], output: Path, describe: Callable[[Written], Manifest]
 ) -> Manifest:
-    """Write frames of one shape (H, W), then the manifest; `describe` is called before they get their final name."""
+    """Write frames of one shape (H, W), then the manifest that `describe` returns.
+
+    `describe` is called before the frames get their final name; if it raises, nothing is written.
+    """
     if output.suffix != ".npy":
         raise ValueError(f"a frames file ends in .npy, not {output.name}")
-    files.check_writable(manifest_path(output))  # its name is a byte longer
+    files.check_writable(manifest_path(output))  # its name is one byte longer
     with files.final(output) as temporary:
         with open(temporary, "wb") as file:
             written = _write_payload(file, frames, shape)
@@ -278,7 +281,7 @@ def write_described(
 
 
 def _write_payload(file: IO[bytes], frames: Iterable[Pixels], shape: tuple[int, int]) -> Written:
-    """Write a ``.npy`` file whose number of frames is known only at the end."""
+    """Write a ``.npy`` file whose number of frames is only known at the end."""
     start = _write_header(file, 0, shape)
     digest, count = hashlib.sha256(), 0
     for frame in frames:
@@ -310,14 +313,14 @@ def _chained(first: Pixels, rest: Iterator[Pixels]) -> Iterator[Pixels]:
 
 
 def counted(frames: Iterable[Pixels], progress: Progress) -> Iterator[Pixels]:
-    """The frames, of which `progress` is told how many were taken."""
+    """Yield the frames, reporting their number to `progress`."""
     for done, frame in enumerate(frames, start=1):
         yield frame
         progress(done)
 
 
 def _layout(video: VideoSpec, source: Path) -> RawVideo | None:
-    """Layout of a headerless file; a download may as well be a video file or a folder, which have none."""
+    """Layout of a headerless file; a download may instead be a video file or a folder, which need none."""
     if isinstance(video.source, WheelSource):
         return None
     if isinstance(video.source, LocalSource) and source.suffix.lower() != ".yuv":
@@ -342,7 +345,7 @@ def _check_hash(video: VideoSpec, source: Path, digest: str) -> None:
 
 
 def _check_declared(video: VideoSpec, source: Path, info: SourceInfo, preparation: Preparation) -> None:
-    """Compare a source with what the data set says of it, as far as it is known before decoding."""
+    """Compare a source with its declaration in the data set, as far as possible before decoding."""
     declared = (video.height or info.display_height, video.width or info.display_width)
     found = (info.display_height, info.display_width)
     if declared != found:
@@ -359,7 +362,7 @@ def _check_declared(video: VideoSpec, source: Path, info: SourceInfo, preparatio
 
 
 def _check_length(video: VideoSpec, source: Path, found: int, preparation: Preparation) -> None:
-    """Compare how many frames a source has with what the data set says; of a range the decoder has done so."""
+    """Compare the number of frames of a source with the data set's; for a range the decoder has done so."""
     if video.frames is None or video.first_frame is not None or preparation.frame_count is not None:
         return
     if found != video.frames:
@@ -389,9 +392,9 @@ def _estimated_frames(video: VideoSpec, decoder: Decoder, preparation: Preparati
 
 
 def check_space(output: Path, count: int | None, shape: tuple[int, int]) -> None:
-    """Raise `UserError` where `count` frames (None where unknown) of a shape (H, W) would not fit on the disk.
+    """Raise `UserError` if `count` frames (None if unknown) of a shape (H, W) would not fit on the disk.
 
-    Hours of writing would show it otherwise.
+    Otherwise this might only fail after hours of writing.
     """
     if count is None:
         return
@@ -409,7 +412,7 @@ def check_space(output: Path, count: int | None, shape: tuple[int, int]) -> None
 
 
 def open_frames(manifest: str | Path) -> Frames:
-    """Open a frames file by its manifest ``X.json``; raises `UserError` where the two do not fit."""
+    """Open a frames file by its manifest ``X.json``; raises `UserError` if the two do not match."""
     manifest = Path(manifest)
     value = files.read_json(manifest, "frames manifest")
     if isinstance(value, dict) and "videos" in value:

@@ -1,4 +1,4 @@
-"""Names of images as names of frames: their order, whether they are those of one video, which numbers are missing."""
+"""Image names as frame names: their order, whether they belong to one video, and which numbers are missing."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from boostnerv.errors import enumeration
 
 _NUMBER = re.compile(r"([0-9]+)")
 _SAME_KIND = {".jpeg": ".jpg", ".tiff": ".tif", ".pbm": ".pnm", ".pgm": ".pnm", ".ppm": ".pnm"}
-_SHOWN = 5
+_MOST_NAMED = 5
 
 
 def natural(file: Path) -> list[tuple[int, str]]:
-    """What orders names so that frame2 comes before frame10: numbers by value, letters in lower case."""
+    """Sort key that puts frame2 before frame10: numbers by value, letters in lower case."""
     parts = _NUMBER.split(file.stem.lower())
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)]
 
 
 def pattern_problem(files: Sequence[Path]) -> str:
-    """Which patterns the names of `files` have, in words, where there are several; empty where there is one.
+    """The name patterns of `files`, in words, if there are several; empty if there is one.
 
-    A pattern is all of a name but its numbers, e.g. ``frame*.png``; zeros before a number, upper case and the spelling
-    of the suffix are not told apart. Names without any number are of one pattern. Numbers in several places are one
-    pattern, as in dates, unless each of some series has the same numbers: ``left0001`` and ``right0001``, or
-    ``1_0001`` and ``2_0001``.
+    A pattern is a name without its numbers, e.g. ``frame*.png``, regardless of leading zeros, case and the spelling of
+    the suffix. All names without a number share one pattern. Numbers in several places, as in dates, are one pattern
+    unless they form several series with the same frame numbers: ``left0001`` and ``right0001``, or ``1_0001`` and
+    ``2_0001``.
     """
     patterns = [series for group in _grouped(files, map(_letters, files)) for series in _series(group)]
     if len(patterns) == 1:
         return ""
-    return f"{len(patterns)} name patterns, {enumeration([_shown(pattern) for pattern in patterns], _SHOWN)}"
+    return f"{len(patterns)} name patterns, {enumeration([_summary(pattern) for pattern in patterns], _MOST_NAMED)}"
 
 
 def gap_note(files: Sequence[Path]) -> str:
-    """Which numbers are missing between the names of `files`, which are of one pattern and in order; empty where none
+    """A note on the numbers missing in the names of `files`, which share one pattern and are in order; empty if none
     are."""
     columns = _varying(files)
     if len(columns) != 1:
@@ -51,8 +51,8 @@ def gap_note(files: Sequence[Path]) -> str:
         for earlier, later in itertools.pairwise(numbers)
         if later - earlier > 1
     ]
-    if len(gaps) > _SHOWN:
-        gaps[_SHOWN:] = ["others"]
+    if len(gaps) > _MOST_NAMED:
+        gaps[_MOST_NAMED:] = ["others"]
     *others, last = gaps
     missing = f"{', '.join(others)} and {last}" if others else last
     kind = "number" if not others and "-" not in last else "numbers"
@@ -63,7 +63,7 @@ def gap_note(files: Sequence[Path]) -> str:
 
 
 def _letters(file: Path) -> Hashable:
-    """All of a name but its numbers; None in their place where there are none."""
+    """The parts of a name between its numbers, None if it has no number; and its suffix."""
     letters = tuple(_NUMBER.split(file.stem.lower())[::2])
     suffix = file.suffix.lower()
     return (letters if len(letters) > 1 else None), _SAME_KIND.get(suffix, suffix)
@@ -81,26 +81,26 @@ def _grouped(files: Sequence[Path], keys: Iterable[Hashable]) -> list[list[Path]
 
 
 def _varying(files: Sequence[Path]) -> list[tuple[int, ...]]:
-    """Numbers at each place of the names where they differ; the letters of the names are the same."""
+    """The numbers of all names, for each position where they differ; the names have the same letters."""
     if not _NUMBER.search(files[0].stem):
         return []
     return [column for column in zip(*map(_numbers, files), strict=True) if len(set(column)) > 1]
 
 
 def _series(files: Sequence[Path]) -> list[list[Path]]:
-    """`files`, whose names have the same letters, by series where each has the same numbers."""
+    """Group `files`, whose names have the same letters, into series that all have the same frame numbers."""
     columns = _varying(files)
     if len(columns) < 2:
         return [list(files)]
-    # The number of the frame takes the most values; of two that take as many it is the last.
+    # The frame number is the one with the most values, on a tie the last.
     frame = max(range(len(columns)), key=lambda index: (len(set(columns[index])), index))
     others = list(zip(*(column for index, column in enumerate(columns) if index != frame), strict=True))
     complete = len(set(others)) * len(set(columns[frame])) == len(files)
     return _grouped(files, others) if complete else [list(files)]
 
 
-def _shown(files: Sequence[Path]) -> str:
-    """A pattern with an example and how many names it has."""
+def _summary(files: Sequence[Path]) -> str:
+    """A pattern with its number of names and an example."""
     first = files[0]
     if len(files) == 1:
         return f"{first.name} (1)"

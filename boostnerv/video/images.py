@@ -1,4 +1,4 @@
-"""Folders of images as videos: read by Pillow in natural order (frame2 before frame10), all of one size."""
+"""Folders of images as videos, read by Pillow in natural order (frame2 before frame10); all images have one size."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ IMAGE_SUFFIXES = (
 )
 DEFAULT_FPS = 25.0
 
-# What a file of one of those suffixes may be. Pillow knows more, of which some start other programs.
+# The formats that are allowed. Pillow knows more, some of which start other programs.
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 
-# Modes of Pillow with at most 8 bits per sample, and what a conversion to RGB drops.
+# Pillow's modes with at most 8 bits per sample -> what conversion to RGB drops.
 _MODES = {
     "1": "",
     "L": "",
@@ -48,7 +48,7 @@ _MODES = {
 }
 _BITS_PER_SAMPLE = 258  # tag of TIFF
 _JPEG2000_START = b"\xff\x4f\xff\x51"  # the markers SOC and SIZ of its codestream
-_AV1_SETTINGS = re.compile(rb"av1C\x81.(.)", re.DOTALL)  # a box; of its third byte a bit says more than 8 bits
+_AV1_SETTINGS = re.compile(rb"av1C\x81.(.)", re.DOTALL)  # a box; a bit of its third byte means more than 8 bits
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -57,14 +57,14 @@ _UPRIGHT = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # by the orientation of EXIF
+}  # by EXIF orientation
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
-    """The images of `folder` in natural order, hidden files left out.
+    """The images of `folder` in natural order, without hidden files.
 
-    Raises `UserError` where there are none, where one is no file, and where it is not clear which are the frames: two
-    of one name or number, or names of several patterns.
+    Raises `UserError` if there are none, if one is not a file, or if the frames are ambiguous: two images with the same
+    name or number, or names of several patterns.
     """
     files = _images_in(folder)
     if not files:
@@ -79,13 +79,13 @@ def image_files(folder: Path) -> tuple[Path, ...]:
             )
     if problem := pattern_problem(ordered):
         raise UserError(
-            f"folder {folder} holds images of {problem}, of which one can be the video; move the others elsewhere"
+            f"folder {folder} holds images of {problem}, of which only one can be the video; move the others elsewhere"
         )
     return tuple(ordered)
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hex SHA-256 over the names and SHA-256 of the images in order; raises `UserError` where one cannot be read."""
+    """Hex SHA-256 over the names and hashes of the images in order; raises `UserError` if one cannot be read."""
     digest = hashlib.sha256()
     for file in image_files(folder):
         try:
@@ -97,7 +97,7 @@ def folder_sha256(folder: Path) -> str:
 
 
 def probe_folder(folder: Path, fps: float | None = None) -> SourceInfo:
-    """Properties of a folder of images from the first one; raises `UserError` where it cannot be read."""
+    """Properties of a folder of images, from the first image; raises `UserError` if it cannot be read."""
     picture, codec, _ = _read(image_files(folder)[0])
     height, width, _ = picture.shape
     return SourceInfo(
@@ -114,7 +114,7 @@ def probe_folder(folder: Path, fps: float | None = None) -> SourceInfo:
 
 @dataclass
 class FolderDecoder:
-    """Frames of a folder of images, prepared; `timing` and `notes` hold after `frames` was used."""
+    """Prepared frames of a folder of images; `timing` and `notes` are valid once `frames` has been read."""
 
     path: Path
     preparation: Preparation
@@ -126,12 +126,12 @@ class FolderDecoder:
 
     @property
     def total(self) -> int:
-        """How many images the folder has."""
+        """Number of images in the folder."""
         return len(self.files)
 
     @property
     def expected(self) -> int | None:
-        """How many frames will come."""
+        """Number of frames that `frames` will yield."""
         return self.selection.count
 
     def frames(self) -> Generator[npt.NDArray[np.uint8]]:
@@ -144,7 +144,7 @@ class FolderDecoder:
             yield self._prepared(picture)
 
     def timing(self) -> Timing:
-        """A constant rate, the default one where none is given."""
+        """A constant frame rate, by default `DEFAULT_FPS`."""
         if self.info.fps is None and (note := _ASSUMED) not in self.notes:
             self.notes.append(note)
         return Timing(self.preparation.fps or self.info.fps or DEFAULT_FPS, None)
@@ -169,18 +169,15 @@ _ASSUMED = f"images carry no frame rate; {DEFAULT_FPS:g} frames per second are a
 
 
 def open_folder(folder: Path, preparation: Preparation, fps: float | None = None, part: Part = WHOLE) -> FolderDecoder:
-    """List and probe a folder of images and check it against `preparation`; raises `UserError`.
-
-    `part` of it is the video.
-    """
+    """Open the video, a `part` of a folder of images; raises `UserError` if `preparation` does not allow it."""
     files = image_files(folder)
     info = probe_folder(folder, fps)
     if preparation.fps is None:
         selection = select(folder, preparation, part, len(files))
     else:
         clock, end = Timing(fps or DEFAULT_FPS, None), part.end
-        found = len(files) if end is None else min(end, len(files))
-        selection = select_at_rate(folder, preparation, part, found, clock)
+        total = len(files) if end is None else min(end, len(files))
+        selection = select_at_rate(folder, preparation, part, total, clock)
     gaps = gap_note(files[selection.first : selection.end])
     return FolderDecoder(
         path=folder,
@@ -197,7 +194,7 @@ def open_folder(folder: Path, preparation: Preparation, fps: float | None = None
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """Files of images in a folder, in no order; raises `UserError` for anything else that is called as one."""
+    """The image files of a folder, unordered; raises `UserError` for anything else with the name of an image."""
     try:
         with os.scandir(folder) as entries:
             named = [
@@ -208,13 +205,13 @@ def _images_in(folder: Path) -> list[Path]:
     except OSError as error:
         raise UserError(f"folder {folder} cannot be read: {error.strerror}; check its permissions") from error
     for entry in named:
-        if what := _instead_of_file(entry):
-            raise UserError(f"{entry.path} {what}, and its name is an image's; put the image there, or remove it")
+        if problem := _instead_of_file(entry):
+            raise UserError(f"{entry.path} {problem}, but has the name of an image; put the image there, or remove it")
     return [folder / entry.name for entry in named]
 
 
 def _instead_of_file(entry: os.DirEntry[str]) -> str:
-    """What an entry of a folder is where it is no file; empty for a file."""
+    """What a folder entry is instead of a file; empty for a file."""
     try:
         if entry.is_file():
             return ""
@@ -227,54 +224,55 @@ def _instead_of_file(entry: os.DirEntry[str]) -> str:
 
 
 def _read(file: Path) -> tuple[npt.NDArray[np.uint8], str, list[str]]:
-    """(uint8 RGB [H, W, 3], format, notes) of one image, the first where it is a camera's file of several."""
+    """(uint8 RGB [H, W, 3], format, notes) of one image; of a camera's file with several (MPO), the first."""
     try:
         with Image.open(file, formats=_FORMATS) as image:
             _check_image(image, file)
             turn, notes = _turn(image)
-            # Not `ImageOps.exif_transpose`, which writes EXIF again and fails at values that it cannot write.
+            # `ImageOps.exif_transpose` would rewrite the EXIF data and fail at values that it cannot write.
             upright = image if turn is None else image.transpose(turn)
             picture = np.asarray(upright.convert("RGB"))
             return picture, (image.format or "unknown").lower(), _notes(image, notes)
     except UserError:
         raise
-    except Exception as error:  # Pillow's readers of damaged files raise whatever they run into
+    except Exception as error:  # Pillow raises all sorts of exceptions for damaged files
         raise _unreadable(file, error) from error
 
 
 def _unreadable(file: Path, error: Exception) -> UserError:
     if isinstance(error, OSError) and error.strerror:
         return UserError(f"image {file} cannot be read: {error.strerror}; check its permissions and the disk")
-    return UserError(f"image {file} cannot be read ({_short(error)}); replace it by an intact one")
+    return UserError(f"image {file} cannot be read ({_short(error)}); replace it with an intact one")
 
 
 def _check_image(image: Image.Image, file: Path) -> None:
     if (bits := _bits(image, file)) > 8 or image.mode not in _MODES:
-        what = f"has {bits} bits per sample" if bits > 8 else f"is of mode {image.mode}"
-        raise UserError(f"image {file} {what}; convert it to 8-bit RGB before")
+        problem = f"has {bits} bits per sample" if bits > 8 else f"is of mode {image.mode}"
+        raise UserError(f"image {file} {problem}; convert it to 8-bit RGB first")
     if (count := getattr(image, "n_frames", 1)) > 1 and image.format != "MPO":
-        raise UserError(f"image {file} holds {count} pictures; save each in a file of its own")
+        raise UserError(f"image {file} holds {count} pictures; save each in its own file")
 
 
 def _bits(image: Image.Image, file: Path) -> int:
-    """Bits per sample in the file. Pillow shortens many kinds of more than 8 bits without a word."""
+    """Bits per sample in the file; Pillow silently reduces many kinds of more than 8 bits."""
     if image.format == "TIFF":
         return int(max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,))))  # type: ignore[attr-defined]
     if image.format == "JPEG2000":
         return _bits_of_jpeg2000(file.read_bytes())
     if image.format == "AVIF":
-        return 10 if any(found[1][0] & 0x40 for found in _AV1_SETTINGS.finditer(file.read_bytes())) else 8
+        return 10 if any(box[1][0] & 0x40 for box in _AV1_SETTINGS.finditer(file.read_bytes())) else 8
     if image.mode == "F":
         return 32
     arguments = [argument for tile in getattr(image, "tile", []) for argument in _listed(tile[3])]
-    maxval = max((each for each in arguments if image.format == "PPM" and isinstance(each, int)), default=0)
-    # BGR;16 is 5, 6 and 5 bits.
+    numbers = (argument for argument in arguments if image.format == "PPM" and isinstance(argument, int))
+    maxval = max(numbers, default=0)
+    # BGR;16 has 5, 6 and 5 bits.
     deep = any(";16" in str(argument) and argument != "BGR;16" for argument in arguments)
     return max(8, maxval.bit_length(), 16 if deep or image.mode.startswith("I") else 8)
 
 
 def _bits_of_jpeg2000(data: bytes) -> int:
-    """From the segment SIZ of the codestream; the boxes around it may say another number."""
+    """From the SIZ segment of the codestream, as the boxes around it may say otherwise."""
     start = data.index(_JPEG2000_START)
     components = int.from_bytes(data[start + 40 : start + 42])
     return max((data[start + 42 + 3 * index] & 0x7F) + 1 for index in range(components))
@@ -285,10 +283,10 @@ def _listed(value: object) -> Sequence[object]:
 
 
 def _turn(image: Image.Image) -> tuple[Image.Transpose | None, list[str]]:
-    """How EXIF asks to turn an image, None where it is upright; and notes on it."""
+    """The transposition that EXIF asks for, None if the image is upright; and notes on it."""
     try:
         turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # as for the picture itself
+    except Exception:  # as in `_read`
         return None, ["EXIF that cannot be read is ignored"]
     return turn, ["rotated as the images ask for"] if turn is not None else []
 
@@ -304,7 +302,7 @@ def _notes(image: Image.Image, on_turn: list[str]) -> list[str]:
 
 
 def _scaled(picture: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Bicubic scaling by swscale, so that images and videos are scaled alike."""
+    """Scale bicubically by swscale, as videos are."""
     size = (picture.shape[1], picture.shape[0])
     source = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="rgb24", video_size=size)
     graph = source.filter("scale", width, height, flags="bicubic").output("pipe:1", format="rawvideo", pix_fmt="rgb24")

@@ -1,6 +1,6 @@
-"""What is known of a source before its pixels are read, and what a preparation makes of it.
+"""Properties of a source that are known before its pixels are read, and the geometry of its preparation.
 
-Two words on sizes: *coded* is as stored in the file, *display* is after the rotation that the file asks for.
+*Coded* sizes are as stored in the file, *display* sizes are after the rotation that the file asks for.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pydantic import Field
 from boostnerv.config import Closed, Preparation
 from boostnerv.errors import UserError, enumeration
 
-_NAMED_JOINTS = 5  # in a note; of more it says how many
+_NAMED_JOINTS = 5  # in a note; further ones are only counted
 _HDR_TRANSFERS = ("smpte2084", "arib-std-b67")
 
 
 class PreparationError(UserError):
-    """A source has a property that its preparation does not say how to treat: `choices` of its setting `key`."""
+    """A source has a property for which the preparation's setting `key` must be set to one of `choices`."""
 
     def __init__(self, problem: str, key: str, choices: Sequence[str], otherwise: str = "") -> None:
         super().__init__(f"{problem}: set preparation.{key} to {' or to '.join(choices)}{otherwise}")
@@ -33,7 +33,7 @@ class PreparationError(UserError):
         self._with_options = f"{problem}: add {options}{otherwise}"
 
     def with_options(self) -> str:
-        """The sentence for who gives settings as options of the command line."""
+        """The message for users who set the preparation by command-line options."""
         return self._with_options
 
 
@@ -52,24 +52,24 @@ class SourceInfo(Closed):
     )
     sample_aspect: str = Field(default="1:1", description="Width to height of a display pixel; 1:1 when unknown.")
     field_order: Literal["progressive", "tff", "bff"] = Field(
-        default="progressive", description="Which field of an interlaced frame is first in time."
+        default="progressive", description="Which field of an interlaced frame comes first."
     )
-    fps: float | None = Field(default=None, description="Nominal frames per second; none when not declared.")
-    duration_s: float | None = Field(default=None, description="Duration as the container declares it.")
+    fps: float | None = Field(default=None, description="Nominal frames per second; none if not declared.")
+    duration_s: float | None = Field(default=None, description="Duration declared by the container, in seconds.")
     matrix: str = Field(default="unknown", description="Colour matrix.")
     range: str = Field(default="unknown", description="tv (limited) or pc (full).")
-    chroma_location: str = Field(default="unknown", description="Where samples of U and V lie, e.g. left or center.")
+    chroma_location: str = Field(default="unknown", description="Location of U and V samples, e.g. left or center.")
     primaries: str = Field(default="unknown", description="Colour primaries.")
     transfer: str = Field(default="unknown", description="Transfer characteristics.")
 
     @property
     def interlaced(self) -> bool:
-        """True where frames consist of two fields of different times."""
+        """Whether a frame consists of two fields of different times."""
         return self.field_order != "progressive"
 
     @property
     def is_hdr(self) -> bool:
-        """True for the PQ and the HLG transfer."""
+        """Whether the transfer is PQ or HLG."""
         return self.transfer in _HDR_TRANSFERS
 
     @property
@@ -81,7 +81,7 @@ class SourceInfo(Closed):
 
 @dataclass(frozen=True)
 class Timing:
-    """When frames are shown. `timestamps_s` counts from the first used frame; none at a constant rate."""
+    """Presentation times. `timestamps_s` are relative to the first used frame; None at a constant rate."""
 
     fps: float
     timestamps_s: tuple[float, ...] | None
@@ -98,21 +98,21 @@ class Window:
 
     @property
     def halved(self) -> Window:
-        """The same of a picture of half the size, where all numbers are even."""
+        """The same window in a picture of half the size; all numbers must be even."""
         return Window(self.top // 2, self.left // 2, self.height // 2, self.width // 2)
 
     def of(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """That part of ``[H, W]`` or ``[H, W, 3]``, contiguous."""
+        """Crop ``[H, W]`` or ``[H, W, 3]`` to the window; the result is contiguous."""
         rows, columns = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
         return np.ascontiguousarray(picture[rows, columns])
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """From display pixels to the pixels of a frame: cut out `before`, scale to `scaled`, cut out `window`."""
+    """From display pixels to the pixels of a frame: crop to `before`, scale to `scaled`, crop to `window`."""
 
-    before: Window | None  # None where nothing is cut before the scaling
-    scaled: tuple[int, int] | None  # (height, width), or None where nothing is scaled
+    before: Window | None  # None without a crop before scaling
+    scaled: tuple[int, int] | None  # (height, width), or None without scaling
     window: Window
 
     @property
@@ -127,20 +127,20 @@ class Geometry:
 
 
 def is_420(info: SourceInfo) -> bool:
-    """Whether a source has planes of 4:2:0."""
+    """Whether a source is YUV 4:2:0."""
     return re.match(r"yuv[aj]?420p|nv12|nv21|p01", info.pixel_format) is not None
 
 
 def check_allowed(info: SourceInfo, preparation: Preparation, where: str | Path) -> None:
-    """Raise `PreparationError` for a property of the source that `preparation` does not say how to treat."""
+    """Raise `PreparationError` if the source is interlaced, HDR or not square and `preparation` refuses that."""
     if info.interlaced and preparation.interlaced == "refuse":
         raise PreparationError(f"{where} is interlaced", "interlaced", ("deinterlace (bwdif)", "keep"))
     if info.interlaced and preparation.interlaced == "deinterlace" and info.rotation_degrees:
         raise PreparationError(
-            f"{where} is interlaced and asks for a rotation, and fields cannot be told apart after it",
+            f"{where} is interlaced and rotated, and fields cannot be separated after a rotation",
             "interlaced",
             ("keep",),
-            ", or deinterlace the file before",
+            ", or deinterlace the file first",
         )
     if info.aspect != 1 and preparation.sample_aspect == "refuse":
         raise PreparationError(
@@ -153,12 +153,12 @@ def check_allowed(info: SourceInfo, preparation: Preparation, where: str | Path)
             f"{where} is HDR (transfer {info.transfer})",
             "hdr",
             ("keep",),
-            " to code its values as they are, or tone-map the file before",
+            " to code its values as they are, or tone-map the file first",
         )
 
 
 def geometry(info: SourceInfo, preparation: Preparation, where: str | Path) -> Geometry:
-    """Sizes and offsets of `preparation`; raises `UserError` where a crop is larger than the picture."""
+    """Crops and scaling of `preparation` for a source; raises `UserError` if the crop is larger than the picture."""
     height, width = info.display_height, info.display_width
     scaled = None
     if info.aspect != 1 and preparation.sample_aspect == "square":
@@ -168,31 +168,31 @@ def geometry(info: SourceInfo, preparation: Preparation, where: str | Path) -> G
         return Geometry(None, scaled, Window(0, 0, height, width))
     assert preparation.height is not None
     assert preparation.width is not None
-    to = (preparation.height, preparation.width)
+    target = (preparation.height, preparation.width)
     if preparation.fit in ("resize", "crop-resize"):
-        # One scaling to the final size: a scaling to square pixels before it would only blur.
-        shown, pixel = (info.display_height, info.display_width), info.aspect if scaled else Fraction(1)
-        window = _largest(shown, to, pixel) if preparation.fit == "crop-resize" else Window(0, 0, *shown)
-        before = None if (window.height, window.width) == shown else window
-        resized = to if to != (window.height, window.width) else None
-        return Geometry(before, resized, Window(0, 0, *to))
-    if to[0] > height or to[1] > width:
+        # Scale once, to the final size: scaling to square pixels first would only blur.
+        display, pixel = (info.display_height, info.display_width), info.aspect if scaled else Fraction(1)
+        window = _largest(display, target, pixel) if preparation.fit == "crop-resize" else Window(0, 0, *display)
+        before = None if (window.height, window.width) == display else window
+        resized = target if target != (window.height, window.width) else None
+        return Geometry(before, resized, Window(0, 0, *target))
+    if target[0] > height or target[1] > width:
         raise UserError(
-            f"{where} is {height}x{width} (height x width), smaller than the crop of {to[0]}x{to[1]}: choose "
+            f"{where} is {height}x{width} (height x width), smaller than the crop of {target[0]}x{target[1]}: choose "
             "a smaller preparation.height and width, or fit: resize"
         )
     centred = preparation.fit == "crop-center"
-    top, left = ((height - to[0]) // 2, (width - to[1]) // 2) if centred else (0, 0)
-    return Geometry(None, scaled, Window(top, left, *to))
+    top, left = ((height - target[0]) // 2, (width - target[1]) // 2) if centred else (0, 0)
+    return Geometry(None, scaled, Window(top, left, *target))
 
 
-def _largest(size: tuple[int, int], to: tuple[int, int], pixel: Fraction) -> Window:
-    """The largest centred window of a picture of `size` that has the shape of `to`, both (height, width).
+def _largest(size: tuple[int, int], target: tuple[int, int], pixel: Fraction) -> Window:
+    """The largest centred window in a picture of `size` with the aspect ratio of `target`, both (height, width).
 
-    One side is the picture's, the other is rounded down to whole pixels, and the larger of two unequal borders is
-    below or on the right. `pixel` is the width of a pixel of the picture over its height.
+    One side is the picture's, the other is rounded down to whole pixels; of two unequal borders the larger is below or
+    on the right. `pixel` is the aspect ratio (width over height) of a pixel of the picture.
     """
-    shape = Fraction(to[1], to[0]) / pixel
+    shape = Fraction(target[1], target[0]) / pixel
     height, width = min(size[0], int(size[1] / shape)), min(size[1], int(size[0] * shape))
     height, width = max(1, height), max(1, width)
     return Window((size[0] - height) // 2, (size[1] - width) // 2, height, width)
@@ -203,9 +203,9 @@ def timing(
 ) -> tuple[Timing, list[str]]:
     """Constant or variable rate, from the frames' timestamps in units of `time_base` seconds; and notes.
 
-    `rate` is the nominal one, `first` the index of the first frame in its source. A time base that is too coarse for
-    the rate (1 ms in Matroska) rounds every timestamp by up to half a tick, which does not make the rate variable.
-    Where times go back, what follows is moved to one frame's distance after the frame before.
+    `rate` is the nominal frame rate, `first` the index of the first frame in its source. A time base too coarse for
+    the rate (1 ms in Matroska) rounds timestamps by up to half a tick, which still counts as a constant rate. Where
+    times go back, the following frames are moved to one frame interval after the preceding one.
     """
     known = [tick for tick in ticks if tick is not None]
     if len(known) < len(ticks):
@@ -230,13 +230,13 @@ def timing(
 
 
 def notes_of_times(ticks: Sequence[int | None], first: int = 0) -> list[str]:
-    """What a user should know of timestamps whose frames get a rate of their own; `first` as for `timing`."""
+    """Notes on the timestamps of a source whose frame rate the preparation changes; `first` as in `timing`."""
     known = [tick for tick in ticks if tick is not None]
     return _notes_of_joints([first + start for start in _starts(known)[1:]]) if len(known) == len(ticks) else []
 
 
 def _starts(ticks: Sequence[int]) -> list[int]:
-    """Indices of the first tick and of all that are earlier than the one before, as where recordings were joined."""
+    """Index 0 and the indices of all ticks earlier than their predecessor, as where recordings were joined."""
     return [0, *(index for index, (before, tick) in enumerate(itertools.pairwise(ticks), 1) if tick < before)]
 
 
@@ -248,7 +248,7 @@ def _notes_of_joints(frames: Sequence[int]) -> list[str]:
 
 
 def _joined(parts: Sequence[Sequence[Fraction]], distance: Fraction) -> list[Fraction]:
-    """The times of all parts, each of which begins at 0, one `distance` after the other."""
+    """Concatenate the times of `parts`, each of which begins at 0, with one `distance` between them."""
     times: list[Fraction] = []
     for part in parts:
         start = times[-1] + distance if times else Fraction(0)
@@ -257,6 +257,6 @@ def _joined(parts: Sequence[Sequence[Fraction]], distance: Fraction) -> list[Fra
 
 
 def _is_constant(times: Sequence[Fraction], time_base: Fraction, rate: Fraction) -> bool:
-    # Where a tick is about as long as a frame (AVI), a dropped frame must not pass for rounding.
+    # If a tick is about as long as a frame (AVI), a dropped frame must not pass for rounding.
     tolerance = time_base if 4 * rate * time_base <= 1 else Fraction(0)
     return all(abs(time - index / rate) <= tolerance for index, time in enumerate(times))

@@ -1,7 +1,6 @@
-"""What a path is that is no video: the sentence for whoever gave it.
+"""Explaining to the user why a path is not a video.
 
-Whether ffmpeg reads a file is what makes it a video, whatever its name says; only a file that it does not read is
-looked at here.
+A file is a video if ffmpeg reads it, whatever its name; this module examines only files that ffmpeg does not read.
 """
 
 from __future__ import annotations
@@ -16,28 +15,28 @@ from boostnerv.video import ffmpeg
 
 _SIGNATURES = {
     b"BNV": "is coded already: decode it with `boostnerv decode`, or give the video that it was made from",
-    b"\x93NUMPY": "is an array and no video: give the video that it was made from, or its frames as a folder of images",
+    b"\x93NUMPY": "is an array, not a video: give the video that it was made from, or its frames as a folder of images",
 }
-# Formats of Pillow whose files are a video or a piece of one: a stream of MPEG is one of its "images".
+# Formats that Pillow opens as images although they are videos.
 _NO_IMAGES = ("MPEG",)
-# Formats whose files ffmpeg may take for several pictures one after the other, while they are views of one.
+# Formats whose pictures are views of one scene; ffmpeg may read them as consecutive frames.
 _VIEWS = ("MPO",)
 
 
 def check_source(path: str | Path) -> Path:
-    """Return `path` when it is a folder or a file; raises `UserError` where there is none, or nothing to read twice."""
+    """Return `path` if it is a folder or a regular file; raises `UserError` if it is missing, a pipe or a device."""
     path = Path(path)
     if path.is_dir():
         return path
     if not path.exists():
         raise UserError(f"there is no video file {path}; {_neighbour(path)}")
     if not path.is_file():
-        raise UserError(f"{path} is no file on a disk, and a video is read more than once: save it as a file first")
+        raise UserError(f"{path} is not a file on a disk, and a video is read more than once: save it as a file first")
     return path
 
 
 def unreadable(path: Path, reason: str) -> UserError:
-    """The sentence for a file that ffmpeg does not read as video, for `reason`."""
+    """The error for a file that ffmpeg cannot read as video; `reason` is ffmpeg's."""
     try:
         with open(path, "rb") as file:
             start = file.read(max(map(len, _SIGNATURES)))
@@ -45,9 +44,9 @@ def unreadable(path: Path, reason: str) -> UserError:
         return UserError(f"{path} cannot be read ({error.strerror}); make it readable, or check the path")
     if not start:
         return UserError(f"{path} cannot be read as video (it is empty); get the file again")
-    for signature, what in _SIGNATURES.items():
+    for signature, explanation in _SIGNATURES.items():
         if start.startswith(signature):
-            return UserError(f"{path} {what}")
+            return UserError(f"{path} {explanation}")
     if (image := _image(path)) is not None:
         return _unreadable_image(path, *image)
     if ffmpeg.NOT_ALLOWED in reason:
@@ -63,7 +62,7 @@ def unreadable(path: Path, reason: str) -> UserError:
 
 
 def check_not_still(path: Path, frames: int) -> None:
-    """Raise `UserError` where a file, of which ffmpeg reads so many `frames`, is a single image."""
+    """Raise `UserError` for a single image; `frames` is the number of frames that ffmpeg reads of it."""
     image = _image(path)
     if image is not None and (frames == 1 or image[0] in _VIEWS):
         raise _single(path)
@@ -92,7 +91,7 @@ def _single(path: Path) -> UserError:
 
 
 def _neighbour(path: Path) -> str:
-    """What to do about a file that is missing: a name beside it that differs in one letter, if there is one."""
+    """Advice for a missing file: a name in its folder that differs in one letter, if there is one."""
     try:
         names = sorted(entry.name for entry in path.parent.iterdir())
     except OSError:

@@ -1,4 +1,4 @@
-"""How sources are read, as options of the command line say it: ``--prepare KEY=VALUE`` and ``--raw LAYOUT``."""
+"""Command-line options on how sources are read: ``--prepare KEY=VALUE`` and ``--raw LAYOUT``."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _RAW = re.compile(r"(\d{1,9})x(\d{1,9}),(\w+),(\d{1,9}(?:\.\d{1,9}|/0*[1-9]\d{0,
 
 
 def parse_preparation(pairs: Sequence[str], otherwise: Preparation = _NOTHING_SET) -> Preparation:
-    """Settings of the preparation from ``KEY=VALUE`` pairs, and those of `otherwise` that no pair gives.
+    """Parse ``KEY=VALUE`` pairs of preparation settings; keys that are not given are taken from `otherwise`.
 
-    Raises `UserError`.
+    Raises `UserError` for a pair without ``=`` and for invalid settings.
     """
     for pair in pairs:
         if "=" not in pair:
             raise UserError(f"--prepare {pair} has no '='; write it as KEY=VALUE, e.g. frame_count=100")
-    given = {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
-    return parse(Preparation, {**otherwise.model_dump(exclude_unset=True), **given}, "--prepare")
+    settings = {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+    return parse(Preparation, {**otherwise.model_dump(exclude_unset=True), **settings}, "--prepare")
 
 
 def parse_raw(text: str) -> RawVideo:
-    """The layout of a headerless video from ``WIDTHxHEIGHT,PIXEL_FORMAT,FPS``; FPS may be a fraction, 30000/1001.
+    """Parse the layout of a headerless video, ``WIDTHxHEIGHT,PIXEL_FORMAT,FPS``; FPS may be a fraction, 30000/1001.
 
-    Raises `UserError`.
+    Raises `UserError` for anything else.
     """
     match = _RAW.fullmatch(text)
     if match is None:
-        raise UserError(f"--raw {text} is no layout; write it as {RAW_LAYOUT}, e.g. {RAW_EXAMPLE}")
+        raise UserError(f"--raw {text} is not a layout; write it as {RAW_LAYOUT}, e.g. {RAW_EXAMPLE}")
     width, height, pixel_format, fps = match.groups()
     layout = {"width": int(width), "height": int(height), "pixel_format": pixel_format, "fps": float(Fraction(fps))}
     return parse(RawVideo, layout, f"--raw {text}")
 
 
 def check_layout(sources: Sequence[Path], raw: RawVideo | None) -> None:
-    """Raise `UserError` where a headerless video among `sources` has no layout, or a layout no such video."""
+    """Raise `UserError` if `sources` contain a headerless video but `raw` is not given, or the other way round."""
     headerless = [source for source in sources if is_headerless(source)]
     if raw is None and headerless:
         raise UserError(f"{headerless[0]} has no header; give its layout with --raw {RAW_LAYOUT}, e.g. {RAW_EXAMPLE}")
@@ -52,5 +52,5 @@ def check_layout(sources: Sequence[Path], raw: RawVideo | None) -> None:
 
 
 def is_headerless(source: Path) -> bool:
-    """Whether a source is a video file that does not say its layout."""
+    """Whether a source is a raw video file, which does not store its layout."""
     return source.suffix.lower() == ".yuv" and not source.is_dir()

@@ -1,6 +1,6 @@
-"""Frames cut into a grid of patches of one size, row by row, and put together again.
+"""Splitting frames into a row-major grid of equal patches, and merging them again.
 
-Legend: T frames, H and W pixels of a frame, h and w of a patch, P = rows · columns patches. Pixels are uint8 RGB.
+Legend: T frames; frame size H, W; patch size h, w in pixels; P = rows · columns patches. Pixels are uint8 RGB.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from boostnerv.video.frames import Frames, Manifest, PatchGrid, Pixels, Written,
 
 
 def split(frames: Pixels, rows: int, columns: int) -> Pixels:
-    """Patches ``[P, T, h, w, 3]`` of frames ``[T, H, W, 3]``: a view for one column, a copy for more."""
+    """Split frames ``[T, H, W, 3]`` into patches ``[P, T, h, w, 3]``: a view for one column, a copy for more."""
     height, width = _patch_size(frames, rows, columns)
     grid = frames.reshape(len(frames), rows, height, columns, width, 3)
     return grid.transpose(1, 3, 0, 2, 4, 5).reshape(rows * columns, len(frames), height, width, 3)
 
 
 def merge(patches: Pixels, rows: int, columns: int) -> Pixels:
-    """Frames ``[T, H, W, 3]`` of patches ``[P, T, h, w, 3]``; the inverse of `split`."""
+    """Merge patches ``[P, T, h, w, 3]`` into frames ``[T, H, W, 3]``; the inverse of `split`."""
     number, count, height, width = patches.shape[:4]
     if number != rows * columns:
-        raise ValueError(f"{number} patches are no grid of {rows}×{columns}")
+        raise ValueError(f"{number} patches do not form a grid of {rows}×{columns}")
     grid = patches.reshape(rows, columns, count, height, width, 3)
     return grid.transpose(2, 0, 3, 1, 4, 5).reshape(count, rows * height, columns * width, 3)
 
@@ -43,11 +43,11 @@ def _patch_size(frames: Pixels, rows: int, columns: int) -> tuple[int, int]:
 
 
 def check_patches(height: int, width: int, patch_height: int, patch_width: int) -> tuple[int, int]:
-    """Rows and columns of the grid; raises `UserError` where patches of this size do not divide the frame."""
+    """Rows and columns of the grid; raises `UserError` if patches of this size do not divide the frame."""
     problems = [
-        f"{size} does not divide its {name} {whole} (the nearest that do are {_nearest(size, whole)})"
-        for name, whole, size in (("height", height, patch_height), ("width", width, patch_width))
-        if size < 1 or whole % size
+        f"{size} does not divide its {name} {total} (the nearest that do are {_nearest(size, total)})"
+        for name, total, size in (("height", height, patch_height), ("width", width, patch_width))
+        if size < 1 or total % size
     ]
     if problems:
         raise UserError(
@@ -57,26 +57,27 @@ def check_patches(height: int, width: int, patch_height: int, patch_width: int) 
     return height // patch_height, width // patch_width
 
 
-def _nearest(size: int, whole: int) -> str:
-    divisors = [number for number in range(1, whole + 1) if whole % number == 0]
-    below, above = [each for each in divisors if each < size], [each for each in divisors if each > size]
-    return " and ".join(str(each) for each in (*below[-1:], *above[:1]))
+def _nearest(size: int, total: int) -> str:
+    divisors = [number for number in range(1, total + 1) if total % number == 0]
+    below = [divisor for divisor in divisors if divisor < size]
+    above = [divisor for divisor in divisors if divisor > size]
+    return " and ".join(map(str, (*below[-1:], *above[:1])))
 
 
 def split_patches(
     frames: Frames, patch_height: int, patch_width: int, output: Path, progress: Progress = silent
 ) -> Manifest:
-    """Write the patches of `frames` as a frames file ``[P · T, h, w, 3]``: all T of a patch, then those of the next.
+    """Write the patches of `frames` as a frames file ``[P · T, h, w, 3]``, all T frames of one patch after another.
 
-    `progress` is told how many of the P · T are done. Raises `UserError` where the size does not divide the frames,
-    where they are patches already, and where the disk has no room.
+    `progress` receives the number of frames written, of P · T. Raises `UserError` if the patch size does not divide
+    the frames, if they are patches already, or if the disk has no room.
     """
-    whole = frames.manifest
-    if whole.patches:
-        raise UserError(f"{frames.path} holds patches already; cut the frames that they were made from")
-    rows, columns = check_patches(whole.height, whole.width, patch_height, patch_width)
-    check_space(output, rows * columns * whole.frames, (patch_height, patch_width))
-    grid = PatchGrid(rows=rows, columns=columns, frames=whole.frames, whole_sha256=whole.pixels_sha256)
+    manifest = frames.manifest
+    if manifest.patches:
+        raise UserError(f"{frames.path} holds patches already; split the frames that they were made from")
+    rows, columns = check_patches(manifest.height, manifest.width, patch_height, patch_width)
+    check_space(output, rows * columns * manifest.frames, (patch_height, patch_width))
+    grid = PatchGrid(rows=rows, columns=columns, frames=manifest.frames, whole_sha256=manifest.pixels_sha256)
 
     def describe(written: Written) -> Manifest:
         changes = {
@@ -86,7 +87,7 @@ def split_patches(
             "pixels_sha256": written.sha256,
             "patches": grid,
         }
-        return whole.model_copy(update=changes)
+        return manifest.model_copy(update=changes)
 
     views = (frame for patch in range(rows * columns) for frame in patch_view(frames.pixels, rows, columns, patch))
     return write_described(counted(views, progress), (patch_height, patch_width), Path(output), describe)

@@ -1,8 +1,8 @@
-"""The source's own Y, U and V, at its depth, of the same frames as the RGB ones: ``X.yuv`` and a manifest beside it.
+"""The source's own YUV planes, at its bit depth, of the frames that are also extracted as RGB.
 
-``X.yuv`` has no header: frame after frame Y, then U, then V, row by row, one byte a code of 8 bits and two
-(little-endian) a code of more. It is 4:2:0, which is what videos are measured in elsewhere. Where the preparation
-scales, swscale scales the planes and converts no colours; where it does not, every code is the source's.
+``X.yuv`` is headerless 4:2:0, the format in which the video literature measures: for every frame Y, U, V, row by row,
+in one byte per 8-bit code, or two (little-endian) for deeper codes. ``X.json`` is its manifest. If the preparation
+scales, swscale scales the planes without converting colours; otherwise all codes are those of the source.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from boostnerv.video.video_file import ClipDecoder, planes_of, read_picture
 
 
 class PlanesManifest(Closed):
-    """What a file of planes holds, and how these frames became RGB."""
+    """Contents of a file of planes, and how these frames became RGB."""
 
     dataset: str = Field(description="Data set.")
     video: str = Field(description="Video of the data set.")
@@ -82,8 +82,8 @@ def extract_planes(
 ) -> PlanesManifest:
     """Decode the planes of `source` into `output` (``.yuv``) and its manifest (``.json``).
 
-    Raises `UserError` for a source that is not 4:2:0, sizes and places of cuts that are odd, and as `extract_frames`
-    does; then no file is written.
+    Raises `UserError` for a source that is not 4:2:0, for odd sizes or crop offsets, and as `extract_frames`; then no
+    file is written.
     """
     source, output = Path(source), Path(output)
     decoder = with_planes(open_video(video, source, preparation), source)
@@ -120,41 +120,43 @@ def extract_planes(
 
 
 def with_planes(decoder: Decoder, source: Path) -> ClipDecoder:
-    """The decoder of `source`; raises `UserError` where it has no planes that could be extracted."""
+    """Return `decoder` if planes can be extracted from `source`; raises `UserError` otherwise."""
     if not isinstance(decoder, ClipDecoder) or not decoder.has_420:
         raise UserError(
-            f"{source} is {decoder.info.pixel_format}, not YUV 4:2:0, and has no such planes to compare with: take "
-            "evaluation.yuv420 and anchors with source: yuv420 out of the experiment"
+            f"{source} is {decoder.info.pixel_format}, not YUV 4:2:0, and has no such planes to compare with: remove "
+            "evaluation.yuv420 and anchors with source: yuv420 from the experiment"
         )
     _check_even(decoder, source)
     return decoder
 
 
 def open_planes(manifest: str | Path) -> Planes:
-    """Open a file of planes by its manifest ``X.json``; raises `UserError` where the two do not fit."""
+    """Open a file of planes by its manifest ``X.json``; raises `UserError` if the two do not match."""
     manifest = Path(manifest)
     described = parse(PlanesManifest, files.read_json(manifest, "manifest of planes"), f"manifest of planes {manifest}")
     path = manifest.with_suffix(".yuv")
     shape = (described.frames, described.height * 3 // 2, described.width)
     stored = sample_type(described.bits)
-    expected = int(np.prod(shape)) * stored.itemsize
-    found = path.stat().st_size if path.is_file() else 0
-    if found != expected:
+    expected_bytes = int(np.prod(shape)) * stored.itemsize
+    size_bytes = path.stat().st_size if path.is_file() else 0
+    if size_bytes != expected_bytes:
         raise UserError(
-            f"planes {path} are missing or have {found} bytes where {manifest.name} says {expected}; run their step "
-            "again"
+            f"planes {path} are missing or have {size_bytes} bytes where {manifest.name} says {expected_bytes}; run "
+            "their step again"
         )
     return Planes(described, np.memmap(path, stored, "r", shape=shape), path)
 
 
 def rgb_frames(path: Path, manifest: PlanesManifest) -> Iterator[npt.NDArray[np.uint8]]:
-    """RGB, uint8 [H, W, 3], of the frames of a file that is stored as `manifest` says, made as its conversion made the
-    frames that they are compared with: by swscale's defaults, or in float32. Raises `UserError` as ffmpeg fails."""
+    """Yield the frames of a file of planes as RGB, uint8 [H, W, 3], converted by the colour profile in `manifest`.
+
+    That is the conversion of the RGB frames that they are compared with. Raises `UserError` if ffmpeg fails.
+    """
     size = (manifest.width, manifest.height)
     source = ffmpeg.local_input(path, format="rawvideo", pixel_format=manifest.pixel_format, video_size=size)
-    of_profile = _by_matrix if is_float(manifest.preparation.colour) else _by_swscale
+    convert = _by_matrix if is_float(manifest.preparation.colour) else _by_swscale
     try:
-        yield from of_profile(source, manifest)
+        yield from convert(source, manifest)
     except ffmpeg.FfmpegError as error:
         raise UserError(f"the planes in {path} cannot be converted ({error}); try another ffmpeg") from error
 
@@ -166,9 +168,9 @@ def _by_swscale(source: ffmpeg.Graph, manifest: PlanesManifest) -> Iterator[npt.
 
 
 def _by_matrix(source: ffmpeg.Graph, manifest: PlanesManifest) -> Iterator[npt.NDArray[np.uint8]]:
-    conversion, full = manifest.conversion, planar_format("444", manifest.bits)
-    shape = (3, manifest.height, manifest.width)
-    for picture in _pictures(planes_of(source, conversion, full), full, shape, sample_type(manifest.bits)):
+    conversion, pixel_format = manifest.conversion, planar_format("444", manifest.bits)
+    shape, stored = (3, manifest.height, manifest.width), sample_type(manifest.bits)
+    for picture in _pictures(planes_of(source, conversion, pixel_format), pixel_format, shape, stored):
         yield yuv_to_rgb(list(picture), conversion.matrix, conversion.range, manifest.bits)
 
 
@@ -180,11 +182,11 @@ def _pictures(graph: ffmpeg.Graph, pixel_format: str, shape: tuple[int, ...], st
 
 
 def _check_even(decoder: ClipDecoder, source: Path) -> None:
-    """Raise `UserError` where a row or column of Y has no half in U and V."""
+    """Raise `UserError` for odd sizes or offsets, which 4:2:0 cannot halve."""
     size, window = decoder.decoded_size(), decoder.geometry.window
     if any(value % 2 for value in (*size, window.top, window.left, window.height, window.width)):
         raise UserError(
             f"{source} becomes {size[0]}x{size[1]}, of which {window.height}x{window.width} from row {window.top} and "
             f"column {window.left} on are used, and 4:2:0 needs even numbers for all of them: choose another "
-            "preparation.height, width or fit, or take evaluation.yuv420 and anchors with source: yuv420 out"
+            "preparation.height, width or fit, or remove evaluation.yuv420 and anchors with source: yuv420"
         )

@@ -1,6 +1,6 @@
-"""Small videos for browsers, written while frames are measured: the first seconds, H.264 in 4:2:0, 640 pixels at most.
+"""Small H.264 previews for browsers, written while frames are measured: the first seconds, at most 640 pixels a side.
 
-They are to be looked at, and lossy: nothing is measured on them.
+They are lossy 4:2:0, for viewing only: nothing is measured on them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from boostnerv.video import ffmpeg
 from boostnerv.video.writing import BT709_TAGS, OutputVideo, rgb_input, to_yuv
 
 LARGEST_SIDE = 640
-"""In pixels; larger frames are made smaller, smaller ones keep their size."""
+"""In pixels; larger frames are scaled down, smaller ones keep their size."""
 LONGEST_S = 10.0
 
 _CODEC = {"c:v": "libx264", "preset": "medium", "crf": 18, "g": 15, "threads": 1, "movflags": "+faststart"}
 
 
 class Previewed:
-    """Frames uint8 ``[T, H, W, 3]`` that are fed to a running preview when a slice of them is taken.
+    """Frames uint8 ``[T, H, W, 3]`` that feed the encoder of a preview whenever a slice of them is read.
 
-    Each goes in once, whatever is taken twice; frames must be taken in order.
+    Slices must be read in order; a frame that is read again is not fed again.
     """
 
     dtype = np.dtype(np.uint8)
@@ -55,16 +55,16 @@ class Previewed:
 
 @contextlib.contextmanager
 def previewed(frames: Any, path: Path | None, fps: float) -> Iterator[Any]:
-    """Yield `frames`, uint8 ``[T, H, W, 3]`` whose slices are taken in order; what is taken becomes the preview `path`.
+    """Yield `frames`, uint8 ``[T, H, W, 3]``, whose slices become the preview `path` as they are read, in order.
 
     The preview has the first `LONGEST_S` seconds and appears when the block ends without an error. Without a path,
-    `frames` are yielded as they are. Raises `UserError` where ffmpeg cannot write it.
+    `frames` are yielded unchanged. Raises `UserError` if ffmpeg cannot write the preview.
     """
     if path is None:
         yield frames
         return
     total, height, width = frames.shape[:3]
-    count = _shown_frames(total, fps)
+    count = _preview_frames(total, fps)
     video = OutputVideo(count, height + height % 2, width + width % 2, fps)
     with files.final(path) as temporary:
         options = {**_CODEC, "filter:v": _chain(video), "fps_mode": "passthrough", "format": "mp4"}
@@ -80,18 +80,18 @@ def previewed(frames: Any, path: Path | None, fps: float) -> Iterator[Any]:
 
 
 def write_preview(frames: Any, path: Path, fps: float) -> None:
-    """Write the preview of `frames`, uint8 ``[T, H, W, 3]``, alone; raises `UserError` as `previewed`."""
+    """Write a preview of `frames`, uint8 ``[T, H, W, 3]``, without measuring; raises `UserError` as `previewed`."""
     with previewed(frames, path, fps) as source:
-        for number in range(_shown_frames(len(source), fps)):
+        for number in range(_preview_frames(len(source), fps)):
             source[number : number + 1]
 
 
-def _shown_frames(total: int, fps: float) -> int:
+def _preview_frames(total: int, fps: float) -> int:
     return min(total, max(1, int(LONGEST_S * fps)))
 
 
 def preview_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of a preview of frames of this size: even, and `LARGEST_SIDE` at most."""
+    """Height and width of the preview of frames of this size: even, and at most `LARGEST_SIDE`."""
     scale = min(1.0, LARGEST_SIDE / max(height, width))
     return _rounded(height, scale), _rounded(width, scale)
 
@@ -101,14 +101,14 @@ def _rounded(side: int, scale: float) -> int:
 
 
 def _chain(video: OutputVideo) -> str:
-    """Filters from RGB of even sides to what browsers play."""
+    """Filters from RGB with even sides to the YUV 4:2:0 that browsers play."""
     height, width = preview_size(video.height, video.width)
     smaller = f"scale={width}:{height}:flags=lanczos," if (height, width) != (video.height, video.width) else ""
     return f"{smaller}{to_yuv('bt709')},format=yuv420p,{BT709_TAGS}"
 
 
 def _even(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A frame with its last row and column repeated where their number is odd."""
+    """Pad a frame to even sides by repeating its last row and column."""
     height, width = frame.shape[:2]
     padded = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(padded)

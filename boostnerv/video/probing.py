@@ -1,4 +1,4 @@
-"""What videos will be before they are extracted, as far as the first frames of their sources and their headers say."""
+"""Size, rate and length of videos before extraction, from the headers and the first frames of their sources."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from boostnerv.video.images import DEFAULT_FPS, image_files
 from boostnerv.video.planes import with_planes
 
 _ALL_FRAMES = {"fps": None, "first_frame": 0, "frame_count": None}
-_PRINT_BYTES = 1 << 16  # of the start and of the end of a file: headers stand there
+_PRINT_BYTES = 1 << 16  # hashed at the start and at the end of a file, where headers are
 
 
 @dataclass(frozen=True)
 class Probed:
-    """A video as its data set describes it, and the same with what its source says besides."""
+    """A video as `declared` by its data set, and completed from its source."""
 
     declared: VideoSpec
     video: VideoSpec
-    source: Path | None = None  # where the number of frames is an estimate: what to count them in
+    source: Path | None = None  # only if the number of frames is an estimate: the source in which to count them
 
     def counted(self, preparation: Preparation) -> tuple[int, int, int]:
-        """Frames, height, width of the prepared video, all of which is decoded; only where `source` is set.
+        """(frames, height, width) of the prepared video, by decoding all of it; `source` must be set.
 
-        Raises `UserError` where it cannot be.
+        Raises `UserError` if it cannot be decoded.
         """
         assert self.source is not None
         return _counted(self.declared, self.source, preparation)
@@ -43,11 +43,11 @@ class Probed:
 def probe_videos(
     videos: Sequence[VideoSpec], dataset: str, preparation: Preparation, *, planes: bool = False
 ) -> list[Probed]:
-    """Probe the sources of those `videos` that have a path of their own and are there; others stay as they are.
+    """Probe the sources of those `videos` that have their own path and exist; others are returned unchanged.
 
-    Sources are fetched and downloaded as their data set describes them, which extraction compares. Raises `UserError`
-    for the first source that cannot be read, that `preparation` does not allow, or that has no `planes` of 4:2:0 where
-    they are wanted.
+    Fetched and downloaded videos are described by their data set, and checked on extraction. Raises `UserError` for
+    the first source that cannot be read, that `preparation` does not allow, or that is not 4:2:0 although `planes` are
+    required.
     """
 
     def probed(video: VideoSpec) -> Probed:
@@ -55,14 +55,17 @@ def probe_videos(
             return Probed(video, video)
         return _probed(video, source, preparation, planes)
 
-    # Each waits for an ffmpeg of its own.
+    # Every thread waits for an ffmpeg process.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(probed, videos))
 
 
 def source_prints(videos: Sequence[VideoSpec], dataset: str) -> dict[str, Any]:
-    """By name of those videos that have a path of their own: what changes when the source does, None where it
-    cannot be read: size, start and end of a file, names and sizes of a folder's images. Copies have the same."""
+    """Fingerprints of the sources that have their own path, by name of the video; None if one cannot be read.
+
+    A fingerprint covers size, start and end of a file, or the names and sizes of a folder's images: it changes with the
+    source, and is equal for copies.
+    """
     return {
         video.name: _print_of(source_path(video, dataset)) for video in videos if isinstance(video.source, PathSource)
     }
@@ -72,7 +75,8 @@ def source_prints(videos: Sequence[VideoSpec], dataset: str) -> dict[str, Any]:
 
 
 def _probed(video: VideoSpec, source: Path, preparation: Preparation, planes: bool) -> Probed:
-    # All of it: which frames are used follows from their number. A lower rate would need all timestamps.
+    # Without a range, as that depends on the number of frames, and at the source's rate, as a lower one would need all
+    # timestamps.
     decoder = open_video(video, source, preparation.model_copy(update=_ALL_FRAMES))
     if planes:
         with_planes(decoder, source)
@@ -81,16 +85,16 @@ def _probed(video: VideoSpec, source: Path, preparation: Preparation, planes: bo
     is_known = preparation.fps is None and (video.frames is not None or total is not None)
     if total is None and info.duration_s is not None and info.fps is not None:
         total = round(info.duration_s * info.fps)
-    found = None if total is None else max(1, total - (video.first_frame or 0))
+    frames = None if total is None else max(1, total - (video.first_frame or 0))
     size = {"height": decoder.geometry.height, "width": decoder.geometry.width}
-    probed = video.model_copy(update={**size, "fps": fps, "frames": video.frames or found})
+    probed = video.model_copy(update={**size, "fps": fps, "frames": video.frames or frames})
     return Probed(video, probed, None if is_known else source)
 
 
 @cache
 def _counted(video: VideoSpec, source: Path, preparation: Preparation) -> tuple[int, int, int]:
     decoder = open_video(video, source, preparation)
-    # At a lower rate the decoder has read all timestamps.
+    # For a lower rate the decoder has already read all timestamps.
     count = decoder.expected if preparation.fps is not None else sum(1 for _ in decoder.frames())
     assert count is not None
     return count, decoder.geometry.height, decoder.geometry.width
@@ -108,5 +112,5 @@ def _print_of(source: Path) -> Any:
             file.seek(max(0, size - _PRINT_BYTES))
             digest.update(file.read(_PRINT_BYTES))
     except (OSError, UserError):
-        return None  # probing says what is wrong
+        return None  # probing reports what is wrong
     return [size, digest.hexdigest()]

@@ -1,6 +1,6 @@
-"""Where a long video is cut into segments: at changes of scene, which ffmpeg's filter `scdet` finds.
+"""Cutting a long video into segments at scene changes, detected by ffmpeg's filter `scdet`.
 
-A network spends its weights on what its frames have in common; frames of two scenes have little.
+A network spends its weights on what its frames have in common, which across scenes is little.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from boostnerv.progress import Progress, silent
 from boostnerv.video import ffmpeg
 
 SCENE_THRESHOLD = 10.0
-"""Score of `scdet`, 0 to 100, from which on a frame begins a scene; ffmpeg's own default."""
+"""`scdet` score, 0 to 100, from which a frame starts a new scene; ffmpeg's default."""
 
 _LONGER_SIDE = 160
-"""Frames are scaled down to this many pixels: noise and fine detail that moves are no change of scene."""
+"""Frames are scaled down to this many pixels, as noise and moving detail are no scene changes."""
 _FRAME = re.compile(r"\bn: *\d+ pts: *(\d+) ")
 
 
 def scene_cuts(pixels: npt.NDArray[np.uint8], *, progress: Progress = silent) -> tuple[int, ...]:
-    """Indices, all above 0, of the frames of uint8 RGB [T, H, W, 3] that begin a new scene, in order.
+    """Indices, in order and above 0, of the frames of uint8 RGB [T, H, W, 3] that start a new scene.
 
-    Memory maps are read frame by frame. Fades are no cuts, nor is the end of a flash of one frame. Raises `UserError`
-    where ffmpeg fails.
+    Memory maps are read frame by frame. Neither fades nor the end of a one-frame flash count as cuts. Raises
+    `UserError` if ffmpeg fails.
     """
     _, height, width, _ = pixels.shape
-    found: list[int] = []
+    cuts: list[int] = []
 
     def on_line(line: str) -> None:
         if match := _FRAME.search(line):
-            found.append(int(match[1]))
+            cuts.append(int(match[1]))
 
     try:
         with ffmpeg.running(_graph(height, width), on_line, fed=True) as process:
@@ -44,18 +44,17 @@ def scene_cuts(pixels: npt.NDArray[np.uint8], *, progress: Progress = silent) ->
             process.finish()
     except ffmpeg.FfmpegError as error:
         raise UserError(
-            f"ffmpeg cannot look for scenes in frames of {height}x{width} ({error}); try another by FFMPEG_BINARY"
+            f"ffmpeg cannot detect scenes in frames of {height}x{width} ({error}); set FFMPEG_BINARY to another one"
         ) from error
-    return tuple(found)
+    return tuple(cuts)
 
 
 def segments(frames: int, cuts: Sequence[int], longest: int, shortest: int) -> tuple[range, ...]:
-    """Divide ``0..frames`` into consecutive ranges of `shortest` to `longest` frames, at `cuts` where that can be.
+    """Divide ``0..frames`` into consecutive ranges of `shortest` to `longest` frames, at `cuts` where possible.
 
-    Of cuts nearer than `shortest` to each other the first is kept, which keeps as many as any choice; those too near
-    to an end are ignored. What is longer than `longest` between two cuts is divided evenly, longer parts first. A
-    video shorter than `shortest` is one segment. Raises `UserError` where `longest` is less than twice `shortest`,
-    less one: then some lengths cannot be divided.
+    Of cuts closer together than `shortest` the first is kept, which keeps the largest number; cuts too close to an end
+    are ignored. Ranges longer than `longest` are divided evenly, longer parts first. A video shorter than `shortest`
+    is one segment. Raises `UserError` if ``longest < 2 * shortest - 1``, as some lengths could not be divided then.
     """
     if frames < 1 or shortest < 1:
         raise UserError(f"{frames} frames cannot be cut into segments of at least {shortest}; both must be 1 or more")
@@ -69,7 +68,7 @@ def segments(frames: int, cuts: Sequence[int], longest: int, shortest: int) -> t
 
 
 def _graph(height: int, width: int) -> ffmpeg.Graph:
-    """A log line of `showinfo` for every frame that begins a scene; at 1 fps its timestamp is its index."""
+    """Graph that logs a line of `showinfo` for every frame that starts a scene; at 1 fps its timestamp is its index."""
     stream = ffmpeg.input_from_pipe(format="rawvideo", pixel_format="rgb24", video_size=(width, height), framerate=1)
     if (longer := max(height, width)) > _LONGER_SIDE:
         scaled = (max(1, round(side * _LONGER_SIDE / longer)) for side in (width, height))

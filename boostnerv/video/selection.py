@@ -1,7 +1,7 @@
-"""Which frames of a source are used.
+"""Selecting the frames of a source.
 
-A video is a source or a range of it; of its frames those are kept that a lower frame rate needs, and of those a
-preparation takes its range. All indices count from 0, those of the preparation within what is kept.
+A video is a source or a range of it. If the preparation lowers the frame rate, the frames for that rate are kept; the
+preparation's own range is then taken of the kept frames. All indices count from 0.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from boostnerv.video.info import Timing
 
 @dataclass(frozen=True)
 class Part:
-    """The range of a source that is the video: from frame `first` on, `frames` of them, or all where that is None."""
+    """The range of a source that is the video: `frames` frames from frame `first` on, or all if `frames` is None."""
 
     first: int = 0
     frames: int | None = None
 
     @property
     def end(self) -> int | None:
-        """Index after its last frame, None for the end of the source."""
+        """Index after the last frame, None for the end of the source."""
         return None if self.frames is None else self.first + self.frames
 
     def named(self, path: str | Path) -> str:
-        """The video in a sentence: the file, or which frames of it."""
+        """The video as error messages name it: the file, or the range of its frames."""
         if self == WHOLE:
             return str(path)
         last = "the last" if self.end is None else self.end - 1
@@ -42,7 +42,7 @@ WHOLE = Part()
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames of a source: from `first` to before `end` (None: to the last), or only `kept` of those, in order."""
+    """Frames of a source: from `first` up to, not including, `end` (None: all), or of those only `kept`, in order."""
 
     first: int
     end: int | None
@@ -50,38 +50,38 @@ class Selection:
 
     @property
     def count(self) -> int | None:
-        """How many frames come, None where only reading tells."""
+        """Number of selected frames, None if it is only known after reading."""
         if self.kept is not None:
             return len(self.kept)
         return None if self.end is None else self.end - self.first
 
     def indices(self) -> Iterator[int]:
-        """The frames' indices; one that stands in for a gap of the source comes several times."""
+        """Indices of the frames; one that fills a gap of the source is repeated."""
         if self.kept is not None:
             return iter(self.kept)
         return itertools.count(self.first) if self.end is None else iter(range(self.first, self.end))
 
 
 def select(path: Path, preparation: Preparation, part: Part, total: int | None) -> Selection:
-    """The frames of `path` that `preparation` uses at the source's own rate; raises `UserError` where there are none.
+    """The frames of `path` that `preparation` uses, at the source's own rate; raises `UserError` if there are too few.
 
-    `total` is how many frames the source has, None where that is not known: then nothing is compared with it.
+    `total` is the number of frames of the source; with None it is unknown, and not checked.
     """
     _check_part(path, part, total)
     end = part.end if total is None or part.end is not None else total
     length = None if end is None else end - part.first
-    first, wanted = preparation.first_frame, preparation.frame_count
-    if length is not None and first + (wanted or 1) > length:
+    first, count = preparation.first_frame, preparation.frame_count
+    if length is not None and first + (count or 1) > length:
         raise _too_few(part.named(path), preparation, length)
     start = part.first + first
-    return Selection(start, end if wanted is None else start + wanted)
+    return Selection(start, end if count is None else start + count)
 
 
 def select_at_rate(path: Path, preparation: Preparation, part: Part, total: int, clock: Timing) -> Selection:
-    """The frames of `path` that `preparation` uses at its rate `preparation.fps`; raises `UserError` as `select` does,
-    and where the source has fewer frames per second.
+    """The frames of `path` that `preparation` uses, at the rate `preparation.fps`; raises `UserError` as `select`, and
+    if the source has fewer frames per second.
 
-    `clock` is when the frames of `part` are shown; `total` is how many frames were found, those before it included.
+    `clock` has the presentation times of the frames of `part`; `total` counts the frames of the source up to its end.
     """
     assert preparation.fps is not None
     _check_part(path, part, total)
@@ -90,32 +90,32 @@ def select_at_rate(path: Path, preparation: Preparation, part: Part, total: int,
             f"{path} has {clock.fps:g} frames per second, fewer than the {preparation.fps:g} that are asked for: "
             "lower preparation.fps, or leave it out to use every frame"
         )
-    found = kept_frames(total - part.first, clock, preparation.fps)
-    first, wanted = preparation.first_frame, preparation.frame_count
-    if first + (wanted or 1) > len(found):
-        raise _too_few(f"{part.named(path)} at {preparation.fps:g} frames per second", preparation, len(found))
-    used = found[first : None if wanted is None else first + wanted]
+    at_rate = kept_frames(total - part.first, clock, preparation.fps)
+    first, count = preparation.first_frame, preparation.frame_count
+    if first + (count or 1) > len(at_rate):
+        raise _too_few(f"{part.named(path)} at {preparation.fps:g} frames per second", preparation, len(at_rate))
+    used = at_rate[first : None if count is None else first + count]
     kept = tuple(part.first + index for index in used)
     return Selection(kept[0], kept[-1] + 1, kept)
 
 
 def kept_frames(count: int, clock: Timing, fps: float) -> tuple[int, ...]:
-    """Indices of those of `count` frames, shown as `clock` says, that make a video of `fps` frames per second.
+    """Indices of the frames, of `count` with the presentation times `clock`, that form a video at `fps`.
 
-    Frame ``k`` of it is the first that is shown at ``k / fps`` or later, less half a frame of the source: at a
-    constant rate the nearest, the earlier of two. It ends when the source has none for the next one.
+    Frame ``k`` of that video is the first one shown at ``k / fps`` or later, less half a frame interval of the source:
+    at a constant rate the nearest one, on a tie the earlier. The video ends with the source.
     """
-    rate, wanted = Fraction(clock.fps), Fraction(fps)
+    rate, target_rate = Fraction(clock.fps), Fraction(fps)
     kept: list[int] = []
     for index in range(count):
         time = index / rate if clock.timestamps_s is None else Fraction(clock.timestamps_s[index])
-        while time >= len(kept) / wanted - 1 / (2 * rate):
+        while time >= len(kept) / target_rate - 1 / (2 * rate):
             kept.append(index)
     return tuple(kept)
 
 
 def no_frames(path: Path) -> UserError:
-    """The sentence for a source without any frame."""
+    """The error for a source without frames."""
     return UserError(f"{path} holds no frame that can be decoded; check that it plays")
 
 
@@ -130,10 +130,10 @@ def _check_part(path: Path, part: Part, total: int | None) -> None:
         )
 
 
-def _too_few(what: str, preparation: Preparation, length: int) -> UserError:
-    first, wanted = preparation.first_frame, preparation.frame_count
-    asked = f"{wanted} frames from frame {first} on" if wanted else f"frames from frame {first} on"
+def _too_few(name: str, preparation: Preparation, length: int) -> UserError:
+    first, count = preparation.first_frame, preparation.frame_count
+    requested = f"{count} frames from frame {first} on" if count else f"frames from frame {first} on"
     return UserError(
-        f"{what} has {length} frames, but {asked} are asked for (the first is 0): lower "
+        f"{name} has {length} frames, but {requested} are asked for (the first is 0): lower "
         "preparation.first_frame or preparation.frame_count"
     )

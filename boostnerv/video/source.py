@@ -1,6 +1,6 @@
-"""Any source: whatever ffmpeg reads as video, headerless files with their layout, folders of images.
+"""One interface for all sources: what ffmpeg reads as video, headerless files with their layout, folders of images.
 
-`probe` tells what a source is, `open_source` checks it against a preparation and hands out its frames.
+`probe` returns the properties of a source, `open_source` checks it against a preparation and decodes its frames.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ __all__ = [
 
 
 class Decoder(Protocol):
-    """A source that is ready to be read once, in order."""
+    """An opened source, whose frames can be read once, in order."""
 
     info: SourceInfo
     geometry: Geometry
-    notes: list[str]  # what a user should know of the conversion; complete after `timing`
+    notes: list[str]  # what the user should know about the conversion; complete after `timing`
 
     @property
     def total(self) -> int | None:
-        """How many frames the source has, to the end of the video; None when that is not known before reading."""
+        """Number of frames of the source up to the end of the video, None if it is not known before reading."""
         ...
 
     @property
     def expected(self) -> int | None:
-        """How many frames will come, None when only reading can tell."""
+        """Number of frames that `frames` will yield, None if it is only known after reading."""
         ...
 
     def frames(self) -> Generator[npt.NDArray[np.uint8]]:
-        """Yield uint8 RGB [geometry.height, geometry.width, 3]; raises `UserError`. Closing it ends early."""
+        """Yield uint8 RGB [geometry.height, geometry.width, 3]; raises `UserError`. It may be closed early."""
         ...
 
     def timing(self) -> Timing:
-        """When the frames are shown; valid after all frames were read."""
+        """Presentation times of the frames; valid after all frames have been read."""
         ...
 
 
 def probe(path: str | Path, raw: RawVideo | None = None) -> SourceInfo:
-    """What a source is, from its first frames; raises `UserError` where it cannot be read.
+    """Properties of a source, from its first frames; raises `UserError` if it cannot be read.
 
-    `raw` is the layout of a headerless file and belongs to no other.
+    `raw` is the layout of a headerless file, and must be None for any other source.
     """
     path = check_source(path)
     _no_raw_for_folder(path, raw)
@@ -79,9 +79,9 @@ def open_source(
     fps: float | None = None,
     part: Part = WHOLE,
 ) -> Decoder:
-    """Probe a source and check it against `preparation`; raises `UserError`.
+    """Open a source; raises `UserError` if it cannot be read or `preparation` does not allow it.
 
-    `fps` is the frame rate of a folder of images, which carries none; `part` of the source is the video.
+    `fps` is the frame rate of a folder of images; `part` is the range of the source that is the video.
     """
     path = check_source(path)
     _no_raw_for_folder(path, raw)
@@ -89,18 +89,18 @@ def open_source(
 
 
 def source_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file; of a folder, over the names and hashes of its images."""
+    """Hex SHA-256 of a file, or over the names and hashes of a folder's images."""
     return folder_sha256(path) if path.is_dir() else sha256_of_file(path)
 
 
 def source_state(path: Path) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and time of change in ns of a file, or of the images of a folder: whether it changed."""
+    """(name, size in bytes, modification time in ns) of a file or of a folder's images, to detect changes."""
     entries = image_files(path) if path.is_dir() else (path,)
     return [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries]
 
 
 def has_sound(path: Path) -> bool:
-    """Whether a source has sound; raises `UserError` where it cannot be read."""
+    """Whether a source has sound; raises `UserError` if it cannot be read."""
     return not path.is_dir() and has_audio(path)
 
 

@@ -1,6 +1,6 @@
-"""Copies of videos on a disk that is near: a training of many videos reads each of them once an epoch.
+"""Copying videos to a local disk, as training a multi-video model reads every video once per epoch.
 
-A model of one video holds its frames in memory, so nothing of it is copied.
+Models of one video hold its frames in memory and need no copies.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from boostnerv.video.frames import payload_path
 
 
 def staged(collection: Path, scratch: str, progress: Progress = silent) -> Path:
-    """Copy the videos of a collection below the folder `scratch` and return the path of the collection there.
+    """Copy the videos of a collection to the folder `scratch` and return the path of the copied collection.
 
-    Variables such as ``$TMPDIR`` are those of this process. What was copied before is taken as it is, and processes
-    that ask at the same time share one copy. Where there is no room, a line on stderr says so and `collection` itself
-    is returned. `progress` is told how many videos are there. Raises `UserError` for a variable that is not set.
+    Environment variables such as ``$TMPDIR`` are expanded. Existing copies are reused, and concurrent processes share
+    one copy. If there is no room, a line on stderr says so and `collection` itself is returned. `progress` receives the
+    number of copied videos. Raises `UserError` for a variable that is not set.
     """
     folder = Path(os.path.expandvars(scratch))
     if "$" in str(folder):
@@ -47,7 +47,7 @@ def staged(collection: Path, scratch: str, progress: Progress = silent) -> Path:
 
 
 def _copy(manifest: Path, copy: Path) -> None:
-    """Copy a frames file and then its manifest, unless they are there."""
+    """Copy a frames file and then its manifest, unless they exist with the same size."""
     for source, target in ((payload_path(manifest), payload_path(copy)), (manifest, copy)):
         if target.exists() and target.stat().st_size == source.stat().st_size:
             continue

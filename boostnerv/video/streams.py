@@ -1,4 +1,4 @@
-"""Which of several streams of a file is its video, and how its pictures are turned."""
+"""Choosing the video among several streams of a file, and determining its rotation and alpha."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from boostnerv.video import ffmpeg
 
 _SIZE = re.compile(r", (\d+)x(\d+)")
 _BESIDE = re.compile(r"\((attached pic|timed thumbnails)\)")
-_COUNTED_PACKETS = 50  # more than lie between two packets of another stream
-# What a matrix of so many quarter turns does that mirrors.
+_COUNTED_PACKETS = 50  # more than there are between two packets of another stream
+# The effect of a mirroring display matrix, by its number of quarter turns.
 _MIRRORED = (
     "mirrored top to bottom",
     "mirrored left to right and rotated by 270 degrees counter-clockwise",
@@ -24,19 +24,19 @@ _MIRRORED = (
 )
 _BLOCK_BYTES = 2**20
 _ALWAYS_WITH_ALPHA = ("gif", "webp", "webp_anim")
-_FIRST = "V:0"  # ffmpeg's name of the first video stream that is no attached picture
+_FIRST = "V:0"  # ffmpeg's specifier of the first video stream that is not an attached picture
 
 
 def is_beside(description: str) -> bool:
-    """Whether a stream that ffmpeg describes so belongs to the file and not to the video, as covers do."""
+    """Whether ffmpeg's `description` of a stream marks it as a cover or thumbnails, not as the video."""
     return _BESIDE.search(description) is not None
 
 
 def shown_stream(path: Path, videos: Mapping[str, str]) -> str:
-    """The number, e.g. ``0:1``, of that one of `videos` (number -> ffmpeg's description) that a player shows.
+    """The number, e.g. ``0:1``, of the stream among `videos` (number -> ffmpeg's description) that players show.
 
-    It is the one that is flagged as default, else ffmpeg's choice, the largest; the first of equal ones. One of a
-    single frame beside others is a cover, whatever its flags say.
+    This is the stream flagged as default, else the largest (ffmpeg's choice), and the first of equal ones. A stream of
+    a single frame beside longer ones is a cover, whatever its flags say.
     """
     covers = _single_frames(path, videos)
     films = [number for number in videos if number not in covers] or list(videos)
@@ -45,15 +45,15 @@ def shown_stream(path: Path, videos: Mapping[str, str]) -> str:
 
 
 def specifier(number: str) -> str:
-    """How a stream of the only input is named to ffmpeg; the first one where its number is not known."""
+    """ffmpeg's specifier of a stream of the only input; of the first video stream if `number` is empty."""
     return number.partition(":")[2] or _FIRST
 
 
 def _single_frames(path: Path, videos: Mapping[str, str]) -> set[str]:
-    """Those of several streams that have one frame where others have many; none of them where ffmpeg cannot tell."""
+    """The streams that have a single frame while others have many."""
     numbers = list(videos)
     streams = [ffmpeg.video_input(path)[specifier(number)] for number in numbers]
-    # A line a packet, which begins with the number of its stream.
+    # One line per packet, which begins with the index of its stream.
     graph = ffmpeg.outputs(*streams, "pipe:1", c="copy", format="framecrc", flush_packets=1)
     counts: Counter[int] = Counter()
     with ffmpeg.running(graph) as process:
@@ -71,27 +71,27 @@ def _pixels(description: str) -> int:
 
 
 def turning(path: Path, number: str, degrees: float, size: tuple[int, int]) -> str:
-    """What is done to pictures that ffmpeg says are rotated by `degrees`, as a note, empty where that is nothing.
+    """A note on how pictures that ffmpeg reports as rotated by `degrees` are rotated or mirrored; empty if not at all.
 
-    `size` is (height, width) as coded. ffmpeg tells the angle of a matrix and not whether it mirrors, so that the first
-    picture is compared with itself.
+    `size` is (height, width) as coded. ffmpeg reports the angle of a display matrix but not whether it mirrors, so the
+    first picture is compared with itself as coded.
     """
     rotated = f"rotated by {degrees:g} degrees counter-clockwise, as the file asks for" if round(degrees) else ""
     if round(degrees) % 90:
         return rotated
     turns = round(degrees / 90) % 4
     coded = _first_luma(path, number, autorotate=False).reshape(size)
-    shown = _first_luma(path, number, autorotate=True)
-    # A matrix that mirrors has the angle of the rotation that is half a turn from it.
-    choices = (np.rot90(coded, turns), np.rot90(coded[:, ::-1], turns + 2))
-    plain, mirrored = (int(np.abs(choice.ravel() - shown).sum()) for choice in choices)
+    displayed = _first_luma(path, number, autorotate=True)
+    # A mirroring matrix is reported with the angle of the rotation that is half a turn from it.
+    candidates = (np.rot90(coded, turns), np.rot90(coded[:, ::-1], turns + 2))
+    plain, mirrored = (int(np.abs(candidate.ravel() - displayed).sum()) for candidate in candidates)
     return rotated if plain <= mirrored else f"{_MIRRORED[turns]}, as the file asks for"
 
 
 def has_alpha(path: Path, number: str, codec: str, pixel_format: str) -> bool:
-    """Whether a stream has alpha that matters.
+    """Whether any pixel of a stream is transparent, or may be.
 
-    Decoders of animated images give alpha whether the file has any or not, so that all of it is looked at there.
+    Decoders of animated images always output alpha, so for those all pictures are checked.
     """
     if not ffmpeg.has_alpha(pixel_format):
         return False
@@ -110,7 +110,7 @@ def _is_opaque(path: Path, number: str) -> bool:
 
 
 def _first_luma(path: Path, number: str, *, autorotate: bool) -> npt.NDArray[np.int32]:
-    """Brightness of the first picture, row by row, as it is coded or, with `autorotate`, shown."""
+    """Luma of the first picture, flattened row by row, as coded or, with `autorotate`, as displayed."""
     options = {} if autorotate else {"noautorotate": None}
     stream = ffmpeg.video_input(path, **options)[specifier(number)]
     graph = stream.output("pipe:1", format="rawvideo", pix_fmt="gray", vframes=1, fps_mode="passthrough")

@@ -1,6 +1,6 @@
-"""What ffmpeg leaves out of a file without a word: a frame that is cut off, and recordings joined to the first one.
+"""Detecting what ffmpeg silently leaves out of a file: a truncated last frame, and recordings joined to the first one.
 
-Files are walked through from element to element, none of which is read.
+Files are walked from element to element without reading the elements.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _Y4M = b"YUV4MPEG2 "
 _FRAME = b"FRAME"
 _LONGEST_LINE = 4096
 
-_EBML = b"\x1a\x45\xdf\xa3"  # begins a file of Matroska or WebM
-_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")  # begins a file of WMV
+_EBML = b"\x1a\x45\xdf\xa3"  # signature of Matroska and WebM
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")  # signature of WMV
 _FLV = b"FLV"
 _FLV_HEADER_BYTES = 13
 
-Element = tuple[bytes, int] | None  # its kind and where it ends; None where that is not said
+Element = tuple[bytes, int] | None  # its kind and end position; None if there is none or its length is unknown
 Reader = Callable[[BinaryIO], Element]
 
 
@@ -30,26 +30,26 @@ def is_y4m(path: Path) -> bool:
 
 
 def is_cut_y4m(path: Path, frame_bytes: int) -> bool:
-    """Whether a ``.y4m`` file ends within a frame or its line; frames have `frame_bytes` bytes each.
+    """Whether a ``.y4m`` file ends within a frame or its header line; a frame has `frame_bytes` bytes.
 
-    What else may be wrong with it is left to ffmpeg, which says so.
+    Other defects are left to ffmpeg, which reports them.
     """
     with open(path, "rb") as file:
         file.readline(_LONGEST_LINE)
         size = os.fstat(file.fileno()).st_size
         while line := file.readline(_LONGEST_LINE):
-            whole_line = line.endswith(b"\n")
-            if not line.startswith(_FRAME) and (whole_line or not _FRAME.startswith(line)):
+            complete_line = line.endswith(b"\n")
+            if not line.startswith(_FRAME) and (complete_line or not _FRAME.startswith(line)):
                 return False
-            if not whole_line or file.seek(frame_bytes, os.SEEK_CUR) > size:
+            if not complete_line or file.seek(frame_bytes, os.SEEK_CUR) > size:
                 return True
     return False
 
 
 def has_unread_recording(path: Path) -> bool:
-    """Whether further recordings follow the first one in a file, as `cat` joins them, and ffmpeg does not read all.
+    """Whether a file consists of recordings joined as by `cat`, of which ffmpeg does not read all.
 
-    Of Matroska it reads two, and all where lengths are not said; of MP4, FLV and WMV it reads one.
+    ffmpeg reads two recordings of Matroska, or all if lengths are unknown, and one of MP4, FLV and WMV.
     """
     with open(path, "rb") as file:
         start = file.read(len(_ASF))
@@ -66,7 +66,7 @@ def has_unread_recording(path: Path) -> bool:
 
 
 def _kinds(file: BinaryIO, reader: Reader) -> Iterator[bytes]:
-    """The kinds of all elements, to the first that is none, has no length or goes beyond the file."""
+    """The kinds of all elements, up to the first that is invalid, has no length or exceeds the file."""
     size, position = os.fstat(file.fileno()).st_size, 0
     while position < size and (element := reader(file)) is not None:
         kind, end = element
@@ -77,7 +77,7 @@ def _kinds(file: BinaryIO, reader: Reader) -> Iterator[bytes]:
 
 
 def _matroska_element(file: BinaryIO) -> Element:
-    """Its number has four bytes; the first one of its length has as many leading zeros as bytes follow."""
+    """Read an ID of four bytes and a length, whose first byte has as many leading zeros as bytes follow."""
     kind, first = file.read(4), file.read(1)
     if len(kind) < 4 or not first or not first[0]:
         return None
@@ -89,7 +89,7 @@ def _matroska_element(file: BinaryIO) -> Element:
 
 
 def _mp4_box(file: BinaryIO) -> Element:
-    """A length of 32 bits, or of 64 after the kind where that is 1, counts all of the box."""
+    """Read a box header: the length of the box in 32 bits and its kind; if that length is 1, it follows in 64 bits."""
     position = file.tell()
     head = file.read(8)
     length = int.from_bytes(head[:4])
@@ -99,7 +99,7 @@ def _mp4_box(file: BinaryIO) -> Element:
 
 
 def _flv_tag(file: BinaryIO) -> Element:
-    """A tag, or the header of a file, which is 13 bytes long in all that are in use."""
+    """Read a tag, or a file header, which has 13 bytes in practice."""
     position = file.tell()
     head = file.read(11)
     if head.startswith(_FLV):
@@ -108,7 +108,7 @@ def _flv_tag(file: BinaryIO) -> Element:
 
 
 def _asf_object(file: BinaryIO) -> Element:
-    """16 bytes that say its kind and a length of 64 bits that counts them."""
+    """Read an object header: a kind of 16 bytes, and a length of 64 bits that includes both."""
     position = file.tell()
     head = file.read(24)
     return None if len(head) < 24 else (head[:16], position + int.from_bytes(head[16:], "little"))

@@ -1,12 +1,10 @@
-"""Video files through ffmpeg: what they are, and their frames as 8-bit RGB, one by one.
+"""Video files through ffmpeg: their properties, and their frames as 8-bit RGB, one by one.
 
-There is no ffprobe. The filter `showinfo` stands first in every graph and writes a line for each decoded
-frame, whose size, aspect, field flag and timestamp are read from the log; the codec and the rotation come
-from the description of the input that ffmpeg writes before.
+ffprobe is not used. Every graph begins with the filter `showinfo`, which logs size, aspect, field flag and timestamp of
+each decoded frame; codec and rotation come from the description of the input that ffmpeg logs before.
 
-By default frames are converted by ffmpeg with its default flags, so that they equal the PNGs of
-``ffmpeg -i FILE %04d.png``. With a float profile ffmpeg gives planes of 4:4:4 at the source's depth, and `colour` makes
-RGB of them.
+By default ffmpeg converts frames with its default flags, so that they equal the PNGs of ``ffmpeg -i FILE %04d.png``.
+With a float profile ffmpeg outputs 4:4:4 planes at the source's depth, and `colour` converts them to RGB.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ _STREAM = re.compile(r"^ +Stream #(?P<stream>\d+:\d+).*?: Video: (?P<codec>\w+)(
 _AUDIO = re.compile(r"^ +Stream #\d+:\d+.*?: Audio: ")
 _USED = re.compile(r"^ +Stream #(?P<stream>\d+:\d+) .*-> showinfo")
 _DURATION = re.compile(r"^ +Duration: (?:(\d+):(\d+):(\d+\.\d+)|N/A)(?:, start: (-?\d+\.\d+))?")
-# Before version 9 it is called displaymatrix.
+# Called displaymatrix before ffmpeg 9.
 _ROTATION = re.compile(r"^ +(?:Display Matrix|displaymatrix): rotation of (-?\d+(?:\.\d+)?) degrees")
 _ALPHA = re.compile(r"^ +alpha_mode +: 1$", re.IGNORECASE)
 _CLOCK = re.compile(r"config in time_base: (\d+)/(\d+), frame_rate: (\d+)/(\d+)")
@@ -60,11 +58,11 @@ _COLOUR = re.compile(
     r"color_range:(?P<range>\S+) color_space:(?P<matrix>\S+) "
     r"color_primaries:(?P<primaries>\S+) color_trc:(?P<transfer>\S+)"
 )
-# Where a stream has no container ffmpeg counts its frames by this clock, at this rate where the stream says none.
+# The clock and the default rate that ffmpeg assigns to elementary streams, which have no container.
 _CLOCK_OF_STREAMS, _RATE_OF_STREAMS = Fraction(1, 1_200_000), 25
 _FIELD_ORDERS = {"T": "tff", "B": "bff"}
 
-# Log lines after which some pixels are not the author's: ffmpeg conceals such damage and goes on.
+# Log lines that report lost pixels: ffmpeg conceals such damage and continues.
 _DAMAGE = re.compile(
     r"corrupt decoded frame|corrupt input packet|error while decoding|error submitting packet|"
     r"error during demuxing|partial file|file ended prematurely|invalid data found|packet corrupt",
@@ -74,7 +72,7 @@ _DAMAGE = re.compile(
 
 @dataclass(frozen=True)
 class _Shape:
-    """What must not change within a file."""
+    """Properties that must not change within a file."""
 
     width: int
     height: int
@@ -83,7 +81,7 @@ class _Shape:
 
 @dataclass
 class _Reading:
-    """What the log says, collected line by line."""
+    """Information from ffmpeg's log, collected line by line."""
 
     ticks: list[int | None] = field(default_factory=list)
     shape: _Shape | None = None
@@ -93,10 +91,10 @@ class _Reading:
     time_base: Fraction = Fraction(0)
     rate: Fraction | None = None
     field_orders: dict[str, int] = field(default_factory=dict)  # order -> index of its first frame
-    first_change: tuple[int, _Shape] | None = None  # index of the first frame of another shape
+    first_change: tuple[int, _Shape] | None = None  # index and shape of the first frame that differs
     streams: dict[str, tuple[str, str]] = field(default_factory=dict)  # number -> (codec, rest of the line)
     rotations: dict[str, float] = field(default_factory=dict)
-    with_alpha: set[str] = field(default_factory=set)  # numbers of streams with alpha that is not decoded
+    with_alpha: set[str] = field(default_factory=set)  # numbers of streams whose alpha is not decoded
     format: str = ""
     used: str = ""
     failure: str = ""
@@ -106,18 +104,18 @@ class _Reading:
     damage: str = ""
 
     def add(self, line: str) -> None:
-        """Take in one line.
+        """Parse one line of the log.
 
-        Up to the line that names the used stream ffmpeg describes the input, free texts of the file included.
-        After it the threads of ffmpeg write at the same time: a line may hold parts of two, and the second
-        part has neither prefix nor level. Each part that counts here is whole, so it is searched for anywhere.
+        Up to the line that names the used stream ffmpeg describes the input, including metadata of the file. After
+        it ffmpeg's threads write concurrently: a line may contain parts of two, the second without prefix and level.
+        The parts parsed here are never split, so they are searched for anywhere in a line.
         """
         level, text = ffmpeg.split_line(line)
         if not self.used and level == "info":
             self._add_description(text)
             return
-        if not self.damage and (found := _DAMAGE.search(text)):
-            self.damage = text[found.start() :].strip()
+        if not self.damage and (damage := _DAMAGE.search(text)):
+            self.damage = text[damage.start() :].strip()
         if match := _FRAME.search(text):
             self._add_frame(match)
         elif not self.colours and (match := _COLOUR.search(text)):
@@ -165,19 +163,19 @@ class _Reading:
 
     @property
     def rate_is_assumed(self) -> bool:
-        """Whether ffmpeg may have taken its own rate, as the frames have no times in the file."""
+        """Whether the rate may be ffmpeg's default, as the file has no timestamps."""
         bare = self.time_base == _CLOCK_OF_STREAMS or self.format.endswith("_pipe")
         return bare and self.rate == _RATE_OF_STREAMS
 
     @property
     def videos(self) -> dict[str, str]:
-        """The streams that may be the video: number -> what ffmpeg says of it."""
+        """The streams that may be the video: number -> ffmpeg's description."""
         return {
             number: rest for number, (codec, rest) in self.streams.items() if codec != "none" and not is_beside(rest)
         }
 
     def info(self) -> SourceInfo:
-        """All properties; at least one frame must have been read."""
+        """All properties; requires that at least one frame was read."""
         assert self.shape is not None
         _, rest = self.streams.get(self.used, ("", ""))
         rotation = self.rotations.get(self.used, 0.0)
@@ -202,21 +200,21 @@ class _Reading:
 
 
 def probe_clip(path: Path, raw: RawVideo | None = None) -> SourceInfo:
-    """Properties of a video file from its first frames; raises `UserError` where it has none."""
+    """Properties of a video file, from its first frames; raises `UserError` if it has none."""
     check_raw(path, raw)
     return _read_start(path, raw).info()
 
 
 def has_audio(path: Path) -> bool:
-    """Whether a video file has sound. Raises `UserError` where it has no video."""
+    """Whether a video file has sound; raises `UserError` if it has no video."""
     return _read_start(path, None).has_audio
 
 
 def start_s(path: Path) -> tuple[float, float]:
-    """When a file starts, its earliest stream that is, and when its first frame is shown; in seconds of its own clock.
+    """(start of the earliest stream, time of the first frame) of a file, in seconds of its own clock.
 
-    Sound without pictures, or with a cover, starts with the first frame. Raises `UserError` for a file that has neither
-    video nor sound.
+    Both are equal for sound without pictures, or with a cover. Raises `UserError` for a file with neither video nor
+    sound.
     """
     sound_start_s = _start_of_sound_alone(path)
     if sound_start_s is not None:
@@ -228,7 +226,7 @@ def start_s(path: Path) -> tuple[float, float]:
 
 @dataclass
 class ClipDecoder:
-    """Frames of a video file, prepared. `frames` may be used once; `timing` and `notes` hold after it."""
+    """Prepared frames of a video file. `frames` can be read once; `timing` and `notes` are valid after that."""
 
     path: Path
     preparation: Preparation
@@ -239,16 +237,16 @@ class ClipDecoder:
     total: int | None
     selection: Selection
     notes: list[str]
-    stream: str  # how ffmpeg is told which one is the video
+    stream: str  # ffmpeg's specifier of the video stream
     _reading: _Reading
 
     @property
     def expected(self) -> int | None:
-        """How many frames will come, None when only reading can tell."""
+        """Number of frames that `frames` will yield, None if it is only known after reading."""
         return self.selection.count
 
     def frames(self) -> Generator[npt.NDArray[np.uint8]]:
-        """Yield uint8 RGB [height, width, 3], each a new array; raises `UserError` for a damaged file."""
+        """Yield uint8 RGB [height, width, 3], every frame a new array; raises `UserError` for a damaged file."""
         height, width = self.decoded_size()
         converted = self.conversion if colour.is_float(self.preparation.colour) else None
         if converted is None:
@@ -263,9 +261,9 @@ class ClipDecoder:
                 yield self.geometry.window.of(picture)
 
     def planes(self) -> Generator[tuple[colour.Samples, colour.Samples, colour.Samples]]:
-        """Yield Y [height, width], U and V [height/2, width/2] of a source that `has_420`, in codes of its depth.
+        """Yield Y [height, width], U and V [height/2, width/2] of a source that `has_420`, in codes of its bit depth.
 
-        All sizes and the places of cuts must be even. Raises as `frames`, in whose place it is used.
+        All sizes and crop offsets must be even. Read instead of `frames`; raises the same.
         """
         assert self.conversion is not None
         height, width = self.decoded_size()
@@ -278,25 +276,25 @@ class ClipDecoder:
 
     @property
     def has_420(self) -> bool:
-        """Whether the source has planes of 4:2:0."""
+        """Whether the source is YUV 4:2:0."""
         return is_420(self.info)
 
     @property
     def conversion(self) -> colour.Conversion | None:
-        """How Y, U and V become RGB; None where the source has none."""
+        """How YUV is converted to RGB; None if the source is not YUV."""
         return colour.conversion(self.info, self.preparation.colour)
 
     def _pictures(self, graph: ffmpeg.Graph, shape: tuple[int, ...], stored: np.dtype[Any]) -> Generator[Any]:
-        """Yield the wanted pictures that come from `graph`, each a new array of one shape."""
-        wanted = self.selection.indices()
-        following = next(wanted, None)
+        """Yield the selected pictures of the output of `graph`, every one a new array of `shape` and dtype `stored`."""
+        indices = self.selection.indices()
+        next_index = next(indices, None)
         count = 0
         try:
             with ffmpeg.running(graph, self._reading.add) as process:
                 while (picture := read_picture(process, shape, stored)) is not None:
-                    while following == count:
+                    while next_index == count:
                         yield picture
-                        following = next(wanted, None)
+                        next_index = next(indices, None)
                     count += 1
                 process.finish()
         except ffmpeg.FfmpegError as error:
@@ -304,7 +302,7 @@ class ClipDecoder:
         self._check_reading(count)
 
     def timing(self) -> Timing:
-        """When the frames are shown, from the timestamps in the file."""
+        """Presentation times of the frames, from the timestamps in the file."""
         if self.preparation.fps is not None:
             return Timing(self.preparation.fps, None)
         first, reading = self.selection.first, self._reading
@@ -313,7 +311,7 @@ class ClipDecoder:
         return result
 
     def _progressive(self) -> ffmpeg.Graph:
-        """The decoded frames, deinterlaced where that is asked for."""
+        """The decoded frames, deinterlaced if the preparation asks for it."""
         stream = _input(self.path, self.raw)[self.stream].filter("showinfo", checksum=0)
         if self.preparation.interlaced == "deinterlace" and self.info.interlaced:
             stream = stream.filter("bwdif", mode="send_frame", parity=self.info.field_order, deint="all")
@@ -322,7 +320,7 @@ class ClipDecoder:
     def _rgb_graph(self) -> ffmpeg.Graph:
         stream = self._progressive()
         if window := self.geometry.before:
-            # Colour has fewer pixels than brightness: what is cut is the picture in RGB.
+            # Chroma has fewer samples than luma, so the crop is exact only in RGB.
             stream = stream.filter("format", "rgb24").filter(
                 "crop", window.width, window.height, window.left, window.top
             )
@@ -334,7 +332,7 @@ class ClipDecoder:
     def _full_chroma_graph(self, converted: colour.Conversion) -> ffmpeg.Graph:
         stream, pixel_format = self._progressive(), colour.planar_format("444", self.info.bit_depth)
         if window := self.geometry.before:
-            # Chroma has fewer samples than Y: what is cut is the picture with as many.
+            # Chroma has fewer samples than luma, so the crop is exact only in 4:4:4.
             stream = planes_of(stream, converted, pixel_format).filter(
                 "crop", window.width, window.height, window.left, window.top
             )
@@ -350,19 +348,19 @@ class ClipDecoder:
         return self._limited(planes_of(stream, converted, pixel_format, self.geometry.scaled), pixel_format)
 
     def _limited(self, stream: ffmpeg.Graph, pixel_format: str) -> ffmpeg.Graph:
-        """Raw frames to the last one that is needed."""
-        # Not the filter `trim`: it starts to count anew where the colours of a file change on the way.
+        """Raw frames up to the last one that is needed."""
+        # The filter `trim` would restart its count if the colours of a file change midway.
         limit = {"vframes": self.selection.end} if self.selection.end else {}
         return _output(stream, format="rawvideo", pix_fmt=pixel_format, **limit)
 
     def decoded_size(self) -> tuple[int, int]:
-        """(height, width) of the pictures that come from ffmpeg."""
+        """(height, width) of the pictures that ffmpeg outputs."""
         before = self.geometry.before
-        cut = (before.height, before.width) if before else (self.info.display_height, self.info.display_width)
-        return self.geometry.scaled or cut
+        unscaled = (before.height, before.width) if before else (self.info.display_height, self.info.display_width)
+        return self.geometry.scaled or unscaled
 
     def _check_reading(self, count: int) -> None:
-        """Raise `UserError` for what only reading shows; `count` frames came, skipped ones included."""
+        """Raise `UserError` for problems detected while reading; `count` frames were read, including skipped ones."""
         preparation, reading = self.preparation, self._reading
         first, end = self.selection.first, self.selection.end
         if reading.damage:
@@ -373,7 +371,7 @@ class ClipDecoder:
             index, shape = reading.first_change
             raise UserError(
                 f"{self.path} changes at frame {index} from {_described(reading.shape)} to "
-                f"{_described(shape)}: cut it there, or use the frames before with preparation.frame_count"
+                f"{_described(shape)}: cut it there, or use only the earlier frames with preparation.frame_count"
             )
         late = [index for index in reading.field_orders.values() if first <= index < count]
         if late and not self.info.interlaced and preparation.interlaced != "keep":
@@ -384,14 +382,14 @@ class ClipDecoder:
         if count > len(reading.ticks) or (count < len(reading.ticks) if end is None else count < end):
             raise UserError(
                 f"{self.path} has {len(reading.ticks)} frames, of which {count} passed the filters, as its "
-                "properties change on the way: convert it to one that keeps them"
+                "properties change midway: convert it to a file with constant properties"
             )
 
 
 def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None, part: Part = WHOLE) -> ClipDecoder:
-    """Probe a video file and check it against `preparation`; raises `UserError`. `part` of it is the video.
+    """Open the video, a `part` of a file; raises `UserError` if it is unreadable or `preparation` does not allow it.
 
-    For a lower frame rate the file is decoded once before, as only its timestamps tell which frames that needs.
+    If the preparation lowers the frame rate, the file is first decoded once to collect its timestamps.
     """
     check_raw(path, raw)
     start = _read_start(path, raw)
@@ -403,13 +401,13 @@ def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None,
         total = None if raw is None else path.stat().st_size // _raw_frame_bytes(path, raw)
         selection = select(path, preparation, part, total)
     else:
-        whole = _read_log(_input(path, raw)[stream], part.end)
-        if whole.failure:
-            raise unreadable(path, whole.failure)
-        if whole.damage:
-            raise damaged(path, whole.damage)
-        # Filters may see a frame more than is written.
-        ticks = whole.ticks[: part.end]
+        reading = _read_log(_input(path, raw)[stream], part.end)
+        if reading.failure:
+            raise unreadable(path, reading.failure)
+        if reading.damage:
+            raise damaged(path, reading.damage)
+        # Filters may see one frame more than is written.
+        ticks = reading.ticks[: part.end]
         total = len(ticks)
         clock, _ = timing(ticks[part.first :] or [0], start.time_base, start.rate)
         notes += notes_of_times(ticks[part.first :], part.first)
@@ -432,7 +430,7 @@ def open_clip(path: Path, preparation: Preparation, raw: RawVideo | None = None,
 
 
 def check_raw(path: Path, raw: RawVideo | None) -> None:
-    """Raise `UserError` where a layout is missing, superfluous, unknown or does not divide the file."""
+    """Raise `UserError` if the layout `raw` is missing, not applicable, unknown or does not divide the file."""
     if raw is None and path.suffix.lower() == ".yuv":
         raise UserError(
             f"{path} has no header: give its layout under raw (width, height, pixel_format, fps), "
@@ -442,30 +440,30 @@ def check_raw(path: Path, raw: RawVideo | None) -> None:
         return
     if raw.pixel_format not in (formats := ffmpeg.pixel_formats()):
         raise UserError(f"unknown pixel_format '{raw.pixel_format}' of {path}: {_hint(raw, formats)}")
-    size, each = path.stat().st_size, _raw_frame_bytes(path, raw)
-    if size % each:
+    size_bytes, frame_bytes = path.stat().st_size, _raw_frame_bytes(path, raw)
+    if size_bytes % frame_bytes:
         if not _read_log(_input(path, None)["V:0"], 1).failure:
-            raise UserError(f"{path} carries its own layout: remove raw, which is for headerless files")
+            raise UserError(f"{path} stores its own layout: remove raw, which is for headerless files")
         raise UserError(
-            f"{path} has {size} bytes, which is no whole number of frames of {each} bytes "
-            f"({raw.width}x{raw.height} {raw.pixel_format}): correct raw, or the file is cut off"
+            f"{path} has {size_bytes} bytes, which is not a multiple of {frame_bytes} bytes, the size of a frame "
+            f"({raw.width}x{raw.height} {raw.pixel_format}): correct raw, or get an intact file if it is truncated"
         )
 
 
 def planes_of(
     stream: ffmpeg.Graph, converted: colour.Conversion, pixel_format: str, size: tuple[int, int] | None = None
 ) -> ffmpeg.Graph:
-    """Planar YUV of `pixel_format`, scaled to `size` (height, width) where that is given; no colour is converted."""
+    """Convert to planar YUV `pixel_format`, scaled to `size` (height, width) if given, without colour conversion."""
     names = {"color_matrix": converted.matrix, "range": converted.range, "chroma_loc": converted.chroma_location}
     kept = {f"{side}_{name}": value for side in ("in", "out") for name, value in names.items()}
-    to = (size[1], size[0]) if size else ()
-    return stream.filter("scale", *to, flags=ffmpeg.SCALER_FLAGS, **kept).filter("format", pixel_format)
+    target = (size[1], size[0]) if size else ()
+    return stream.filter("scale", *target, flags=ffmpeg.SCALER_FLAGS, **kept).filter("format", pixel_format)
 
 
-def damaged(path: str | Path, what: str) -> UserError:
-    """The sentence for a file some of whose pixels are lost."""
+def damaged(path: str | Path, damage: str) -> UserError:
+    """The error for a file with lost pixels; `damage` is ffmpeg's message."""
     return UserError(
-        f"{path} is damaged ({what.rstrip('.')}): get an intact copy, or accept ffmpeg's repair with "
+        f"{path} is damaged ({damage.rstrip('.')}): get an intact copy, or accept ffmpeg's repair with "
         f"`ffmpeg -i {Path(path).name} -c:v ffv1 repaired.mkv` and use that file"
     )
 
@@ -483,19 +481,19 @@ def _input(path: Path, raw: RawVideo | None) -> ffmpeg.Graph:
 
 
 def _output(stream: ffmpeg.Graph, **options: str | int) -> ffmpeg.Graph:
-    """Every frame once, whatever its time; no metadata, whose free texts would only confuse the log."""
+    """Output every frame once, whatever its timestamp, and no metadata, whose text could be mistaken for log lines."""
     return stream.output("pipe:1", fps_mode="passthrough", map_metadata=-1, **options)
 
 
 def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
-    """Decode the first frames of the video of a file and collect what the log says of them and of the file."""
+    """Decode the first frames of a file's video and collect what the log says about them and the file."""
     check_source(path)
     source = _input(path, raw)
     reading = _read_log(source[specifier("")], _PROBED_FRAMES, own_clock=True)
     videos = reading.videos
-    shown = shown_stream(path, videos) if len(videos) > 1 else next(iter(videos), reading.used)
-    if shown != reading.used:
-        reading = _read_log(source[specifier(shown)], _PROBED_FRAMES, own_clock=True)
+    number = shown_stream(path, videos) if len(videos) > 1 else next(iter(videos), reading.used)
+    if number != reading.used:
+        reading = _read_log(source[specifier(number)], _PROBED_FRAMES, own_clock=True)
     if reading.failure:
         raise unreadable(path, reading.failure)
     if reading.shape is None:
@@ -506,24 +504,24 @@ def _read_start(path: Path, raw: RawVideo | None) -> _Reading:
 
 
 def _start_of_sound_alone(path: Path) -> float | None:
-    """When a file of sound without pictures starts, in seconds of its own clock; None for any other file."""
+    """Start of a file of sound without pictures, in seconds of its own clock; None for any other file."""
     reading = _Reading()
-    # Nothing has to be read: what ffmpeg says of the input is enough.
+    # ffmpeg's description of the input is enough, so nothing is read (t=0).
     graph = ffmpeg.local_input(path)["a"].output("pipe:1", format="null", c="copy", t=0)
     try:
         with ffmpeg.running(graph, reading.add) as process:
             process.finish()
     except ffmpeg.FfmpegError:
-        # Without sound; or what is wrong is said where it is read as video.
+        # There is no sound, or the file is defective, which is reported when it is read as video.
         return None
     has_pictures = any("(attached pic)" not in rest for _, rest in reading.streams.values())
     return None if has_pictures else reading.start_s
 
 
 def _read_log(stream: ffmpeg.Graph, frames: int | None, *, own_clock: bool = False) -> _Reading:
-    """Decode `frames` frames, or all, and collect what the log says of them, or why it cannot be.
+    """Decode `frames` frames, or all, and collect what the log says about them, or the reason of a failure.
 
-    Times are those of the file with its `own_clock`, and else those of its frames when they are read to be used.
+    Timestamps are unchanged with `own_clock`; otherwise they are shifted by ffmpeg, as when frames are extracted.
     """
     limit = {"vframes": frames} if frames else {}
     graph = _output(stream.filter("showinfo", checksum=0), format="null", **limit)
@@ -537,13 +535,13 @@ def _read_log(stream: ffmpeg.Graph, frames: int | None, *, own_clock: bool = Fal
 
 
 def read_picture(process: ffmpeg.Process, shape: tuple[int, ...], stored: np.dtype[Any]) -> npt.NDArray[Any] | None:
-    """The next raw picture that comes from ffmpeg, None at the end."""
+    """Read the next raw picture of `shape` and dtype `stored` from ffmpeg, None at the end."""
     picture = np.empty(shape, stored)
     view = picture.view(np.uint8).data.cast("B")
     filled = 0
     # One read may return less than a frame: a pipe holds 64 KiB.
-    while filled < len(view) and (got := process.stdout.readinto(view[filled:])):  # type: ignore[attr-defined]
-        filled += got
+    while filled < len(view) and (count := process.stdout.readinto(view[filled:])):  # type: ignore[attr-defined]
+        filled += count
     return picture if filled == len(view) else None
 
 
@@ -557,7 +555,7 @@ def _raw_frame_bytes(path: Path, raw: RawVideo) -> int:
 
 
 def _hint(raw: RawVideo, formats: dict[str, int]) -> str:
-    # The list of all has hundreds of names.
+    # Listing all names would be hundreds.
     hint = nearest(raw.pixel_format, formats)
     return hint if hint.startswith("did") else "yuv420p, yuv422p, yuv444p and yuv420p10le are the usual ones"
 
@@ -579,10 +577,10 @@ def _notes(info: SourceInfo, preparation: Preparation) -> list[str]:
 
 
 def _notes_of_file(path: Path, info: SourceInfo, start: _Reading) -> list[str]:
-    """What becomes of properties that no preparation changes."""
+    """Notes on properties that no preparation setting affects."""
     notes = []
-    turned = start.used in start.rotations
-    if turned and (note := turning(path, start.used, info.rotation_degrees, (info.height, info.width))):
+    is_rotated = start.used in start.rotations
+    if is_rotated and (note := turning(path, start.used, info.rotation_degrees, (info.height, info.width))):
         notes.append(note)
     if start.used in start.with_alpha or has_alpha(path, start.used, info.codec, info.pixel_format):
         notes.append("alpha is dropped")
@@ -594,7 +592,7 @@ def _notes_of_file(path: Path, info: SourceInfo, start: _Reading) -> list[str]:
 
 
 def _notes_of_end(path: Path, info: SourceInfo) -> list[str]:
-    """What is missing at the end of a video that is used to its last frame."""
+    """Notes on frames missing at the end of a video that is used to its last frame."""
     notes = []
     if is_y4m(path) and is_cut_y4m(path, ffmpeg.frame_bytes(info.pixel_format, info.height, info.width)):
         notes.append("the last frame is cut off and left out")
@@ -604,7 +602,7 @@ def _notes_of_end(path: Path, info: SourceInfo) -> list[str]:
 
 
 def _field_order(orders: dict[str, int], stream_line: str) -> str:
-    """From the frames' flags, else from the container ("top first" names the order of display)."""
+    """Field order from the frames' flags, else from the container ("top first" is the display order)."""
     if orders:
         return min(orders, key=lambda order: orders[order])
     if re.search(r"[,(] ?(top first|bottom coded first \(swapped\))", stream_line):

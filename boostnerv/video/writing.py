@@ -1,9 +1,9 @@
-"""Decoded frames into what a user names: ``.npy``, a folder of PNGs, ``.y4m``, or a video of H.264.
+"""Writing decoded frames to the output that the user names: ``.npy``, a folder of PNGs, ``.y4m``, or an H.264 video.
 
-Frames are passed on as they come, so that memory stays bounded whatever the length of the video. ``.mp4``, ``.mkv``
-and ``.mov`` hold BT.709 of limited range, tagged as such, in 4:2:0, which every player knows. That has no odd sizes:
-where a side is odd they hold 4:4:4, as no pixel may be lost, and some players (browsers, QuickTime) refuse it; they
-refuse lossless RGB as well. A ``.y4m`` says nothing of its matrix; it holds 4:4:4 of BT.601, which ffmpeg assumes.
+Frames are passed on one by one, so memory stays bounded whatever the length of the video. ``.mp4``, ``.mkv`` and
+``.mov`` contain limited-range BT.709, tagged as such, in 4:2:0, which every player supports. 4:2:0 has no odd sizes:
+frames with an odd side are written as 4:4:4 so that no pixel is lost, which some players (browsers, QuickTime) refuse,
+as they do lossless RGB. ``.y4m`` cannot tag its matrix and contains 4:4:4 of BT.601, which ffmpeg assumes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ Pixels = npt.NDArray[np.uint8]
 _CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}  # suffix -> ffmpeg's name of the format
 _FILE_KINDS = (".npy", *_CONTAINERS, ".y4m")
 
-_MOST_COMPRESSION = 1000  # of PNG and video, by which frames of one colour shrink
+_MOST_COMPRESSION = 1000  # upper bound for PNG and video, reached by frames of one colour
 _TICKS_PER_S = 90_000
 _TRIED_PACKETS = 16
-# As a filter: newer versions of ffmpeg take what frames say for what an output's options say.
+# As a filter, since newer versions of ffmpeg let the tags of frames override the options of an output.
 BT709_TAGS = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709"
 _LOSSY = {"c:v": "libx264", "preset": "medium", "crf": 12}
 _LOSSLESS = {"c:v": "libx264rgb", "preset": "medium", "qp": 0}
@@ -41,10 +41,10 @@ _LOSSLESS = {"c:v": "libx264rgb", "preset": "medium", "qp": 0}
 
 @dataclass(frozen=True)
 class OutputVideo:
-    """What the frames are: `count` of `height` × `width` pixels, at `fps` frames per second.
+    """Properties of the frames: `count` frames of `height` × `width` pixels, at `fps` frames per second.
 
-    `timestamps_s` says when each is shown, in seconds from the first one, where the rate is not constant; `fps` is
-    the mean rate then.
+    `timestamps_s` are the presentation times at a variable rate, in seconds from the first frame; `fps` is the mean
+    rate then.
     """
 
     count: int
@@ -55,12 +55,12 @@ class OutputVideo:
 
 
 def has_one_rate(output: Path) -> bool:
-    """True where `output` is a video of a kind that cannot hold the times of frames at a variable rate."""
+    """Whether `output` is a video format that cannot store a variable frame rate."""
     return _kind(output) == ".y4m"
 
 
 def is_video(output: Path) -> bool:
-    """True where `output` is of a kind that players show, and no array or folder of images."""
+    """Whether `output` is a video file, not an array or a folder of images."""
     return _kind(output) in (*_CONTAINERS, ".y4m")
 
 
@@ -73,15 +73,15 @@ def write_frames(
     audio_from: Path | None = None,
     progress: Progress = silent,
 ) -> str:
-    """Write uint8 RGB `frames` [height, width, 3] as what the name of `output` says; returns the hex SHA-256 of them.
+    """Write uint8 RGB `frames` [height, width, 3] in the format named by `output`; returns their hex SHA-256.
 
-    The name ends in .npy (uint8 [T, H, W, 3]), .mp4, .mkv, .mov (visually transparent, or RGB to the bit where
-    `lossless`) or .y4m, or is that of a folder of PNGs. Timestamps are kept in .mp4 and .mov to 1/90000 s, in .mkv to
-    1 ms. The audio streams of the file `audio_from` are copied; `frames` are taken to start with its first frame, or
-    with its sound where it has no pictures.
+    The name ends in .npy (uint8 [T, H, W, 3]), .mp4, .mkv, .mov (visually transparent, or bit-exact RGB if `lossless`)
+    or .y4m, or names a folder of PNGs. Timestamps are kept to 1/90000 s in .mp4 and .mov, to 1 ms in .mkv. The audio
+    streams of the file `audio_from` are copied; `frames` are assumed to start with its first frame, or with its sound
+    if it has no pictures.
 
-    `output` appears when all of it is written. Raises `UserError` where it cannot be, and `ValueError` for frames
-    that are not what `video` says.
+    `output` appears only when it is complete. Raises `UserError` if it cannot be written, and `ValueError` for frames
+    that do not match `video`.
     """
     kind = _kind(output)
     _check_choices(output, kind, lossless, audio_from)
@@ -102,20 +102,20 @@ def write_frames(
 
 
 def _kind(output: Path) -> str:
-    """The suffix that says what `output` is, empty for a folder; raises `UserError` for an unknown one."""
+    """The suffix that selects the format of `output`, empty for a folder; raises `UserError` for an unknown one."""
     kind = "" if output.is_dir() else output.suffix.lower()
     if kind and kind not in _FILE_KINDS:
         raise UserError(
-            f"{output} is no kind of video that can be written: let it end in one of {' '.join(_FILE_KINDS)}, or in "
+            f"{output} is not a format that can be written: give it one of the suffixes {' '.join(_FILE_KINDS)}, or "
             "none for a folder of PNGs"
         )
     return kind
 
 
 def _check_choices(output: Path, kind: str, lossless: bool, audio_from: Path | None) -> None:
-    """Raise `UserError` for what a kind cannot do, before anything is written."""
+    """Raise `UserError` for options that a format does not support, before anything is written."""
     if not kind and output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise UserError(f"{output} exists and is no empty folder: choose another name for the folder of PNGs")
+        raise UserError(f"{output} exists and is not an empty folder: choose another name for the folder of PNGs")
     if lossless and kind == ".y4m":
         raise UserError(
             f"{output} cannot be lossless, as .y4m holds YUV and not RGB: choose .mkv, .mp4, .mov, .npy or a folder"
@@ -132,7 +132,7 @@ def _check_choices(output: Path, kind: str, lossless: bool, audio_from: Path | N
 
 
 def _check_room(output: Path, kind: str, video: OutputVideo) -> None:
-    """Raise `UserError` where the disk has less room than the output takes at least."""
+    """Raise `UserError` if the disk has less room than the least size of the output."""
     raw_bytes = video.count * video.height * video.width * 3
     needed_bytes = raw_bytes if kind in (".npy", ".y4m") else raw_bytes // _MOST_COMPRESSION
     folder, free_bytes = files.free_space(output)
@@ -148,7 +148,7 @@ def _check_room(output: Path, kind: str, video: OutputVideo) -> None:
 def _checked(
     frames: Iterable[Pixels], video: OutputVideo, digest: hashlib._Hash, progress: Progress
 ) -> Iterator[Pixels]:
-    """Pass frames on, contiguous in memory, and take them into `digest`; `ValueError` where `video` says otherwise."""
+    """Yield contiguous frames and update `digest`; raises `ValueError` if they do not match `video`."""
     shape, done = (video.height, video.width, 3), 0
     for frame in frames:
         if frame.dtype != np.uint8 or frame.shape != shape:
@@ -167,7 +167,7 @@ def _checked(
 def _write_npy(frames: Iterable[Pixels], output: Path, video: OutputVideo) -> None:
     shape = (video.count, video.height, video.width, 3)
     with files.final(output) as temporary, open(temporary, "wb") as file:
-        # Plain writes: on a full disk they raise an error, where a memory map would end the process.
+        # On a full disk plain writes raise an error, whereas a memory map would kill the process.
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for frame in frames:
             file.write(frame.data)
@@ -205,18 +205,18 @@ def _write_container(
             "format": container,
         }
         graph = rgb_input(video)["v"].output(*audio, ffmpeg.local_file(temporary), **options)
-        # Without it audio alone would start at 0 in some containers, whenever it started beside the video.
+        # Without -copyts some containers would start the audio at 0 instead of relative to the video.
         _run_fed(graph.global_args("-copyts"), frames, output)
 
 
 def rgb_input(video: OutputVideo) -> ffmpeg.Graph:
-    """Raw RGB frames that are fed to ffmpeg."""
+    """Input of raw RGB frames that are fed to ffmpeg."""
     size = (video.width, video.height)
     return ffmpeg.input_from_pipe(format="rawvideo", pixel_format="rgb24", video_size=size, framerate=video.fps)
 
 
 def _pixels_chain(video: OutputVideo, codec: dict[str, Any]) -> str:
-    """Filters from RGB to what the encoder is given."""
+    """Filters from RGB to the input of the encoder."""
     if codec is _LOSSLESS:
         return "format=rgb24"
     odd = video.height % 2 or video.width % 2
@@ -224,41 +224,41 @@ def _pixels_chain(video: OutputVideo, codec: dict[str, Any]) -> str:
 
 
 def to_yuv(matrix: str) -> str:
-    """Filter from full-range RGB to limited-range YUV of a matrix, e.g. ``bt709``; a pixel format must follow."""
+    """Filter from full-range RGB to limited-range YUV by `matrix`, e.g. ``bt709``; a pixel format must follow."""
     positions = "out_h_chr_pos=0:out_v_chr_pos=128"
     return f"scale=in_range=pc:out_range=tv:out_color_matrix={matrix}:{positions}:flags={ffmpeg.SCALER_FLAGS}"
 
 
 def _run_fed(graph: ffmpeg.Graph, frames: Iterable[Pixels], output: Path) -> None:
-    """Feed `frames` to `graph`; raises `UserError` where ffmpeg fails."""
+    """Feed `frames` to `graph`; raises `UserError` if ffmpeg fails."""
     try:
         with ffmpeg.running(graph.overwrite_output(), fed=True) as process:
             for frame in frames:
                 process.feed(frame.data)
             process.finish()
     except ffmpeg.FfmpegError as error:
-        raise UserError(f"ffmpeg could not write {output} ({error}); choose another kind, e.g. .npy") from error
+        raise UserError(f"ffmpeg could not write {output} ({error}); choose another format, e.g. .npy") from error
 
 
 # --- times ------------------------------------------------------------------------------------------------
 
 
 def _timing(video: OutputVideo, first_frame_s: float, script: Path, chain: str) -> dict[str, Any]:
-    """Options of an output whose first frame is shown at `first_frame_s` and whose filters are `chain`."""
+    """Output options: the first frame is shown at `first_frame_s`, the filters are `chain` (in `script` if long)."""
     start = round(first_frame_s * _TICKS_PER_S)
     if video.timestamps_s is None and not start:
         return {"filter:v": chain}
     duration = max(1, round(_TICKS_PER_S / video.fps))
     options = {
         "enc_time_base": f"1:{_TICKS_PER_S}",
-        # The setpts of older versions forgets durations, and without one the last frame is not shown.
+        # In older versions setpts drops durations, and without one the last frame is not shown.
         "bsf:v": f"setts=duration={duration}",
-        # Reordered frames of irregular times make .mp4 end too early.
+        # B-frames with irregular timestamps make .mp4 end too early.
         "bf": 0,
     }
     if video.timestamps_s is None:
         return {**options, "filter:v": f"{_set_times(f'round(N*{_TICKS_PER_S / video.fps!r})', start)},{chain}"}
-    # A file, as this is too long for a command line.
+    # A file, as the expression may be too long for a command line.
     script.write_text(f"{_set_times(_choice(_ticks(video.timestamps_s), 0), start)},{chain}", encoding="ascii")
     return {**options, "/filter:v": ffmpeg.local_file(script)}
 
@@ -268,7 +268,7 @@ def _set_times(expression: str, start: int) -> str:
 
 
 def _ticks(timestamps_s: Sequence[float]) -> list[int]:
-    """Times in ticks, each later than the one before, which encoders ask for."""
+    """Timestamps in ticks, strictly increasing as encoders require."""
     ticks: list[int] = []
     for time_s in timestamps_s:
         earliest = ticks[-1] + 1 if ticks else 0
@@ -277,7 +277,7 @@ def _ticks(timestamps_s: Sequence[float]) -> list[int]:
 
 
 def _choice(values: Sequence[int], first: int) -> str:
-    """An expression of ffmpeg that is ``values[N - first]``: a balanced tree, as ffmpeg limits the depth."""
+    """ffmpeg expression for ``values[N - first]``: a balanced tree, as ffmpeg limits the depth."""
     if len(values) == 1:
         return str(values[0])
     half = len(values) // 2
@@ -288,12 +288,12 @@ def _choice(values: Sequence[int], first: int) -> str:
 
 
 def _check_audio(source: Path, output: Path, container: str, temporary: Path) -> None:
-    """Raise `UserError` where the audio of `source` cannot be copied; writes to `temporary` to see."""
+    """Raise `UserError` if the audio of `source` cannot be copied, by writing a few packets to `temporary`."""
     options = {"c:a": "copy", "frames:a": _TRIED_PACKETS, "map_chapters": -1, "format": container}
     try:
         ffmpeg.run(ffmpeg.local_input(source)["a"].output(ffmpeg.local_file(temporary), **options).overwrite_output())
     except ffmpeg.FfmpegError as error:
         if "matches no streams" in str(error):
-            raise UserError(f"{source} has no audio: give a file that has, or leave the audio out") from error
-        way = "leave the audio out" if container == "matroska" else "choose an output that ends in .mkv"
-        raise UserError(f"the audio of {source} cannot be copied into {output.name} ({error}): {way}") from error
+            raise UserError(f"{source} has no audio: give a file with audio, or leave the audio out") from error
+        remedy = "leave the audio out" if container == "matroska" else "choose an output that ends in .mkv"
+        raise UserError(f"the audio of {source} cannot be copied into {output.name} ({error}): {remedy}") from error

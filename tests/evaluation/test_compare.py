@@ -236,7 +236,7 @@ def test_a_preparation_is_of_videos_and_images(pixels: Frames, tmp_path: Path, b
     for options, sentence in (
         (("--prepare", "frames=2"), "boostnerv: --prepare: unknown key 'frames'"),
         (("--prepare", "colour=bt709-float", "--colour", "bt601-float"), "--colour bt601-float contradicts --prepare"),
-        (("--raw", "64x48"), "--raw 64x48 is no layout; write it as WIDTHxHEIGHT,PIXEL_FORMAT,FPS"),
+        (("--raw", "64x48"), "--raw 64x48 is not a layout; write it as WIDTHxHEIGHT,PIXEL_FORMAT,FPS"),
         (("--raw", "64x48,gray,25"), "--raw is the layout of headerless .yuv files, and none is given; leave it out"),
     ):
         outcome = boost("compare", clip, images, *options)

@@ -26,7 +26,7 @@ def test_the_environment_chooses_the_binary(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("FFMPEG_BINARY", str(link))
     assert ffmpeg.binary() == str(link)
     monkeypatch.setenv("FFMPEG_BINARY", str(tmp_path / "absent"))
-    with pytest.raises(UserError, match=r"FFMPEG_BINARY names .*absent, which is no program"):
+    with pytest.raises(UserError, match=r"FFMPEG_BINARY names .*absent, which is not a program"):
         ffmpeg.binary()
     monkeypatch.setenv("FFMPEG_BINARY", "true")
     with pytest.raises(UserError, match="does not answer like ffmpeg"):

@@ -226,7 +226,7 @@ def test_several_pictures_in_one_file(suffix: str, tmp_path: Path, extract: Extr
     one, two = (Image.fromarray(frame) for frame in noise(2, 16, 16))
     folder.mkdir()
     one.save(folder / f"1.{suffix}", save_all=True, append_images=[two])
-    with pytest.raises(UserError, match=r"1\.\w+ holds 2 pictures; save each in a file of its own"):
+    with pytest.raises(UserError, match=r"1\.\w+ holds 2 pictures; save each in its own file"):
         extract(folder)
 
 
@@ -249,10 +249,10 @@ def test_the_first_of_a_cameras_pictures(tmp_path: Path, extract: Extract) -> No
     [
         (
             "link",
-            "2.png is a link that leads to no file, and its name is an image's; put the image there",
+            "2.png is a link that leads to no file, but has the name of an image; put the image there",
         ),
         ("loop", "2.png is a link that leads to no file"),
-        ("folder", "2.png is a folder, and its name is an image's"),
+        ("folder", "2.png is a folder, but has the name of an image"),
         ("pipe", "2.png is a pipe or a device"),
     ],
 )
@@ -325,7 +325,7 @@ def test_masks_beside_the_frames_are_refused(tmp_path: Path, extract: Extract) -
         save(folder, f"mask{index:04}.png", frame)
     sentence = (
         r"holds images of 2 name patterns, frame\*\.png \(3, e\.g\. frame0000\.png\), mask\*\.png "
-        r"\(2, e\.g\. mask0000\.png\), of which one can be the video; move the others elsewhere"
+        r"\(2, e\.g\. mask0000\.png\), of which only one can be the video; move the others elsewhere"
     )
     with pytest.raises(UserError, match=sentence):
         extract(folder)

@@ -80,7 +80,7 @@ def test_files_of_our_own_are_named(tmp_path: Path) -> None:
     coded.write_bytes(MAGIC + bytes(100))
     refused(coded, "is coded already: decode it with `boostnerv decode`")
     np.save(tmp_path / "a.npy", noise(2, 8, 8))
-    refused(tmp_path / "a.npy", "is an array and no video")
+    refused(tmp_path / "a.npy", "is an array, not a video")
 
 
 TEXTS = {
@@ -140,8 +140,8 @@ def test_empty_files_pipes_and_devices(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     refused(tmp_path / "empty.mp4", r"cannot be read as video \(it is empty\)")
     os.mkfifo(tmp_path / "pipe.mp4")
-    refused(tmp_path / "pipe.mp4", "is no file on a disk")
-    refused(Path("/dev/zero"), "is no file on a disk")
+    refused(tmp_path / "pipe.mp4", "is not a file on a disk")
+    refused(Path("/dev/zero"), "is not a file on a disk")
 
 
 def test_a_cover_and_sound_are_no_video(tmp_path: Path) -> None:

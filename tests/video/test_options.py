@@ -65,7 +65,7 @@ def test_any_layout_comes_back(width: int, height: int, pixel_format: str, fps: 
     ],
 )
 def test_texts_that_are_no_layout(text: str) -> None:
-    sentence = f"--raw {text} is no layout; write it as WIDTHxHEIGHT,PIXEL_FORMAT,FPS, e.g. 1920x1080,yuv420p,120"
+    sentence = f"--raw {text} is not a layout; write it as WIDTHxHEIGHT,PIXEL_FORMAT,FPS, e.g. 1920x1080,yuv420p,120"
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         parse_raw(text)
 

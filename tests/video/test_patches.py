@@ -74,7 +74,7 @@ def test_grids_that_do_not_fit_are_defects() -> None:
     for call in (lambda: split(ramp(1, 4, 6), 3, 1), lambda: patch_view(ramp(1, 4, 6), 1, 4, 0)):
         with pytest.raises(ValueError, match="patches do not divide frames of 4×6"):
             call()
-    with pytest.raises(ValueError, match="5 patches are no grid of 2×3"):
+    with pytest.raises(ValueError, match="5 patches do not form a grid of 2×3"):
         merge(np.zeros((5, 1, 2, 2, 3), np.uint8), 2, 3)
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_cut_leaves_no_file(tmp_path: Path) -> None:
         split_patches(whole, 3, 2, tmp_path / "p.npy")
     assert not (tmp_path / "p.npy").exists()
     split_patches(whole, 2, 2, tmp_path / "p.npy")
-    with pytest.raises(UserError, match=r"p.npy holds patches already; cut the frames"):
+    with pytest.raises(UserError, match=r"p.npy holds patches already; split the frames"):
         split_patches(open_frames(tmp_path / "p.json"), 1, 1, tmp_path / "q.npy")
     assert not (tmp_path / "q.npy").exists()
 

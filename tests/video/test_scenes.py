@@ -66,7 +66,7 @@ def test_a_memory_map_is_read_frame_by_frame(three_scenes: Pixels, tmp_path: Pat
 
 
 def test_frames_that_ffmpeg_refuses() -> None:
-    with pytest.raises(UserError, match=r"ffmpeg cannot look for scenes in frames of 0x128 \(.+\); try"):
+    with pytest.raises(UserError, match=r"ffmpeg cannot detect scenes in frames of 0x128 \(.+\); set"):
         scene_cuts(noise(3, 0, 128))
 
 

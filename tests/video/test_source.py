@@ -152,10 +152,10 @@ def test_raw_layouts_that_do_not_fit(tmp_path: Path, extract: Extract) -> None:
         extract(path, raw=raw_layout("yuv402p"))
     with pytest.raises(UserError, match=r"unknown pixel_format '§§'.*yuv420p, yuv422p"):
         extract(path, raw=raw_layout("§§"))
-    with pytest.raises(UserError, match=r"has 4608 bytes, which is no whole number of frames of \d+ bytes"):
+    with pytest.raises(UserError, match=r"has 4608 bytes, which is not a multiple of \d+ bytes"):
         extract(path, raw=raw_layout(width=31, height=17))
     clip = synthetic(tmp_path / "clip.mp4")
-    with pytest.raises(UserError, match="carries its own layout: remove raw"):
+    with pytest.raises(UserError, match="stores its own layout: remove raw"):
         extract(clip, raw=raw_layout())
     with pytest.raises(UserError, match="folder of images: remove raw"):
         extract(tmp_path, raw=raw_layout())
@@ -288,7 +288,7 @@ def test_interlaced(field: str, tmp_path: Path, extract: Extract) -> None:
     assert "bwdif" in done.manifest.notes[0]
     turned = tmp_path / "turned.mp4"
     ffmpeg("-display_rotation", "90", "-i", path, "-c", "copy", turned)
-    with pytest.raises(UserError, match="interlaced and asks for a rotation"):
+    with pytest.raises(UserError, match="interlaced and rotated"):
         extract(turned, interlaced="deinterlace")
 
 
@@ -387,9 +387,7 @@ def with_matrix(path: Path, matrix: str) -> Path:
 @pytest.mark.parametrize("matrix", UNCONVERTED)
 def test_matrices_that_are_not_converted_are_named(matrix: str, colour: str, tmp_path: Path, extract: Extract) -> None:
     path = with_matrix(tmp_path / "a.mkv", matrix)
-    with pytest.raises(
-        UserError, match=rf"a\.mkv has the colour matrix {matrix}, which .*convert it to BT\.709 before"
-    ):
+    with pytest.raises(UserError, match=rf"a\.mkv has the colour matrix {matrix}, which .*convert it to BT\.709 first"):
         extract(path, colour=colour)
 
 

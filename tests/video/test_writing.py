@@ -220,7 +220,7 @@ def test_kinds_without_timestamps_write_the_mean_rate(tmp_path: Path) -> None:
     assert not any(has_one_rate(tmp_path / name) for name in CONTAINERS)
     (tmp_path / "b.y4m").mkdir()
     assert not has_one_rate(tmp_path / "b.y4m")
-    with pytest.raises(UserError, match="no kind of video"):
+    with pytest.raises(UserError, match="not a format that can be written"):
         has_one_rate(tmp_path / "a.gif")
 
 
@@ -364,7 +364,7 @@ def test_audio_that_cannot_be_copied(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("text")
     for name, source, words in (
         ("a.mp4", old, r"audio of .*old\.mkv cannot be copied into a\.mp4 \(.*\): choose an output that ends in \.mkv"),
-        ("a.mkv", mute, r"mute\.mp4 has no audio: give a file that has"),
+        ("a.mkv", mute, r"mute\.mp4 has no audio: give a file with audio"),
         ("a.mkv", tmp_path / "absent.mp4", r"there is no video file .*absent\.mp4"),
         ("a.mkv", tmp_path / "text.mp4", r"text\.mp4 cannot be read as video"),
         ("a.npy", old, r"a\.npy cannot hold audio: choose one of \.mp4 \.mkv \.mov"),
@@ -383,7 +383,7 @@ def test_audio_that_cannot_be_copied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.avi", "a.webm", "a.png", "a.v2", "a.mp4.part"])
 def test_unknown_kinds(name: str, tmp_path: Path) -> None:
-    words = r"let it end in one of \.npy \.mp4 \.mkv \.mov \.y4m, or in none for a folder of PNGs"
+    words = r"give it one of the suffixes \.npy \.mp4 \.mkv \.mov \.y4m, or none for a folder of PNGs"
     with pytest.raises(UserError, match=words):
         write_frames(noise(1, 4, 4), tmp_path / name, OutputVideo(1, 4, 4, 10))
 
@@ -393,7 +393,7 @@ def test_names_that_are_taken(tmp_path: Path) -> None:
     (tmp_path / "folder" / "precious").write_text("")
     (tmp_path / "file").write_text("precious")
     for name in ("folder", "file"):
-        with pytest.raises(UserError, match=rf"{name} exists and is no empty folder: choose another name"):
+        with pytest.raises(UserError, match=rf"{name} exists and is not an empty folder: choose another name"):
             write_frames(noise(1, 4, 4), tmp_path / name, OutputVideo(1, 4, 4, 10))
     assert (tmp_path / "folder" / "precious").exists()
     with pytest.raises(UserError, match=r"cannot write .*; choose a writable output folder"):
@@ -502,7 +502,7 @@ def test_an_ffmpeg_that_dies_on_the_way(name: str, tmp_path: Path) -> None:
 def test_an_ffmpeg_that_refuses(tmp_path: Path) -> None:
     pixels = noise(40, 64, 64)
     with pytest.raises(
-        UserError, match=r"ffmpeg could not write .*a\.mp4 \(.*\); choose another kind, e\.g\. \.npy"
+        UserError, match=r"ffmpeg could not write .*a\.mp4 \(.*\); choose another format, e\.g\. \.npy"
     ) as caught:
         write_frames(pixels, tmp_path / "a.mp4", video_of(pixels, 1e-9))
     assert "\n" not in str(caught.value)
