@@ -1,8 +1,8 @@
-"""What a published checkpoint was made with: flags first, then its ``args.yaml``, then the shapes of its tensors.
+"""The architecture of a published checkpoint: from flags, then its ``args.yaml``, then the shapes of its tensors.
 
-The original programs write the namespace of their command line as ``args.yaml`` beside their checkpoints. What the
-shapes of tensors say (widths, levels of the positional encoding) is not asked for; what they do not say (strides,
-frame size, number of frames) must stand in one of the other two.
+The original programs write the namespace of their command line as ``args.yaml`` beside their checkpoints. Widths and
+levels of the positional encoding follow from tensor shapes; strides, frame size and number of frames do not, and must
+be in one of the other two.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _WITH_ENCODER = ("hnerv", "hnerv-boost")
 
 _PIXEL_SHUFFLE, _PIXEL_SHUFFLE_AT_MOST_3 = "pshuffel", "pshuffel_3x3"
 _LIST = "tuple[int, ...]"
-_COLOURS = {"mean_e4", "deviation_e4"}  # --dataset says them
+_COLOURS = {"mean_e4", "deviation_e4"}  # set by --dataset
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What is known of an architecture; None is not known."""
+    """The known part of an architecture; None means unknown."""
 
     model: str | None = None
     strides: tuple[int, ...] | None = None
@@ -43,25 +43,25 @@ class Arguments:
     frames: int | None = None
     fc_dim: int | None = None
     grid: tuple[int, int] | None = None  # rows and columns of the first feature map
-    lengths: tuple[int, ...] | None = None  # frames of each video, for models of many
+    lengths: tuple[int, ...] | None = None  # frames of each video, for multi-video models
     size: str | None = None  # of D-NeRV, as published
     dataset: str | None = None  # of D-NeRV
     options: Mapping[str, Any] = field(default_factory=dict)  # further fields of the spec
 
     def over(self, other: Arguments) -> Arguments:
-        """These, and those of `other` where these say nothing."""
-        said = {key.name: getattr(self, key.name) for key in dataclasses.fields(self)}
-        known = {key: value for key, value in said.items() if value is not None}
+        """These arguments, completed by those of `other`."""
+        values = {key.name: getattr(self, key.name) for key in dataclasses.fields(self)}
+        known = {key: value for key, value in values.items() if value is not None}
         return dataclasses.replace(other, **known | {"options": {**other.options, **self.options}})
 
 
 def make_spec(
     path: Path, flags: Arguments, tensors: Mapping[str, Tensor], embedded: Sequence[int] | None = None
 ) -> tuple[Architecture, Spec]:
-    """Architecture and spec of the tensors (original names) of the file `path`.
+    """Architecture and spec of the tensors (by original names) of the file `path`.
 
-    `embedded` is the shape ``(T, e, h, w)`` of stored embeddings, where the file has them: it says the number of
-    frames and the frame size as well. Raises `UserError` for what is unknown, contradictory or not supported.
+    `embedded` is the shape ``(T, e, h, w)`` of stored embeddings, if any, which also gives the number of frames and the
+    frame size. Raises `UserError` for unknown, contradictory or unsupported arguments.
     """
     recorded = read_arguments(path)
     known = flags.over(recorded)
@@ -77,12 +77,12 @@ def make_spec(
         raise UserError(
             f"--lengths, --size and --dataset are of models of many videos, not of {entry.name}; leave them out"
         )
-    # The file may say more than this model has; the user may not.
+    # The file may have options that this model lacks; the user may not give any.
     usable = {key: value for key, value in recorded.options.items() if key in types}
     options = {**usable, **_checked_options(entry.name, flags.options, types)}
     read = fields_from_shapes(entry.name, {name: tensor.shape for name, tensor in tensors.items()}, known.strides)
     known = dataclasses.replace(known, options=options).over(_from_embeddings(entry.name, embedded))
-    # Without it nothing fits, and the sentence about that names the tensors.
+    # Without a width no tensor fits, and that error names the tensors.
     fc_dim = known.fc_dim or read.pop("fc_dim", 1)
     read.pop("fc_dim", None)
     fields = {**read, **known.options, **_sizes(path, known), "fc_dim": fc_dim}
@@ -92,21 +92,21 @@ def make_spec(
 def _clip_spec(
     path: Path, entry: Architecture, flags: Arguments, tensors: Mapping[str, Tensor], types: Mapping[str, str]
 ) -> Spec:
-    given = {key: getattr(flags, key) for key in ("strides", "height", "width", "frames", "fc_dim", "lengths")}
-    said = {key: value for key, value in given.items() if value is not None}
-    said |= _checked_options(entry.name, flags.options, types)
+    sizes = {key: getattr(flags, key) for key in ("strides", "height", "width", "frames", "fc_dim", "lengths")}
+    fields = {key: value for key, value in sizes.items() if value is not None}
+    fields |= _checked_options(entry.name, flags.options, types)
     shapes = {our_name(entry.name, name): tensor.shape for name, tensor in tensors.items()}
-    return entry.spec(**clip_fields(path, entry.name, shapes, size=flags.size, dataset=flags.dataset, said=said))
+    return entry.spec(**clip_fields(path, entry.name, shapes, size=flags.size, dataset=flags.dataset, fields=fields))
 
 
 def read_arguments(path: Path) -> Arguments:
-    """Of the ``args.yaml`` beside the file `path`; nothing is known where there is none."""
+    """Arguments from the ``args.yaml`` beside the file `path`; unknown if there is none."""
     beside = path.with_name("args.yaml")
     return from_namespace(read_yaml(beside, "arguments"), str(beside)) if beside.exists() else Arguments()
 
 
 def from_namespace(given: Mapping[str, Any], where: str) -> Arguments:
-    """Arguments of an original command line; raises `UserError` for those that our models cannot follow."""
+    """Arguments of an original command line; raises `UserError` for unsupported ones."""
     model = _value(given, where, "model", lambda _: _model(given)) if {"model", "embed"} & set(given) else None
     if model is not None:
         _check_behaviour(given, model, where)
@@ -144,7 +144,7 @@ def _reduction(value: Any, where: str) -> dict[str, float]:
 
 
 def _model(given: Mapping[str, Any]) -> str:
-    """Our name of the original model; NeRV is the one called HNeRV that is given a positional encoding."""
+    """Our name of the original model; NeRV is called HNeRV there, with a positional encoding."""
     name = str(given.get("model") or "").lower().replace("-", "").replace("_", "")
     boosted = name.endswith("boost") and given.get("sft_block") != "none"
     plain = _ORIGINAL_MODELS[name.removesuffix("boost")]
@@ -154,14 +154,14 @@ def _model(given: Mapping[str, Any]) -> str:
 
 
 def _check_behaviour(given: Mapping[str, Any], model: str, where: str) -> None:
-    """Refuse what changes the output of a network without changing the shape of any tensor."""
-    wanted = {
+    """Reject arguments that change the output of a network without changing any tensor shape."""
+    supported = {
         "act": "sin" if model.endswith("boost") else "gelu",
         "norm": "none",
         "out_bias": "tanh",
         "lfreq": "pi",
     }
-    for key, value in wanted.items():
+    for key, value in supported.items():
         if str(given.get(key, value)) != value:
             raise UserError(f"{where}: {key} = {given[key]!r} is not what {model} does here ({value}); not supported")
     _check_convolutions(given, model, where)
@@ -171,7 +171,7 @@ def _check_behaviour(given: Mapping[str, Any], model: str, where: str) -> None:
 
 
 def _check_convolutions(given: Mapping[str, Any], model: str, where: str) -> None:
-    """Refuse networks of other convolutions than ours: ``conv_type`` is that of the encoder, then the decoder's."""
+    """Reject unsupported convolutions: ``conv_type`` names that of the encoder, then that of the decoder."""
     kinds = _value(given, where, "conv_type", lambda value: (str(value[0]), str(value[1])))
     if kinds is None:
         return
@@ -185,7 +185,7 @@ def _check_convolutions(given: Mapping[str, Any], model: str, where: str) -> Non
 
 
 def _frame_size(given: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width after the original loader: cropped, then resized, unless the crop comes ``last``."""
+    """Height and width after the original loader, which crops, then resizes, unless the crop comes ``last``."""
     crop, resize = str(given["crop_list"]), str(given.get("resize_list", "-1"))
     if resize != "-1" and "last" not in crop:
         return _pair(resize) if "_" in resize else None
@@ -198,7 +198,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _kernels(value: Any, given: Mapping[str, Any], model: str | None, where: str) -> dict[str, int]:
-    """``0_1_5``: encoder, first and largest kernel of the decoder, as its kind of convolution builds them."""
+    """``0_1_5``: kernel of the encoder, first and largest kernel of the decoder, as its convolutions use them."""
     _, smallest, largest = map(int, str(value).split("_"))
     boosted = model is not None and model.endswith("boost")
     usual = _PIXEL_SHUFFLE_AT_MOST_3 if boosted else _PIXEL_SHUFFLE
@@ -211,13 +211,13 @@ def _kernels(value: Any, given: Mapping[str, Any], model: str | None, where: str
 
 
 def _blocks_of_all_stages(value: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """``1_2``: blocks of each stage of the encoder, and of the decoder, as HNeRV's program has them."""
+    """``1_2``: blocks per stage of the encoder and of the decoder, in HNeRV's notation."""
     of_encoder, of_decoder = map(int, str(value).split("_"))
     return {"encoder_blocks": of_encoder, "stage_blocks": (of_decoder,) * len(given.get("dec_strds") or ())}
 
 
 def _blocks_of_each_stage(value: Any, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """``[1, 1, 2]``: blocks of each stage of the decoder; what stands behind the last stage is not looked at."""
+    """``[1, 1, 2]``: blocks of each stage of the decoder; entries past the last stage are ignored."""
     blocks = tuple(map(int, value))
     stages = len(given.get("dec_strds") or blocks)
     if len(blocks) < stages:
@@ -240,7 +240,7 @@ def _fields(
 
 
 def _value(given: Mapping[str, Any], where: str, key: str, read: Callable[[Any], Any]) -> Any:
-    """What `read` makes of a value; None where there is none, a `UserError` where it cannot be read."""
+    """A value as `read` parses it; None if absent. Raises `UserError` if it cannot be parsed."""
     if given.get(key) is None and key != "model":
         return None
     try:
@@ -250,7 +250,7 @@ def _value(given: Mapping[str, Any], where: str, key: str, read: Callable[[Any],
 
 
 def _checked_options(name: str, given: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
-    """Options of the user with the types of the spec's fields; those with a flag of their own are none."""
+    """The user's options with the types of the spec's fields; fields with a flag of their own are not allowed."""
     own = {key.name for key in dataclasses.fields(Arguments)} | _COLOURS
     free = sorted(key for key, kind in types.items() if kind in ("int", "float", _LIST) and key not in own)
     checked: dict[str, Any] = {}
@@ -260,8 +260,8 @@ def _checked_options(name: str, given: Mapping[str, Any], types: Mapping[str, st
         try:
             checked[key] = _option(value, types[key])
         except ValueError as error:
-            wanted = "a list of whole numbers like 1,1,2" if types[key] == _LIST else f"of type {types[key]}"
-            raise UserError(f"model {name}: option {key} = {value!r} is not {wanted}; correct it") from error
+            expected = "a list of whole numbers like 1,1,2" if types[key] == _LIST else f"of type {types[key]}"
+            raise UserError(f"model {name}: option {key} = {value!r} is not {expected}; correct it") from error
     return checked
 
 
@@ -279,16 +279,16 @@ def _from_embeddings(name: str, shape: Sequence[int] | None) -> Arguments:
 
 
 def _sizes(path: Path, known: Arguments) -> dict[str, Any]:
-    """Strides, frames, height and width of a spec; the grid of the first map stands in for a missing frame size."""
+    """Strides, frames, height and width of a spec; a missing frame size follows from the grid of the first map."""
     height, width = known.height, known.width
     if known.grid is not None and known.strides is not None:
         step = math.prod(known.strides)
         height, width = height or known.grid[0] * step, width or known.grid[1] * step
-    found = {"strides": known.strides, "frames": known.frames, "height": height, "width": width}
-    missing = [f"--{key}" for key, value in found.items() if value is None]
+    sizes = {"strides": known.strides, "frames": known.frames, "height": height, "width": width}
+    missing = [f"--{key}" for key, value in sizes.items() if value is None]
     if missing:
         raise _missing(path, missing)
-    return found
+    return sizes
 
 
 def _missing(path: Path, flags: Sequence[str]) -> UserError:

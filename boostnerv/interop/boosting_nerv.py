@@ -1,4 +1,4 @@
-"""Tensors between the published checkpoints and our models: names, and shapes where ours differ.
+"""Mapping tensors between published checkpoints and our models: names, and shapes that differ.
 
 The names here are Boosting-NeRV's and HNeRV's; D-NeRV's are in `boostnerv.interop.d_nerv_names`.
 
@@ -19,7 +19,7 @@ from boostnerv.interop import d_nerv_names
 from boostnerv.interop.d_nerv_names import Rules
 from boostnerv.models.architecture import VideoModel
 
-# Original name → ours, applied in order; a name is complete when nothing of the original is left in it.
+# Original name → ours, applied in order.
 _AFFINE: Rules = [
     (
         r"sft_block\.sft([01])\.SFT_(scale|shift)_conv([01])",
@@ -30,7 +30,7 @@ _AFFINE: Rules = [
 _BLOCK: Rules = [*_AFFINE, (r"conv\.upconv\.0", "upsample.conv")]
 _ENCODER: Rules = [
     (r"^encoder\.downsample_layers\.(\d+)\.([01])", lambda m: f"encoder.stages.{2 * int(m[1])}.{m[2]}"),
-    # A tensor of a block: further ones of a stage are apart from the first.
+    # Further blocks of a stage are stored separately from the first.
     (r"^encoder\.stages\.(\d+)\.([1-9]\d*)\.(?=[dnpg])", lambda m: f"encoder.further.{m[1]}.{int(m[2]) - 1}."),
     (r"^encoder\.stages\.(\d+)\.0\.(?=[dnpg])", lambda m: f"encoder.stages.{2 * int(m[1]) + 1}."),
     (r"dwconv", "depthwise"),
@@ -99,7 +99,7 @@ _RULES: dict[str, Rules] = {
     **d_nerv_names.RULES,
 }
 
-# The way back: our name → the original, applied in order.
+# Our name → the original, applied in order.
 _TO_BLOCK: Rules = [
     (
         r"residual\.affine([01])\.(scale|shift)\.([02])",
@@ -175,7 +175,7 @@ _RULES_BACK: dict[str, Rules] = {
     ],
     **d_nerv_names.RULES_BACK,
 }
-# Linear maps of the originals; every other one of ours is a 1×1 convolution there.
+# Linear maps in the originals; all our other linear maps are 1×1 convolutions there.
 _LINEAR_THERE = re.compile(r"pwconv|attn\.|ffn\.")
 _WITH_TRANSFORMERS = ("e-nerv", "e-nerv-boost")
 _HEAD_WIDTH = 64  # of their attention
@@ -195,46 +195,46 @@ def original_name(model: str, ours: str) -> str:
 def from_original(model: VideoModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """State dict for `model` from original names; raises `UserError` with the first three mismatches."""
     name = _known(model)
-    wanted = model.state_dict()
+    expected = model.state_dict()
     if _without_output_map(model):
-        tensors = {**_identity_map(wanted), **tensors}
-    found = {our_name(name, original): tensor for original, tensor in tensors.items()}
-    problems = [f"{key} is missing" for key in wanted if key not in found]
-    problems += [f"{key} is not in the model" for key in found if key not in wanted]
+        tensors = {**_identity_map(expected), **tensors}
+    renamed = {our_name(name, original): tensor for original, tensor in tensors.items()}
+    problems = [f"{key} is missing" for key in expected if key not in renamed]
+    problems += [f"{key} is not in the model" for key in renamed if key not in expected]
     problems += [
-        f"{key} has shape {list(found[key].shape)}, the model {list(value.shape)}"
-        for key, value in wanted.items()
-        if key in found and _without_ones(found[key]) != _without_ones(value)
+        f"{key} has shape {list(renamed[key].shape)}, the model {list(value.shape)}"
+        for key, value in expected.items()
+        if key in renamed and _without_ones(renamed[key]) != _without_ones(value)
     ]
     if problems:
         raise UserError(f"the checkpoint does not fit {name}: " + "; ".join(problems[:3]))
-    return {key: found[key].reshape(value.shape).to(torch.float32) for key, value in wanted.items()}
+    return {key: renamed[key].reshape(value.shape).to(torch.float32) for key, value in expected.items()}
 
 
 def to_original(model: VideoModel) -> dict[str, Tensor]:
     """The tensors of `model` under their original names and in their original shapes, detached copies on the CPU.
 
-    Raises `UserError` for a network that the original program does not build.
+    Raises `UserError` for a network that the original program cannot build.
     """
     name = _known(model)
-    found = {original_name(name, ours): tensor for ours, tensor in model.state_dict().items()}
+    renamed = {original_name(name, ours): tensor for ours, tensor in model.state_dict().items()}
     if _without_output_map(model):
         for key, value in _identity_map(model.state_dict()).items():
-            if not torch.equal(found.pop(key).cpu(), value):
+            if not torch.equal(renamed.pop(key).cpu(), value):
                 raise UserError(
                     f"the original {name} with tokens of {_HEAD_WIDTH} has no {key}, which was trained here: it cannot "
                     "be exported; train it with another token_width"
                 )
-    return {original: _original_shape(name, original, tensor).cpu().clone() for original, tensor in found.items()}
+    return {original: _original_shape(name, original, tensor).cpu().clone() for original, tensor in renamed.items()}
 
 
 def _without_output_map(model: VideoModel) -> bool:
-    """Whether the original leaves out what follows the attention of its first transformer, whose head is all of it."""
+    """Whether the original omits the output map of its first attention, which has a single head."""
     return model.architecture.name in _WITH_TRANSFORMERS and getattr(model.spec, "token_width", 0) == _HEAD_WIDTH
 
 
 def _identity_map(ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The map that is left out, by its original names: one that changes nothing."""
+    """The omitted output map, by its original names: the identity."""
     width = len(ours["decoder.stem.before.attention.output.bias"])
     return {f"{_OUTPUT_MAP}.weight": torch.eye(width), f"{_OUTPUT_MAP}.bias": torch.zeros(width)}
 

@@ -1,6 +1,6 @@
-"""What a published checkpoint of D-NeRV was made with: flags, the shapes of its tensors, and the data set it is of.
+"""The architecture of a published D-NeRV checkpoint: from flags, the shapes of its tensors, and its data set.
 
-The files do not say which videos they are of. The published widths do: each belongs to one size on one data set.
+The files do not name their videos, but the published widths identify them: each belongs to one size on one data set.
 """
 
 from __future__ import annotations
@@ -55,41 +55,40 @@ def clip_fields(
     *,
     size: str | None,
     dataset: str | None,
-    said: Mapping[str, Any],
+    fields: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Fields of the spec of a model of clips whose tensors have these `shapes`, by our names.
+    """Fields of the spec of a multi-video model whose tensors (by our names) have these `shapes`.
 
-    `said` are those that the user gave, which win. Raises `UserError` where something is missing, where `size` has
-    another width, and for an unknown `dataset`.
+    The user's `fields` take precedence. Raises `UserError` for missing fields, a `size` of another width, and an
+    unknown `dataset`.
     """
     read = _from_shapes(model, shapes)
-    fc_dim = said.get("fc_dim", read.get("fc_dim", 1))
+    fc_dim = fields.get("fc_dim", read.get("fc_dim", 1))
     published = _dataset(path, model, fc_dim, size, dataset)
-    found = {**read, **published, **said, "fc_dim": fc_dim}
-    if "lengths" not in said and "frames" in said:
-        found["lengths"] = (said["frames"],)
-    found["frames"] = said.get("frames", sum(found.get("lengths", ())))
-    missing = [f"--{key}" for key in ("strides", "height", "width", "lengths") if key not in found]
-    if model == _WITH_KEYFRAMES and "mean_e4" not in found:
+    known = {**read, **published, **fields, "fc_dim": fc_dim}
+    if "lengths" not in fields and "frames" in fields:
+        known["lengths"] = (fields["frames"],)
+    known["frames"] = fields.get("frames", sum(known.get("lengths", ())))
+    missing = [f"--{key}" for key in ("strides", "height", "width", "lengths") if key not in known]
+    if model == _WITH_KEYFRAMES and "mean_e4" not in known:
         missing.append(f"--dataset ({' or '.join(_DATASETS)}), whose colours the network was trained with")
     if missing:
         raise UserError(f"{path} does not say all of its architecture: give {', '.join(missing)}")
-    return found
+    return known
 
 
 def _dataset(path: Path, model: str, fc_dim: int, size: str | None, dataset: str | None) -> dict[str, Any]:
-    """What is known of the data set of that name, or else of the one with that width; nothing of an unknown width."""
+    """Fields of the data set of that name, or of the one with that width; empty for an unknown width."""
     if dataset is not None and dataset not in _DATASETS:
         raise UserError(f"unknown data set '{dataset}' of D-NeRV: {nearest(dataset, _DATASETS)}")
-    chosen = {name: each for name, each in _DATASETS.items() if dataset in (None, name)}
-    fitting = {
-        name: each for name, each in chosen.items() if (found := each.size_of(model, fc_dim)) and size in (None, found)
-    }
+    chosen = {name: entry for name, entry in _DATASETS.items() if dataset in (None, name)}
+    sizes = {name: entry.size_of(model, fc_dim) for name, entry in chosen.items()}
+    fitting = {name: chosen[name] for name, fitted in sizes.items() if fitted and size in (None, fitted)}
     if size is not None and not fitting:
         widths = [
-            f"{each.widths[model][size]} on {name}"
-            for name, each in chosen.items()
-            if size in each.widths.get(model, {})
+            f"{entry.widths[model][size]} on {name}"
+            for name, entry in chosen.items()
+            if size in entry.widths.get(model, {})
         ]
         known = f"is {' and '.join(widths)}" if widths else "is not known"
         raise UserError(
@@ -103,7 +102,7 @@ def _dataset(path: Path, model: str, fc_dim: int, size: str | None, dataset: str
 
 
 def _from_shapes(model: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """Widths, strides and the length of a clip, as far as the shapes of tensors say them."""
+    """Widths, strides and clip length, as far as tensor shapes give them."""
 
     def side(name: str, axis: int) -> int:
         shape = shapes.get(f"decoder.{name}.weight", ())
@@ -116,20 +115,20 @@ def _from_shapes(model: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, A
     inputs.append(side("head.0", 1) - 3 if keyed else side("head", 1))
     strides = [math.isqrt(side(block.format(stage), 0) // max(inputs[stage + 1], 1)) for stage in range(stages)]
     encoder_width = side("encoder.head.0", 0)
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "fc_dim": inputs[0] - encoder_width,
         "stem_width": side("stem.mlp.0", 0),
         "levels": side("stem.mlp.0", 1) // 2,
     }
     if keyed:
-        found |= {"encoder_width": encoder_width, "clip_frames": side("stages.0.temporal", 1)}
+        fields |= {"encoder_width": encoder_width, "clip_frames": side("stages.0.temporal", 1)}
     if strides and min(strides) > 0:
-        found |= {"strides": tuple(strides), **_width_rule(found["fc_dim"], inputs[1:], strides)}
-    return {key: value for key, value in found.items() if isinstance(value, tuple) or value > 0}
+        fields |= {"strides": tuple(strides), **_width_rule(fields["fc_dim"], inputs[1:], strides)}
+    return {key: value for key, value in fields.items() if isinstance(value, tuple) or value > 0}
 
 
 def _width_rule(fc_dim: int, widths: Sequence[int], strides: Sequence[int]) -> dict[str, float]:
-    """``expansion`` and ``lower_width`` that give these widths of stages, where the published ones do not."""
+    """``expansion`` and ``lower_width`` that yield these stage widths, if the published ones do not."""
     rule: dict[str, float] = {}
     if fc_dim > 0 and widths[0] != int(fc_dim * _EXPANSION):
         ratio = widths[0] / fc_dim

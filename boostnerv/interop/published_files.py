@@ -5,7 +5,7 @@
     compressed (quant_vid)   {embed: Q, model: {name: Q}},  Q = {quant uint8, min, scale}: value = min + scale·quant
 
 `min` and `scale` are float16 or float32, one number or one along some axes of the tensor. Files are read without
-running anything in them: what is no plain data is refused.
+running any code in them: anything but plain data is rejected.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from boostnerv.interop.arguments import Arguments, make_spec
 from boostnerv.interop.boosting_nerv import from_original, to_original
 from boostnerv.models.architecture import Architecture, Spec, VideoModel
 
-_QUANTIZER = "_quantizer."  # in the names of learned quantisers: no part of the network
+_QUANTIZER = "_quantizer."  # in the names of learned quantisers, which are not part of the network
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class CompressedVideo:
     embeddings: Tensor | None
 
     def open(self, flags: Arguments) -> CompressedFrames:
-        """Make it ready to decode; raises `UserError` with the first three tensors that do not fit."""
+        """Prepare decoding; raises `UserError` with the first three tensors that do not fit."""
         shape = None if self.embeddings is None else self.embeddings.shape
         entry, spec = make_spec(self.path, flags, self.tensors, shape)
         if entry.multi_video:
@@ -67,29 +67,29 @@ class CompressedVideo:
         return CompressedFrames(entry, spec, decoder, self._fitting_embeddings(entry, spec, decoder))
 
     def _fitting_embeddings(self, entry: Architecture, spec: Spec, decoder: nn.Module) -> Tensor | None:
-        found, wanted = self.embeddings, [spec.frames]
+        embeddings, shape = self.embeddings, [spec.frames]
         if spec.embedding_shape is not None:
-            wanted += spec.embedding_shape
-        elif found is None:
+            shape += spec.embedding_shape
+        elif embeddings is None:
             return None
         else:
-            found = found.flatten(1)
-            wanted.append(2 * decoder.get_buffer("encoding.frequencies").numel())
-        if found is None or list(found.shape) != wanted:
-            shown = "no embeddings" if found is None else f"embeddings of shape {list(found.shape)}"
+            embeddings = embeddings.flatten(1)
+            shape.append(2 * decoder.get_buffer("encoding.frequencies").numel())
+        if embeddings is None or list(embeddings.shape) != shape:
+            actual = "no embeddings" if embeddings is None else f"embeddings of shape {list(embeddings.shape)}"
             raise UserError(
-                f"{self.path} has {shown}, {entry.name} takes {wanted}; "
+                f"{self.path} has {actual}, {entry.name} takes {shape}; "
                 "check the model, the strides, the sizes and the number of frames"
             )
-        return found
+        return embeddings
 
 
 @dataclass(frozen=True)
 class CompressedFrames:
-    """A compressed video that is ready to decode.
+    """A compressed video ready for decoding.
 
-    `embeddings` are ``[T, e, h, w]``; for models of the frame index ``[T, 2L]``, the stored positional encodings,
-    or None where the model makes its own.
+    `embeddings` are ``[T, e, h, w]``; for models of the frame index the stored positional encodings ``[T, 2L]``, or
+    None if the model computes its own.
     """
 
     architecture: Architecture
@@ -110,7 +110,7 @@ class CompressedFrames:
 
 
 class _Stored(nn.Module):
-    """Stands in for a positional encoding: the stored one of a frame, ``[1, 2L]``."""
+    """Replaces a positional encoding by the stored one of a frame, ``[1, 2L]``."""
 
     def __init__(self, encoded: Tensor) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class _Stored(nn.Module):
 
 
 def read_file(path: Path) -> TrainingCheckpoint | CompressedVideo:
-    """Read a ``.pth`` file of either kind; raises `UserError` for one that is damaged, hostile or another thing."""
+    """Read a ``.pth`` file of either kind; raises `UserError` for damaged, hostile and other files."""
     content = _load(path)
     if isinstance(content, dict) and "state_dict" not in content and _is_compressed(content):
         return _compressed_video(path, content)
@@ -136,8 +136,8 @@ def read_file(path: Path) -> TrainingCheckpoint | CompressedVideo:
 
 
 def write_checkpoint(model: VideoModel, epoch: int) -> bytes:
-    """The bytes of a ``.pth`` file with the weights of `model` as its original program names and shapes them."""
-    # Not to a path: its name, a temporary one, would become part of the file.
+    """The bytes of a ``.pth`` file with the weights of `model`, named and shaped as in its original program."""
+    # Not to a path, since its temporary name would become part of the file.
     buffer = io.BytesIO()
     torch.save({"epoch": epoch, "state_dict": to_original(model)}, buffer)
     return buffer.getvalue()
@@ -171,9 +171,9 @@ def _is_compressed(content: Mapping[Any, Any]) -> bool:
 
 
 def _state_dict(path: Path, content: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
-    """The weights by name: `content` itself, what stands under ``state_dict``, or the only such part; None without any.
+    """The weights by name: ``state_dict``, `content` itself, or its only entry with weights; None if there are none.
 
-    Raises `UserError` where several parts could be meant.
+    Raises `UserError` if several entries have weights.
     """
     named = content.get("state_dict")
     if isinstance(named, dict):
@@ -212,7 +212,7 @@ def _compressed_video(path: Path, content: Mapping[str, Any]) -> CompressedVideo
 
 
 def _with_plain_names(path: Path, items: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """What stands under each name; raises `UserError` for what is no name, and for one that stands twice."""
+    """Values by plain name; raises `UserError` for invalid and duplicate names."""
     named: dict[str, Any] = {}
     for name, value in items:
         if not isinstance(name, str) or not name.isprintable():
@@ -225,7 +225,7 @@ def _with_plain_names(path: Path, items: Iterable[tuple[Any, Any]]) -> dict[str,
 
 
 def _plain_name(name: str) -> str:
-    """The name without what torch.compile and data parallelism put before it; torch.compile does so anywhere."""
+    """The name without the prefixes of data parallelism and, at any place, of torch.compile."""
     name = name.replace("_orig_mod.", "")
     while name.startswith("module."):
         name = name.removeprefix("module.")
@@ -233,7 +233,7 @@ def _plain_name(name: str) -> str:
 
 
 def _checked_tensor(path: Path, name: str, value: Any) -> Tensor:
-    """Refuse what is no plain tensor, one that claims more numbers than the file has, and one of a failed training."""
+    """Reject anything but a plain tensor, tensors that claim more numbers than the file has, and non-finite ones."""
     if (
         not isinstance(value, Tensor)
         or value.device.type != "cpu"

@@ -1,4 +1,4 @@
-"""What the shapes of tensors say of a network: widths, levels of the positional encoding, blocks of its stages."""
+"""Fields of a spec from tensor shapes: widths, levels of the positional encoding, blocks per stage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from boostnerv.interop.boosting_nerv import our_name
 
 Shapes = Mapping[str, Sequence[int]]
 
-# Where the shape of a tensor says a field of the spec: (our name, axis, divisor).
+# The tensor dimension that gives a field of the spec: (our name, axis, divisor).
 _Read = dict[str, tuple[str, int, int]]
 _CONDITION: _Read = {
     "levels": ("decoder.condition.0.weight", 1, 2),
@@ -42,9 +42,9 @@ _ENCODER_BLOCK = re.compile(r"^encoder\.stages\.0\.(\d+)\.gamma$")
 
 
 def fields_from_shapes(model: str, tensors: Shapes, strides: Sequence[int] | None) -> dict[str, Any]:
-    """Fields of the spec of `model` that the shapes of its tensors (original names) say, as far as they do.
+    """Fields of the spec of `model` that follow from the shapes of its tensors (by original names).
 
-    With its `strides` they say the blocks of its stages too, unless one of them is 1.
+    With its `strides`, the blocks per stage follow too, unless a stride is 1.
     """
     ours = {our_name(model, name): shape for name, shape in tensors.items()}
     fields: dict[str, Any] = {
@@ -61,7 +61,7 @@ def fields_from_shapes(model: str, tensors: Shapes, strides: Sequence[int] | Non
 
 
 def _stage_blocks(tensors: Shapes, strides: Sequence[int] | None) -> dict[str, tuple[int, ...]]:
-    """Blocks of each stage: every block that upsamples begins one. Empty where that does not give the `strides`."""
+    """Blocks of each stage: every upsampling block begins one. Empty if that contradicts the `strides`."""
     steps = _block_strides(tensors)
     starts = [number for number, step in enumerate(steps) if step > 1]
     if strides is None or 1 in strides or [steps[start] for start in starts] != list(strides) or starts[0] > 0:
@@ -71,18 +71,18 @@ def _stage_blocks(tensors: Shapes, strides: Sequence[int] | None) -> dict[str, t
 
 @dataclass(frozen=True)
 class _Block:
-    """What a decoder's block takes and what its upsampling convolution makes, in channels.
+    """Channels of a decoder's block: its inputs, and the outputs of its upsampling convolution.
 
-    `shuffled` are those that are left of `made` after PixelShuffle; None for those that the next block takes.
+    `shuffled` are the channels after PixelShuffle; None if these are the inputs of the next block.
     """
 
     inputs: int
-    made: int
+    outputs: int
     shuffled: int | None
 
 
 def _block_strides(tensors: Shapes) -> list[int]:
-    """By how much each block of a decoder upsamples, in order; empty for tensors of another kind."""
+    """Upsampling factors of the blocks of a decoder, in order; empty for other kinds of tensors."""
     matches = {int(match[1]): match for match in map(_UPSAMPLING.match, tensors) if match}
     convolutions = [name for match in matches.values() for name in (match[0], _first_convolution(match))]
     head = tensors.get("head_layer.weight", ())
@@ -91,20 +91,20 @@ def _block_strides(tensors: Shapes) -> list[int]:
     blocks = [_block(tensors, matches[number]) for number in sorted(matches)]
     following = [*(block.inputs for block in blocks[1:]), head[1]]
     return [
-        math.isqrt(block.made // max(block.shuffled or width, 1))
+        math.isqrt(block.outputs // max(block.shuffled or width, 1))
         for block, width in zip(blocks, following, strict=True)
     ]
 
 
 def _first_convolution(upsampling: re.Match[str]) -> str:
-    """The convolution that takes what its block does; E-NeRV's blocks of two may upsample in the second."""
+    """The first convolution of a block; E-NeRV's blocks of two may upsample in the second."""
     return upsampling[0].replace("conv2.upconv.0", "conv1")
 
 
 def _block(tensors: Shapes, upsampling: re.Match[str]) -> _Block:
-    made, inputs = tensors[upsampling[0]][:2]
+    outputs, inputs = tensors[upsampling[0]][:2]
     if upsampling[2] == "conv1":
-        return _Block(inputs, made, inputs // 4)
+        return _Block(inputs, outputs, inputs // 4)
     if upsampling[2] == "conv2":
-        return _Block(tensors[_first_convolution(upsampling)][1], made, inputs)
-    return _Block(inputs, made, None)
+        return _Block(tensors[_first_convolution(upsampling)][1], outputs, inputs)
+    return _Block(inputs, outputs, None)

@@ -116,13 +116,13 @@ def test_widths_of_stages_are_read(name: str, fc_dim: int, choices: dict[str, fl
     spec: Any = tiny_clip_spec(name, fc_dim=fc_dim, strides=(2, 2, 2), **choices)
     read = {f"decoder.{key}": shape for key, shape in tensor_shapes(entry, spec).items()}
     said = {"lengths": (5, 3), "height": 5, "width": 6, "mean_e4": (1, 1, 1), "deviation_e4": (1, 1, 1)}
-    found: Any = entry.spec(**clip_fields(Path("a"), name, read, size=None, dataset=None, said=said))
+    found: Any = entry.spec(**clip_fields(Path("a"), name, read, size=None, dataset=None, fields=said))
     assert (found.fc_dim, found.widths) == (spec.fc_dim, spec.widths)
     assert tensor_shapes(entry, found) == tensor_shapes(entry, spec)
 
 
 def test_a_published_width_says_the_data_set() -> None:
-    found = clip_fields(Path("a"), "d-nerv", shapes("d-nerv", 213), size=None, dataset=None, said={})
+    found = clip_fields(Path("a"), "d-nerv", shapes("d-nerv", 213), size=None, dataset=None, fields={})
     assert (found["lengths"], found["frames"]) == (UVG_LENGTHS, 3900)
     assert (found["height"], found["width"], found["patch_rows"], found["patch_columns"]) == (1024, 1920, 4, 6)
     assert found["mean_e4"] == (4519, 4505, 4519)
@@ -131,10 +131,10 @@ def test_a_published_width_says_the_data_set() -> None:
     assert spec.padded == (256, 320)
     assert [f"decoder.{key}" for key in tensor_shapes(architecture("d-nerv"), spec)] == list(shapes("d-nerv", 213))
 
-    ucf = clip_fields(Path("a"), "d-nerv", shapes("d-nerv", 281), size="M", dataset=None, said={"lengths": (9, 30)})
+    ucf = clip_fields(Path("a"), "d-nerv", shapes("d-nerv", 281), size="M", dataset=None, fields={"lengths": (9, 30)})
     assert (ucf["mean_e4"], ucf["frames"], ucf["height"], ucf["width"]) == ((3986, 3829, 3546), 39, 256, 320)
     plain = clip_fields(
-        Path("a"), "d-nerv-baseline", shapes("d-nerv-baseline", 465), size="S", dataset=None, said={"frames": 7}
+        Path("a"), "d-nerv-baseline", shapes("d-nerv-baseline", 465), size="S", dataset=None, fields={"frames": 7}
     )
     assert (plain["lengths"], plain["height"], plain["levels"]) == ((7,), 256, 240)
 
@@ -145,7 +145,7 @@ def test_every_published_width_is_known(golden: Golden) -> None:
         name, dataset = names[row["model"]], {"ucf101": "ucf101-train"}.get(row["dataset"], row["dataset"])
         read = shapes(name, row["fc_dim"])
         for said in (None, dataset):
-            found = clip_fields(Path("a"), name, read, size=row["size"], dataset=said, said={"frames": 9})
+            found = clip_fields(Path("a"), name, read, size=row["size"], dataset=said, fields={"frames": 9})
             assert found["fc_dim"] == row["fc_dim"]
             assert found["height"] == (1024 if dataset == "uvg" else 256)
 
