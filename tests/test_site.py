@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -80,6 +81,28 @@ def test_the_command_line_page_has_every_verb_under_its_heading() -> None:
     group: Any = typer.main.get_command(app)
     for name, command in group.commands.items():
         assert f"### `boostnerv {name}`" in sections[command.rich_help_panel]
+
+
+def commands(path: Path) -> Iterator[list[str]]:
+    """Words of the commands of `boostnerv` and make in the shell blocks of a page."""
+    for block in re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] in {"boostnerv", "make"}:
+                yield words
+
+
+@pytest.mark.parametrize("site_path", sorted(PAGES))
+def test_commands_of_the_pages_exist(site_path: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    group: Any = typer.main.get_command(app)
+    for words in commands(PAGES[site_path]):
+        if words[0] == "make":
+            assert words[1] in targets, words
+            continue
+        assert words[1] in group.commands, words
+        options = {name for param in group.commands[words[1]].params for name in (*param.opts, *param.secondary_opts)}
+        assert {word for word in words[2:] if re.match("--?[a-z]", word)} <= options, words
 
 
 def test_modules_of_the_python_reference_exist() -> None:
