@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
 .PHONY: help setup demo smoke smoke-cluster report pull test test-cluster test-browser test-all lint format docs \
-  docs-graphs lock wheel-check clean
+  docs-graphs docs-site lock wheel-check clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -69,6 +69,7 @@ test-all: setup  ## the tests, the slow ones and those of a cluster, against all
 	$(MAKE) test-cluster
 	$(MAKE) test-browser
 	$(MAKE) wheel-check
+	$(MAKE) docs-site
 
 lint: setup  ## style, types, workflow
 	ruff check .
@@ -89,6 +90,13 @@ docs: setup  ## pages made from the code
 
 docs-graphs: setup  ## pictures of the workflow; the SVG files where graphviz is installed
 	$(VENV)/bin/python workflow/graphs.py
+
+# Its packages are the extra `docs`, which nothing else needs.
+docs-site: setup  ## the documentation as a site, build/site/index.html
+	@$(VENV)/bin/python -c 'import material, mkdocs, mkdocstrings_handlers.python' 2>/dev/null \
+	  || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "build/site/index.html; to search it as well: $(VENV)/bin/python -m http.server --directory build/site"
 
 # uv (pip install uv) reads metadata alone. The CPU builds of torch are not on PyPI; CPU_BUILDS says where they are.
 CPU_BUILDS ?= --extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match
