@@ -169,7 +169,7 @@ def fetch_source(
     video: Annotated[str, typer.Option(help="Video of it.")],
     output: Output,
 ) -> None:
-    """Fetch the source of a registered video and check its SHA-256."""
+    """Fetch and verify the source of a registered video."""
     from boostnerv import steps
     from boostnerv.config import load_dataset, with_listed_videos
 
@@ -192,7 +192,10 @@ def extract_frames(
 def extract_planes(
     source: Annotated[Path, typer.Argument(help="Video file.")], settings: Settings, output: Output
 ) -> None:
-    """Decode the Y, U and V planes of a 4:2:0 video at its bit depth."""
+    """Decode the Y, U and V planes of a 4:2:0 video.
+
+    They have the source's bit depth.
+    """
     from boostnerv import steps
     from boostnerv.config import ExtractJob
 
@@ -206,9 +209,10 @@ def split_patches(
     height: Annotated[int, typer.Option(min=1, help="Patch height in pixels; must divide the frame height.")],
     width: Annotated[int, typer.Option(min=1, help="Patch width in pixels; must divide the frame width.")],
 ) -> None:
-    """Split frames into patches, each treated as a separate video.
+    """Split frames into patches.
 
-    Patches are numbered row by row; the manifest records how to reassemble them.
+    Each patch is treated as a separate video. Patches are numbered row by row; the manifest records how to reassemble
+    them.
     """
     from boostnerv import steps
 
@@ -274,7 +278,7 @@ def train(
         int, typer.Option(min=1, help="Processes that share each batch and the threads, one GPU per process.")
     ] = 1,
 ) -> None:
-    """Fit a model to one video or to a training set of several.
+    """Fit a model to one video or several.
 
     If interrupted, rerun the same command to resume. For multi-video models, --frames is the training set written by
     gather-videos.
@@ -350,9 +354,9 @@ def encode_after_training(
     keyframes: Keyframes = None,
     threads: Threads = None,
 ) -> None:
-    """Code a trained model by post-training quantization (PTQ).
+    """Code a trained model without fine-tuning (PTQ).
 
-    8-bit quantisers and Huffman codes, as published for HNeRV and D-NeRV.
+    Post-training quantisation with 8-bit quantisers and Huffman codes, as published for HNeRV and D-NeRV.
     """
     from boostnerv import steps
     from boostnerv.config import PostTraining
@@ -486,7 +490,7 @@ def encode_anchor(
     preview: Preview = None,
     threads: Threads = None,
 ) -> None:
-    """Code and measure the same frames with a classical codec."""
+    """Code and measure frames with a classical codec."""
     from boostnerv import steps
     from boostnerv.config import Anchor
 
@@ -503,7 +507,7 @@ def preview_source(
     output: Output,
     many: Annotated[bool, typer.Option("--many", help="The manifest is of gathered videos.")] = False,
 ) -> None:
-    """Write the first seconds of the frames as a small video."""
+    """Write the first seconds as a small video."""
     from boostnerv import steps
 
     steps.preview_source(frames, output, many=many)
@@ -515,7 +519,7 @@ def collect(
     results: Annotated[list[Path] | None, typer.Argument(help="quality.json and anchor files.")] = None,
     listed: Annotated[Path | None, typer.Option("--list", help="Or a text file that lists them, one per line.")] = None,
 ) -> None:
-    """Gather results into points.csv, a row a point."""
+    """Collect results into points.csv."""
     from boostnerv import steps
 
     steps.collect(_named(results, listed, "results"), output)
@@ -533,7 +537,7 @@ def tabulate(
     bd_csv: Annotated[Path | None, typer.Option(help="The BD-rates as CSV.")] = None,
     published: Annotated[Path | None, typer.Option(help="CSV to write: ours beside published figures.")] = None,
 ) -> None:
-    """Write the tables of an experiment (.md, .csv and .json)."""
+    """Write the tables of an experiment."""
     from boostnerv import steps
 
     tables = steps.TableFiles(
@@ -582,9 +586,9 @@ def plot_runs(
     frames: Annotated[Path | None, typer.Option("--frames", help="Manifest of the frames that were coded.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Draw frames, bits and crops of the runs of a video (SVG and PNG).
+    """Draw frames, bits and crops of a video's runs.
 
-    What else they need stands beside each of the results.
+    The figures are SVG and PNG. Their other inputs are read from the folders of the results.
     """
     from boostnerv import steps
 
@@ -607,10 +611,10 @@ def check(
 ) -> None:
     """Check an experiment before anything runs.
 
-    Every own video, model, size and encoder; prints the plan.
+    Validates every own video, model, size and encoder, and prints the plan.
 
-    With --published, check its results instead: exit code 1 where one is further than the tolerance from the
-    published figure, on either side.
+    With --published, compares its results with published figures instead: exit code 1 if any differs by more than the
+    tolerance, in either direction.
     """
     from boostnerv import steps
     from boostnerv.config import load_experiment
@@ -657,9 +661,10 @@ def import_checkpoint(
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, another field of the spec; repeatable.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Import a checkpoint or compressed video of Boosting-NeRV, HNeRV or D-NeRV.
+    """Import a published checkpoint or compressed video.
 
-    A checkpoint becomes a checkpoint of ours, a compressed video its decoded frames.
+    Files of Boosting-NeRV, HNeRV and D-NeRV are read: a checkpoint becomes a checkpoint of ours, a compressed video its
+    decoded frames.
 
     Options that are not given are read from the args.yaml beside the file, then from tensor shapes. No code in the file
     is executed.
@@ -716,12 +721,11 @@ def compare(
     device: Device = "cpu",
     threads: Threads = None,
 ) -> None:
-    """Measure files against their source: PSNR, MS-SSIM and bits per pixel.
+    """Measure files against their source.
 
-    All files are decoded to 8-bit RGB by the colour profile that a .bnv file or a manifest names. Interlaced, HDR and
-    non-square pixels are kept as they are unless --prepare says otherwise.
-    The rate of a file is its size, including container and sound; folders of images have none. Identical frames have
-    90 dB.
+    Prints PSNR, MS-SSIM and bits per pixel. All files are decoded to 8-bit RGB by the colour profile that a .bnv file
+    or a manifest names. Interlaced, HDR and non-square pixels are kept as they are unless --prepare says otherwise. The
+    rate of a file is its size, including container and sound; folders of images have none. Identical frames have 90 dB.
     """
     from boostnerv import steps
     from boostnerv.evaluation.compare import AS_THEY_ARE, rows_text
@@ -826,9 +830,10 @@ def pull(
         list[str] | None, typer.Argument(help="Names of experiments; all published ones by default.")
     ] = None,
 ) -> None:
-    """Download published results as if they had been computed here.
+    """Download published results.
 
-    Files come from the DVC remote; Snakemake's records are restored with them, so nothing is planned again.
+    They look as if they had been computed here. Files come from the DVC remote; Snakemake's records are restored with
+    them, so nothing is planned again.
     """
     from boostnerv.operations import sharing
 
