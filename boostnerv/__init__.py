@@ -1,4 +1,4 @@
-"""boostnerv: a video becomes a neural network, the network becomes a small file, reproducibly."""
+"""boostnerv: reproducible neural video compression, from a video to a network to a small file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ __all__ = ["open"]
 def open(path: str | Path, device: str = "cpu", *, exact: bool = True) -> VideoFile:
     """Open a ``.bnv`` file: ``boostnerv.open("x.bnv")[k]`` is frame k as uint8 RGB ``[H, W, 3]``.
 
-    `exact` frames are those of the encoder's machine whatever is asked for; others are computed in larger batches.
+    With `exact`, a frame does not depend on which others are requested; without, frames are computed in larger batches
+    and pixels may differ by one level. Raises `UserError` if the file cannot be read, `BitstreamError` if damaged.
     """
     from boostnerv.codec.decoder import VideoFile
 

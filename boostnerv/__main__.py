@@ -1,4 +1,4 @@
-"""``python -m boostnerv`` is the command ``boostnerv``."""
+"""``python -m boostnerv`` runs the command ``boostnerv``."""
 
 from boostnerv.cli import main
 

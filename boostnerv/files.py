@@ -1,8 +1,8 @@
-"""Writing and reading files so that a final name always means a finished file.
+"""Writing and reading files so that a file under its final name is always complete.
 
-Every writer goes through `final`, or `final_folder` for a folder of files: it hands out a temporary name in the same
-folder and renames on success, when the content is on the disk itself; on any error, a full disk or a signal included,
-what is temporary is removed and nothing appears under the final name.
+Every writer uses `final`, or `final_folder` for a folder of files: it yields a temporary name in the same folder and
+renames it on success, after the content has reached the disk. On any error, including a full disk or a signal, the
+temporary file is removed and nothing appears under the final name.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ from typing import Any
 from boostnerv.errors import UserError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""Numbers of the errors that a full disk gives."""
-
+"""Error numbers of a full disk or quota."""
 
 LONGEST_NAME_BYTES = 255
-"""Of a file, on nearly every disk."""
+"""Limit for a file name on nearly every file system."""
 
 _KEPT_CHARACTERS = 16
 _NO_FSYNC = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
-"""Numbers of the errors of a file system that cannot be asked to write at once, and of a folder that cannot be read."""
+"""Error numbers of file systems without fsync, and of folders that cannot be read."""
 
 
 @contextlib.contextmanager
 def final(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield the path of an empty temporary file beside `path`, which becomes `path` if the block ends without an error.
+    """Yield the path of an empty temporary file beside `path`, renamed to `path` if the block ends without an error.
 
-    Raises `UserError` where the folder cannot be written or the disk is full.
+    Raises `UserError` if the folder is not writable or the disk is full.
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -48,11 +47,11 @@ def final(path: str | os.PathLike[str]) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             mode = _create(temporary)
             yield temporary
-            # Some writers make files that only their owner can read.
+            # Some writers create files that only their owner can read.
             os.chmod(temporary, mode)
-            _put_on_disk(temporary)
+            _sync(temporary)
             os.replace(temporary, path)
-            _put_on_disk(path.parent)
+            _sync(path.parent)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -60,7 +59,7 @@ def final(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def final_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, which becomes `path` when the block ends without an error.
+    """Yield a temporary folder beside `path`, renamed to `path` if the block ends without an error.
 
     An empty folder of that name is replaced. Raises `UserError` as `final` does.
     """
@@ -72,16 +71,16 @@ def final_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             for written in temporary.rglob("*"):
-                _put_on_disk(written)
-            _put_on_disk(temporary)
+                _sync(written)
+            _sync(temporary)
             os.replace(temporary, path)
-            _put_on_disk(path.parent)
+            _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder with all that is in it, its name first, so that nobody finds half of it."""
+    """Remove a folder and its contents; it is renamed first, so that no partial folder is visible."""
     removed = temporary_path(path)
     with contextlib.suppress(OSError):
         os.replace(path, removed)
@@ -89,27 +88,27 @@ def remove_folder(path: Path) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """A hidden name beside `path` that nobody can foresee, of at most 150 bytes whatever the length of its name.
+    """An unpredictable hidden name beside `path`, of at most 150 bytes however long the name of `path` is.
 
-    It has the suffix of `path`, by which some writers choose what they write, unless that is a long one.
+    It keeps the suffix of `path`, by which some writers choose the format, unless the suffix is long.
     """
     suffix = path.suffix if len(path.suffix) <= _KEPT_CHARACTERS else ""
     return path.parent / f".{path.stem[:_KEPT_CHARACTERS]}.{secrets.token_hex(8)}.tmp{suffix}"
 
 
 def free_space(path: Path) -> tuple[Path, int]:
-    """The nearest folder above `path` that exists, and the bytes that are free on its disk."""
+    """The nearest existing folder above `path`, and the free bytes on its disk."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     return folder, shutil.disk_usage(folder).free
 
 
 def readable(path: str | os.PathLike[str]) -> str:
-    """A path as a text that every file can hold: bytes that are no UTF-8 become escapes."""
+    """A path as text that can be written as UTF-8: other bytes become escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _create(temporary: Path) -> int:
-    """Make an empty file, which must not exist, nor a link of that name; returns the mode that the user gives files."""
+    """Create an empty file, which must not exist, not even as a link; returns the mode that the umask gives it."""
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
@@ -117,8 +116,8 @@ def _create(temporary: Path) -> int:
         os.close(descriptor)
 
 
-def _put_on_disk(path: Path) -> None:
-    """Have the system write the content of a file, or the names in a folder, where it survives a loss of power."""
+def _sync(path: Path) -> None:
+    """Flush the content of a file, or the names in a folder, to disk, so that it survives a loss of power."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -131,7 +130,7 @@ def _put_on_disk(path: Path) -> None:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise where `path` is a folder, or a device or pipe, which a file of that name would take the place of."""
+    """Raise an error if `path` is a folder, device or pipe, which a file must not replace."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if path.exists() and not path.is_file():
@@ -139,7 +138,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Raise `UserError` where no file `path` can be written, before the work for it; its folder is made."""
+    """Raise `UserError` if `path` is not writable, before any work is done; creates its folder."""
     path = Path(path)
     with in_sentences(path):
         _check_replaceable(path)
@@ -149,34 +148,36 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def check_distinct(written: Iterable[Path | None], read: Iterable[Path | None]) -> None:
-    """Raise `UserError` where a file to be `written` is one of those that are `read`, by whatever name or link, or an
-    image in a folder of these, or is to be written twice."""
+    """Raise `UserError` if a file to be `written` is one of those `read`, under any name or link, lies directly in a
+    folder that is read, or is to be written twice."""
     outputs = [path for path in written if path is not None]
     for output in outputs:
         for source in read:
             if source is not None and (_is_same(output, source) or _is_inside(output, source)):
-                raise UserError(f"{output} is {source} itself, or a part of it, which is read: choose another output")
+                raise UserError(f"{output} is {source} itself, or part of it, which is read: choose another output")
     for number, output in enumerate(outputs):
         for other in outputs[:number]:
             if os.path.realpath(output) == os.path.realpath(other):
-                raise UserError(f"{output} and {other} are one file, to be written twice: choose another name for one")
+                raise UserError(
+                    f"{output} and {other} are the same file, to be written twice: choose another name for one"
+                )
 
 
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except OSError:  # one of them is not there yet
+    except OSError:  # one of them does not exist yet
         return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _is_inside(file: Path, folder: Path) -> bool:
-    """Whether `file` exists, and right in `folder`."""
+    """Whether `file` exists directly in `folder`."""
     return folder.is_dir() and file.is_file() and _is_same(file.parent, folder)
 
 
 @contextlib.contextmanager
 def in_sentences(path: Path) -> Iterator[None]:
-    """Turn what the system says of writing `path` into a `UserError`, where a user can do something about it."""
+    """Convert system errors of writing `path` to `UserError`, if a user can do something about them."""
     try:
         yield
     except OSError as error:
@@ -189,7 +190,7 @@ def in_sentences(path: Path) -> Iterator[None]:
             raise UserError(f"cannot write {path}: the name is too long; choose a shorter one") from error
         if error.errno == errno.EFBIG:
             raise UserError(
-                f"cannot write {path}: files of this size may not be written; raise the limit (ulimit -f), or choose "
+                f"cannot write {path}: files of this size are not allowed; raise the limit (ulimit -f), or choose "
                 "an output folder on another disk"
             ) from error
         kinds = PermissionError | NotADirectoryError | IsADirectoryError | FileExistsError
@@ -200,27 +201,27 @@ def in_sentences(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data`; the file appears when all of it is written."""
+    """Write `data`; the file appears once it is complete."""
     with final(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8; the file appears when all of it is written.
+    """Write `text` as UTF-8; the file appears once it is complete.
 
-    Bytes of file names that are no UTF-8 are written as escapes, as the command prints them.
+    Bytes of file names that are not UTF-8 are written as escapes, as the command prints them.
     """
     with final(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write indented JSON with sorted keys: equal values give equal bytes. NaN and infinity are refused."""
+    """Write indented JSON with sorted keys: equal values give equal bytes. Raises `ValueError` for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike[str], what: str = "file") -> Any:
-    """Read JSON; a missing or broken file is a `UserError` that calls it `what`."""
+    """Read JSON; raises `UserError`, which calls the file `what`, if it is missing or invalid."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -232,12 +233,12 @@ def read_json(path: str | os.PathLike[str], what: str = "file") -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for equal values: sorted keys, no spaces."""
+    """JSON with sorted keys and no spaces: equal values give equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def sha256_of_value(value: Any) -> str:
-    """Hex SHA-256 of the canonical JSON of `value`; the identity of a configuration."""
+    """Hex SHA-256 of the canonical JSON of `value`; identifies a configuration."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Progress of long steps on stderr: a bar in a terminal, a line every ten seconds in a log."""
+"""Progress of long steps on stderr: a bar in a terminal, otherwise a line every ten seconds."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _LINE_EVERY_S = 10.0
 
 
 class Progress(Protocol):
-    """Told how many units are done and, now and then, what to show beside them."""
+    """Called with the number of completed units and, optionally, a note to display."""
 
     def __call__(self, done: int, note: str = "") -> None: ...
 
 
 def silent(done: int, note: str = "") -> None:
-    """A `Progress` that shows nothing."""
+    """A `Progress` that displays nothing."""
 
 
 @contextlib.contextmanager
 def shown(title: str, total: int | None, unit: str) -> Iterator[Progress]:
-    """Yield a `Progress` for `total` units (None where unknown)."""
+    """Yield a `Progress` that displays `title` and up to `total` units (None if unknown)."""
     if sys.stderr.isatty():
         with _bar(title, total, unit) as progress:
             yield progress
@@ -70,18 +70,18 @@ class _Lines:
         if self._first is None:
             self._first = done
             if note:
-                _say(f"{self._title}: {note} at {done} of {self._total} {self._unit}")
+                _print_line(f"{self._title}: {note} at {done} of {self._total} {self._unit}")
         if now - self._last < _LINE_EVERY_S and done != self._total:
             return
         self._last = now
         rate = (done - self._first) / max(now - self._started, 1e-9)
-        of = f"/{self._total}" if self._total is not None else ""
-        left = f", {(self._total - done) / rate:.0f} s left" if self._total is not None and rate > 0 else ""
+        total = f"/{self._total}" if self._total is not None else ""
+        remaining = f", {(self._total - done) / rate:.0f} s left" if self._total is not None and rate > 0 else ""
         note = f" · {self._note}" if self._note else ""
-        _say(f"{self._title}: {done}{of} {self._unit}, {rate:.2f}/s{left}{note}")
+        _print_line(f"{self._title}: {done}{total} {self._unit}, {rate:.2f}/s{remaining}{note}")
 
 
-def _say(line: str) -> None:
-    # A reader that is gone, as `tee` after Ctrl-C, or a full disk, must not end the work before it is saved.
+def _print_line(line: str) -> None:
+    # A vanished reader, such as `tee` after Ctrl-C, or a full disk must not end the work before it is saved.
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)

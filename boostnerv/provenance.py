@@ -1,4 +1,4 @@
-"""Where a result came from: package version, commit, machine, memory."""
+"""Origin of a result: package version, commit, machine, memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN = "unknown"
 
 @cache
 def package_version() -> str:
-    """Version of the installed package."""
+    """Version of the installed package, or ``unknown``."""
     try:
         return version("boostnerv")
     except PackageNotFoundError:
@@ -24,7 +24,7 @@ def package_version() -> str:
 
 @cache
 def commit() -> str:
-    """Commit of the checkout this package runs from, ``-dirty`` appended for local changes; else ``unknown``."""
+    """Commit of the checkout that this package runs from, with ``-dirty`` if it has local changes; else ``unknown``."""
     folder = Path(__file__).parent
     try:
         tracked = _git(folder, "ls-files", "--error-unmatch", "errors.py")
@@ -37,13 +37,13 @@ def commit() -> str:
 
 
 def peak_memory_mib() -> float:
-    """Largest resident size of this process so far in MiB."""
+    """Peak resident memory of this process so far in MiB."""
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def boot_id() -> str:
-    """What names the running kernel until the next boot; empty where nothing does."""
+    """Identifier of the current boot of this machine; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -62,5 +62,5 @@ def processor() -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+    result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else None

@@ -1,4 +1,4 @@
-"""Declared versions of the steps of the workflow."""
+"""Declared versions of the workflow steps."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ STEP_VERSIONS = MappingProxyType(
         "page": 3,
     }
 )
-"""Raise one when the output of a step changes for the same input, and everything that depends on it is made again."""
+"""Increment a version if the output of the step changes for the same input; everything that depends on it is rerun."""

@@ -141,7 +141,7 @@ def test_what_was_kept_of_the_source_is_remarked(made: Path, tmp_path: Path, boo
             assert boost(*arguments, "--frames", made / "frames.json", "-o", plain).code == 0
         outcome = boost(*arguments, "--frames", tmp_path / "frames.json", "-o", tmp_path / "x.bnv")
         assert outcome.code == 0, outcome
-        assert f"{tmp_path / 'x.bnv'}: the pixel aspect is 4:3, and decoded videos say square pixels" in outcome.err
+        assert f"{tmp_path / 'x.bnv'}: the pixel aspect is 4:3, but decoded videos claim square pixels" in outcome.err
         report, video = json.loads((tmp_path / "encode.json").read_text()), boostnerv.open(tmp_path / "x.bnv")
         assert json.loads(outcome.out) == report
         assert video.stream.video.display == Display(sample_aspect="4:3")

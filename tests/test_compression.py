@@ -212,7 +212,9 @@ def test_what_players_do_not_learn_is_planned_for_and_said(tmp_path: Path) -> No
         if choice == "keep":
             assert head.display == Display(sample_aspect="4:3")
             (note,) = notes
-            assert note.startswith("the pixel aspect is 4:3, and decoded videos say square pixels; `ffmpeg -i DECODED")
+            assert note.startswith(
+                "the pixel aspect is 4:3, but decoded videos claim square pixels; `ffmpeg -i DECODED"
+            )
             assert "-aspect 16:9 " in note
         else:
             assert (head.display, notes) == (None, [])
@@ -361,7 +363,7 @@ def test_an_interruption_costs_nothing(done: Done, tmp_path: Path) -> None:
     code, errors = stop_in_training(arguments(done.source, output), work, signal.SIGINT)
     assert code == 128 + signal.SIGINT
     assert "boostnerv: stopped by SIGINT in epoch " in errors
-    assert errors.endswith("the state is saved, run the same command to go on\n")
+    assert errors.endswith("the state is saved, run the same command to resume\n")
     assert "Traceback" not in errors
     assert not output.exists()
     (state,) = work.glob("*/*/state-train")

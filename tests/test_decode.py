@@ -263,7 +263,9 @@ def test_what_players_do_not_learn_is_said(file: Path, decode: Decode, tmp_path:
     (tmp_path / "x.bnv").write_bytes(write(Bitstream(shown, stream.segments)))
     code, _, err = decode(tmp_path / "x.bnv", "-o", tmp_path / "a.mp4")
     assert code == 0
-    assert f"{tmp_path / 'x.bnv'}: the pixel aspect is 128:117, and decoded videos say square pixels; `ffmpeg -i" in err
+    assert (
+        f"{tmp_path / 'x.bnv'}: the pixel aspect is 128:117, but decoded videos claim square pixels; `ffmpeg -i" in err
+    )
     code, _, err = decode(file, "-o", tmp_path / "b.mp4")
     assert code == 0
     assert "pixel aspect" not in err

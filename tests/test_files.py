@@ -302,7 +302,7 @@ except errors.UserError as error:
 """
     files.write_bytes(tmp_path / "x", b"old")
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "x"], check=True, capture_output=True, text=True)
-    assert re.fullmatch(r"cannot write .*x: files of this size may not be written; raise the limit .*\n", done.stdout)
+    assert re.fullmatch(r"cannot write .*x: files of this size are not allowed; raise the limit .*\n", done.stdout)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x": b"old"}
 
 
@@ -322,8 +322,8 @@ def test_outputs_are_no_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     inputs = [Path("a.mkv"), Path("images"), None]
     same = [Path("a.mkv"), tmp_path / "a.mkv", Path("images/../a.mkv"), Path("link"), Path("hard"), Path("images")]
     for output in (*same, Path("images/1.png")):
-        with pytest.raises(UserError, match=f"{output} is .* itself, or a part of it, which is read: choose another"):
+        with pytest.raises(UserError, match=f"{output} is .* itself, or part of it, which is read: choose another"):
             files.check_distinct([None, output], inputs)
     files.check_distinct([Path("other"), Path("new"), Path("images/2.png"), None], inputs)
-    with pytest.raises(UserError, match=r"\./other and .*/other are one file, to be written twice"):
+    with pytest.raises(UserError, match=r"\./other and .*/other are the same file, to be written twice"):
         files.check_distinct([tmp_path / "other", Path("./images/../other")], inputs)

@@ -1,9 +1,9 @@
-"""From the bytes of a ``.bnv`` file to frames, with nothing but the file.
+"""Stand-alone decoder: from the bytes of a ``.bnv`` file to frames.
 
-The exact mode, which is the default and in which the encoder measures, computes frames in the batches that the file
-names, each on one thread, several batches side by side: pixels depend neither on which frames are asked for nor on the
-number of threads. On CPUs all modes take subnormal numbers for zero, which some processors compute a hundred times as
-slowly as others.
+The exact mode, which is the default and the one that the encoder measures, computes frames in the batches that the file
+specifies, each on one thread, several in parallel: pixels depend neither on which frames are requested nor on the
+number of threads. On CPUs all modes flush subnormal numbers to zero, as some processors compute with them a hundred
+times more slowly.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from boostnerv.models.convolution import fuse
 T = TypeVar("T")
 
 FAST_BATCH = 8
-_IMPOSSIBLE = "it describes no possible model; the file is damaged, get it again"
-_NO_MEMORY = "can't allocate memory"  # in what PyTorch says on a CPU
+_IMPOSSIBLE = "it describes an impossible model; the file is damaged, get it again"
+_NO_MEMORY = "can't allocate memory"  # part of PyTorch's message on a CPU
 _TIMED_FRAMES = 16
 _TIMED_PASSES = 3
 _AFTER_TRAINING = {"min-max": decode_tensors, "slices": decode_slices}
@@ -56,10 +56,10 @@ _AFTER_TRAINING = {"min-max": decode_tensors, "slices": decode_slices}
 
 @dataclass(frozen=True)
 class Speeds:
-    """Frames a second of a file that is loaded: network built, codes decoded.
+    """Frames per second of a loaded file: its network is built and its codes are decoded.
 
-    `warm_fps` is to uint8 frames in the CPU's memory, `compute_fps` without rounding them and moving them there. Images
-    between which clips lie are decoded in both.
+    `warm_fps` includes rounding to uint8 and the transfer to CPU memory, `compute_fps` does not. Both include decoding
+    the keyframe images.
     """
 
     warm_fps: float
@@ -69,9 +69,9 @@ class Speeds:
 class VideoFile:
     """An opened ``.bnv`` file: ``len(file)`` frames, ``file[k]`` is frame k as uint8 RGB ``[H, W, 3]``.
 
-    Weights and embeddings are entropy-decoded on first use, those of one segment at a time. With ``exact=False``
-    frames are computed in larger batches with all threads each, and pixels may differ by a level. Raises
-    `BitstreamError` for a damaged file.
+    Weights and embeddings are entropy-decoded on first use, one segment at a time. With ``exact=False`` frames are
+    computed in larger batches, each on all threads, and pixels may differ by one level. Raises `UserError` if the file
+    cannot be read, `BitstreamError` if it is damaged.
     """
 
     def __init__(self, path: str | Path, device: str = "cpu", *, exact: bool = True) -> None:
@@ -108,12 +108,12 @@ class VideoFile:
 
     @property
     def timestamps_s(self) -> tuple[float, ...] | None:
-        """When each frame is shown, from the first one; None at a constant rate."""
+        """Presentation time of each frame relative to the first; None at a constant rate."""
         return self.stream.video.timestamps_s
 
     @property
     def notes(self) -> list[str]:
-        """What players do not learn from videos that are decoded of it."""
+        """Sentences about display metadata that decoded videos get wrong; see `display_notes`."""
         return display_notes(self.stream.video.display, self.height, self.width)
 
     def __len__(self) -> int:
@@ -125,13 +125,13 @@ class VideoFile:
         return next(self.frames([index % len(self)]))
 
     def frames(self, indices: Sequence[int] | range | None = None) -> Iterator[NDArray[np.uint8]]:
-        """Yield frames (all of them by default) in the given order as uint8 ``[H, W, 3]``."""
+        """Yield frames (all by default) in the given order as uint8 RGB ``[H, W, 3]``; raises `IndexError`."""
         yield from self._computed(range(len(self)) if indices is None else indices, _Batch.render)
 
     def speeds(self) -> Speeds:
-        """How fast frames are decoded once all is loaded: of the first frames of the segment that was read last.
+        """Decoding speed, measured on the first frames of the most recently used segment.
 
-        They are computed anew, as `frames` computes them, and let go: the best of several passes, in turns.
+        They are recomputed as `frames` computes them and discarded; the best of several alternating passes counts.
         """
         segment = self._opened[0] if self._opened else 0
         start, end = self.starts[segment : segment + 2]
@@ -147,7 +147,7 @@ class VideoFile:
         return Speeds(warm_fps=len(timed) / render_s, compute_fps=len(timed) / compute_s)
 
     def _seconds(self, indices: range, compute: Callable[[_Batch], list[Any]]) -> float:
-        """Wall time of computing frames that are let go."""
+        """Wall time of computing frames, which are discarded."""
         self._synchronise()
         started = time.perf_counter()
         deque(self._computed(indices, compute), maxlen=0)
@@ -159,7 +159,7 @@ class VideoFile:
             torch.cuda.synchronize(self.device)
 
     def _computed(self, indices: Sequence[int] | range, compute: Callable[[_Batch], list[T]]) -> Iterator[T]:
-        """What `compute` makes of the batches of frames, in order."""
+        """Results of `compute` for the batches of these frames, in order."""
         batches = self._batches(indices)
         if self.device.type == "cpu":
             yield from _side_by_side(batches, compute) if self.exact else _one_by_one(batches, compute)
@@ -168,7 +168,7 @@ class VideoFile:
                 yield from compute(batch)
 
     def segment(self, number: int) -> SegmentDecoder:
-        """The decoder of a segment; the one before is let go."""
+        """The decoder of a segment; only the most recent one is kept."""
         opened = self._opened
         if opened is None or opened[0] != number:
             segment, batch = self.stream.segments[number], self._batch_sizes[number]
@@ -178,22 +178,22 @@ class VideoFile:
 
     @property
     def videos(self) -> dict[str, tuple[range, float]]:
-        """Frame numbers and frames per second of the videos in it, by name; empty where it is of one."""
-        found = {}
+        """Frame numbers and frames per second by video name for multi-video models; otherwise empty."""
+        videos = {}
         for start, segment in zip(self.starts, self.stream.segments, strict=False):
             for video in segment.videos:
-                found[video.name] = (range(start, start + video.frames), video.fps)
+                videos[video.name] = (range(start, start + video.frames), video.fps)
                 start += video.frames
-        return found
+        return videos
 
     def _batches(self, indices: Sequence[int] | range) -> Iterator[_Batch]:
-        """What has to be computed for frames, in order: batches as the file names them, whole."""
+        """The batches, as the file defines them, that contain the frames, in order."""
         for (number, frames), run in itertools.groupby(indices, self._locate):
             start = self.starts[number] + frames.start
             yield _Batch(self.segment(number), frames, [index - start for index in run])
 
     def _locate(self, index: int) -> tuple[int, range]:
-        """Number of the segment of a frame, and the segment's frames that are computed together with it."""
+        """Segment number of a frame, and the frames of the segment that are computed together with it."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of a video of {len(self)} frames")
         number = int(np.searchsorted(self.starts, index, side="right")) - 1
@@ -202,48 +202,48 @@ class VideoFile:
 
     @cached_property
     def _batch_sizes(self) -> list[int]:
-        """Frames that are computed together in each segment."""
+        """Number of frames computed together in each segment."""
         if self.exact:
             return [self.stream.video.batch] * len(self.stream.segments)
         return [self._fast_batch(segment) for segment in self.stream.segments]
 
     def _fast_batch(self, segment: Segment) -> int:
-        """As many frames as memory in proportion to the codes allows; one where not even that is sure."""
+        """As many frames as the memory limit of the segment allows; one if the segment is invalid."""
         try:
-            one = demand(segment.architecture, segment.spec)
-            return min(FAST_BATCH, most_side_by_side(one, segment.coded_bytes))
+            cost = demand(segment.architecture, segment.spec)
+            return min(FAST_BATCH, most_side_by_side(cost, segment.coded_bytes))
         except (ArithmeticError, RuntimeError, TypeError, UserError, ValueError):
-            return 1  # the decoder of the segment says what is wrong
+            return 1  # the segment's decoder reports the error
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Frames of a segment that are computed together, and which of them are wanted."""
+    """Frames of a segment that are computed together, and the indices of the requested ones among them."""
 
     decoder: SegmentDecoder
     frames: range
-    wanted: list[int]
+    requested: list[int]
 
     def render(self) -> list[NDArray[np.uint8]]:
-        """The wanted frames."""
+        """The requested frames, uint8 ``[H, W, 3]``."""
         frames = self.decoder.render(self.frames)
-        return [frames[index] for index in self.wanted]
+        return [frames[index] for index in self.requested]
 
     def compute(self) -> list[Tensor]:
-        """All of them as the network leaves them, on its device."""
+        """All frames as the network's output on its device."""
         return self.decoder.compute(self.frames)
 
 
 def _side_by_side(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]]) -> Iterator[T]:
-    """What `compute` makes of batches on threads of their own, a few ahead of what is taken, in order.
+    """Results of `compute` in order, batches running a few ahead of the consumer, each on one thread of its own.
 
-    Sums of floats depend on how many threads share them: here none is shared.
+    Floating-point sums depend on the number of threads that share them; here none are shared.
     """
     threads = torch.get_num_threads()
     side_by_side = 1
 
     def on_one_thread(batch: _Batch) -> list[T]:
-        # The number of a thread's own threads is its own; asking first keeps that of the caller as it is.
+        # The setting is per thread; reading it first keeps that of the calling thread unchanged.
         if torch.get_num_threads() != 1:
             torch.set_num_threads(1)
         return compute(batch)
@@ -254,7 +254,7 @@ def _side_by_side(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]
     try:
         for batch in batches:
             if batch.decoder is not current:
-                # The network of a segment is built once, here, when no thread uses the one before.
+                # Build the network of a segment once, here, when no thread uses the previous one.
                 while waiting:
                     yield from waiting.popleft().result()
                 current = batch.decoder
@@ -267,12 +267,12 @@ def _side_by_side(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-        # Threads that begin later ask for the number that was set last, by whichever thread.
+        # Threads that start later inherit the number that any thread set last.
         torch.set_num_threads(threads)
 
 
 def _one_by_one(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]]) -> Iterator[T]:
-    """What `compute` makes of batches, one after the other on all threads."""
+    """Results of `compute` for batches one after another, each on all threads."""
     pool = ThreadPoolExecutor(1, initializer=_flush_subnormals)
     try:
         for batch in batches:
@@ -282,12 +282,12 @@ def _one_by_one(batches: Iterator[_Batch], compute: Callable[[_Batch], list[T]])
 
 
 def _flush_subnormals() -> None:
-    """Let this thread, and those that it starts, take subnormal numbers for zero."""
+    """Flush subnormal numbers to zero in this thread and those that it starts."""
     torch.set_flush_denormal(True)
 
 
 class SegmentDecoder:
-    """A segment of a file: codes, network and embeddings, each decoded when it is first needed."""
+    """Decoder of one segment: codes, network and embeddings, each decoded on first use."""
 
     def __init__(self, segment: Segment, device: torch.device, batch: int, name: str) -> None:
         self.architecture, self.spec, self.quantizer = segment.architecture, segment.spec, segment.quantizer
@@ -296,7 +296,7 @@ class SegmentDecoder:
         self._group: tuple[int, Tensor] | None = None
 
     def prepare(self) -> None:
-        """Build the network, so that `render` may be called from several threads."""
+        """Build the network, so that several threads may call `render`."""
         _ = self.network, self.embeddings, self.keyframes
 
     @cached_property
@@ -309,7 +309,7 @@ class SegmentDecoder:
 
     @cached_property
     def weights(self) -> CodedWeights:
-        """The decoder's tensors."""
+        """The decoder's coded tensors."""
         shapes = [tuple(shape) for shape in self.shapes.values()]
         self._check_proportion()
         try:
@@ -322,7 +322,7 @@ class SegmentDecoder:
 
     @cached_property
     def demand(self) -> Demand:
-        """What the first frame takes; raises `BitstreamError` where the model is not possible."""
+        """Cost of the first frame; raises `BitstreamError` if the model is impossible."""
         group = 1
         if self._segment.quantizer == "uniform" and self.embeddings is not None:
             group = self.embeddings.group
@@ -332,15 +332,15 @@ class SegmentDecoder:
             raise self._damaged("model", _IMPOSSIBLE) from error
 
     def _check_proportion(self) -> None:
-        wanted = self.demand
+        cost = self.demand
         try:
-            check_proportion(wanted, self._segment.coded_bytes)
+            check_proportion(cost, self._segment.coded_bytes)
         except BitstreamError as error:
             raise self._damaged("model", str(error)) from error
 
     @cached_property
     def embeddings(self) -> CodedEmbeddings | None:
-        """The frames' embeddings, or None."""
+        """The coded embeddings of the frames, or None."""
         if self.spec.embedding_shape is None:
             return None
         shape = (self.spec.frames, *self.spec.embedding_shape)
@@ -354,7 +354,7 @@ class SegmentDecoder:
 
     @cached_property
     def keyframes(self) -> Keyframes | None:
-        """The images between which clips lie, or None."""
+        """The keyframe images at both ends of each clip, or None."""
         if not self.spec.uses_keyframes:
             return None
         assert isinstance(self.spec, ClipSpec)
@@ -380,12 +380,12 @@ class SegmentDecoder:
                     return render_clip(self.network, self.spec, clip, self._keyframes(self.spec, clip))
                 return render(self.network, self.spec, batch, self._embedding(batch))
         except NotANumberError as error:
-            reason = f"frame {batch.start} becomes no numbers; the file is damaged, get it again"
+            reason = f"frame {batch.start} contains NaN; the file is damaged, get it again"
             raise self._damaged("model", reason) from error
 
     @torch.inference_mode()
     def compute(self, batch: range) -> list[Tensor]:
-        """What the network makes of a batch, on its device: ``[N, 3, h, w]`` in [0, 1], of clips a patch each."""
+        """Network output for a batch on its device: ``[N, 3, H, W]`` in [0, 1]; for clips one tensor per patch."""
         with self._enough_memory():
             if isinstance(self.spec, ClipSpec):
                 clip = self.spec.clip_of(batch.start)
@@ -395,7 +395,7 @@ class SegmentDecoder:
 
     @contextmanager
     def _enough_memory(self) -> Iterator[None]:
-        """Inside, memory that cannot be had is a `UserError`."""
+        """Convert failures to allocate memory within this context to `UserError`."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
@@ -403,11 +403,11 @@ class SegmentDecoder:
                 raise
             raise UserError(
                 f"there is not enough memory to decode {self._name} ({self.demand.memory_bytes / 1e9:.1f} GB at once): "
-                "end other programs, or decode it with --threads 1 or on a larger machine"
+                "close other programs, or decode it with --threads 1 or on a larger machine"
             ) from error
 
     def _keyframes(self, spec: ClipSpec, clip: Clip) -> list[NDArray[np.uint8]] | None:
-        """The two whole images ``[H, W, 3]`` between which a clip lies."""
+        """The two full-size keyframes ``[H, W, 3]`` around a clip."""
         coded = self.keyframes
         if coded is None:
             return None
@@ -417,7 +417,7 @@ class SegmentDecoder:
             raise self._damaged("keyframes", str(error)) from error
 
     def _embedding(self, batch: range) -> Tensor | None:
-        """Embeddings of the frames of a batch ``[N, e, h, w]``; those of the last group are kept."""
+        """Embeddings of the frames of a batch ``[N, e, h, w]``; the last group is cached."""
         coded = self.embeddings
         if coded is None:
             return None
@@ -438,14 +438,14 @@ class SegmentDecoder:
 
     @cached_property
     def most_side_by_side(self) -> int:
-        """Batches that may be computed at once.
+        """Number of batches that may be computed in parallel.
 
-        Raises `BitstreamError` where one is out of all proportion to the codes, `UserError` where it needs more memory
-        than this machine has.
+        Raises `BitstreamError` if one demands too much for the number of coded bytes, `UserError` if it needs more
+        memory than this machine has.
         """
-        wanted = self.demand
+        cost = self.demand
         try:
-            return most_side_by_side(wanted, self._segment.coded_bytes)
+            return most_side_by_side(cost, self._segment.coded_bytes)
         except BitstreamError as error:
             raise self._damaged("model", str(error)) from error
         except UserError as error:
@@ -458,7 +458,7 @@ class SegmentDecoder:
 def build_decoder(
     entry: Architecture, spec: Spec, values: Iterable[NDArray[np.float32]], device: torch.device
 ) -> nn.Module:
-    """Network with these values in its tensors, in their order; on a CPU it computes in the fast way."""
+    """Network with these values in its tensors, in order, in evaluation mode and with fused convolutions."""
     with torch.random.fork_rng(devices=[]):
         decoder = entry.decoder(spec)
     with torch.no_grad():
@@ -470,67 +470,72 @@ def build_decoder(
 
 @torch.inference_mode()
 def render(decoder: nn.Module, spec: Spec, batch: range, embeddings: Tensor | None) -> NDArray[np.uint8]:
-    """Frames of a network, computed together: uint8 RGB ``[N, H, W, 3]``; `embeddings` are those of the batch."""
+    """Frames computed in one forward pass: uint8 RGB ``[N, H, W, 3]``; `embeddings` ``[N, e, h, w]`` or None.
+
+    Raises `NotANumberError` for NaN.
+    """
     return to_uint8(images(decoder, spec, batch, embeddings))
 
 
 def images(decoder: nn.Module, spec: Spec, batch: range, embeddings: Tensor | None) -> Tensor:
-    """The same before it is rounded, where the network is: ``[N, 3, H, W]`` in [0, 1]."""
+    """The output of `render` before rounding, on the network's device: ``[N, 3, H, W]`` in [0, 1]."""
     device = next(decoder.parameters()).device
     t = frame_time(torch.tensor(batch), spec.frames).to(device)
     with _repeatable(device):
-        made: Tensor = decoder(t, embeddings)
-        return crop_to_video(made, spec)
+        output: Tensor = decoder(t, embeddings)
+        return crop_to_video(output, spec)
 
 
 @torch.inference_mode()
 def render_clip(
     decoder: nn.Module, spec: ClipSpec, clip: Clip, keyframes: Sequence[NDArray[np.uint8]] | None
 ) -> NDArray[np.uint8]:
-    """Frames of a clip, its patches computed one by one and put together: uint8 RGB ``[N, H, W, 3]``.
+    """Frames of a clip, assembled from patches computed one by one: uint8 RGB ``[N, H, W, 3]``.
 
-    `keyframes` are the two whole images ``[H, W, 3]`` between which it lies.
+    `keyframes` are the two full-size images ``[H, W, 3]`` around the clip. Raises `NotANumberError` for NaN.
     """
-    whole = np.empty((clip.count, spec.height, spec.width, 3), np.uint8)
-    for rows, columns, made in clip_patches(decoder, spec, clip, keyframes):
-        whole[:, rows, columns] = to_uint8(made)
-    return whole
+    frames = np.empty((clip.count, spec.height, spec.width, 3), np.uint8)
+    for rows, columns, output in clip_patches(decoder, spec, clip, keyframes):
+        frames[:, rows, columns] = to_uint8(output)
+    return frames
 
 
 def clip_patches(
     decoder: nn.Module, spec: ClipSpec, clip: Clip, keyframes: Sequence[NDArray[np.uint8]] | None
 ) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Rows and columns of each patch of a clip, and its frames where the network is: ``[N, 3, h, w]`` in [0, 1]."""
+    """Rows and columns of each patch of a clip, and its frames on the network's device: ``[N, 3, h, w]`` in [0, 1]."""
     device = next(decoder.parameters()).device
     for patch in range(spec.patches):
         rows, columns = spec.window(patch)
-        shown = None
+        patch_keyframes = None
         if keyframes is not None:
-            shown = clip_keyframes(spec, np.stack([image[rows, columns] for image in keyframes])[None], device)
+            patch_keyframes = clip_keyframes(
+                spec, np.stack([image[rows, columns] for image in keyframes])[None], device
+            )
         index = spec.frame_indices(clip, patch)[None].to(device)
         with _repeatable(device):
-            made = decoder(index, shown, spec.distances(clip)[None].to(device))
-        yield rows, columns, crop_to_video(made[0, : clip.count], spec)
+            output = decoder(index, patch_keyframes, spec.distances(clip)[None].to(device))
+        yield rows, columns, crop_to_video(output[0, : clip.count], spec)
 
 
 def _repeatable(device: torch.device) -> AbstractContextManager[None]:
-    """On a GPU, algorithms that give the same result every time. The flags are those of the whole process."""
+    """On a GPU, select deterministic algorithms; the flags apply to the whole process."""
     if device.type != "cuda":
         return nullcontext()
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 class NotANumberError(ValueError):
-    """Some values of an image are no numbers."""
+    """Some values of an image are NaN."""
 
 
 def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     """RGB ``[N, 3, H, W]`` in [0, 1] → uint8 ``[N, H, W, 3]``, rounded to the nearest level.
 
-    Raises `NotANumberError` for values that have none.
+    Raises `NotANumberError` for NaN.
     """
     scaled = images * 255
     if torch.isnan(scaled.sum()):
-        raise NotANumberError("an image with values that are no numbers")
+        raise NotANumberError("an image has values that are not numbers")
     levels = scaled.round_().clamp_(0, 255).to(torch.uint8)
     return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Where the bits of a ``.bnv`` file are: tensors of the decoder, embeddings, keyframes, and all that is not codes."""
+"""Breakdown of the bits of a ``.bnv`` file: decoder tensors, embeddings, keyframes, side information, header."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CODE_BITS = {"min-max": post_training.code_bits, "slices": slices.code_bits}
 
 @dataclass(frozen=True)
 class Share:
-    """Bits of a file: codes of the decoder's tensor `name` where `kind` is weights, else all of a kind, unnamed."""
+    """Bits of one part of a file: the codes of decoder tensor `name` if `kind` is weights, else all of that kind."""
 
     kind: Kind
     name: str
@@ -27,15 +27,14 @@ class Share:
 
 
 def file_shares(path: str | Path) -> list[Share]:
-    """What the bits of a file are, tensors in the order of the decoder and then the other kinds; they add up to it.
+    """The parts of a file, tensors in decoder order and then the other kinds; their bits add up to the file size.
 
-    Codes of weights and embeddings are counted as the entropy coder takes them off its stream: code words of a Huffman
-    code, else the whole bits by which the coder's state shrinks. ``side`` is the rest of these two sections: steps,
-    parameters of entropy models, tables, and what fills streams up to words. ``header`` is the rest of the file. A
-    tensor that several segments have counts once, with the bits of all.
+    Codes of weights and embeddings are counted as the entropy decoder consumes them: Huffman code words, or the whole
+    bits by which the state of the ANS coder shrinks. ``side`` is the rest of these two sections: steps, parameters of
+    entropy models, tables, and padding of streams to words. ``header`` is the rest of the file. A tensor that occurs in
+    several segments is listed once, with the sum of its bits.
 
-    A file of format version 0 does not tell tensors apart: all weights are one. Raises `BitstreamError` for a damaged
-    file.
+    In a file of format version 0 all weights are one part. Raises `BitstreamError` for a damaged file.
     """
     video = VideoFile(path)
     if video.version == version0.VERSION:
@@ -62,7 +61,7 @@ def file_shares(path: str | Path) -> list[Share]:
 
 
 def _sections(video: VideoFile) -> list[Share]:
-    """Bits of the sections of a file of format version 0."""
+    """The parts of a file of format version 0, by section."""
     bits = {name: 8 * size for name, size in video.section_bytes.items()}
     weights, embeddings, side = (bits.get(name, 0) for name in ("weights", "embeddings", "side"))
     return [

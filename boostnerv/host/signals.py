@@ -1,7 +1,7 @@
-"""Signals that ask to stop: SIGTERM, SIGINT (Ctrl-C), SIGUSR1 (SLURM's warning), SIGHUP (a terminal that is closed).
+"""Stop signals: SIGTERM, SIGINT (Ctrl-C), SIGUSR1 (SLURM's warning), SIGHUP (closed terminal).
 
-They become an exception, so that what is temporary is removed on the way out; trainings note them instead, and save
-their state first (`boostnerv.training.state`).
+They raise an exception, so that temporary files are removed on the way out; training records them instead and saves its
+state first (`boostnerv.training.state`).
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from types import FrameType
 from boostnerv.errors import InterruptedBySignal
 from boostnerv.host import terminal
 
-# Long enough for what handles the exception to begin, short enough not to be waited for.
+# Long enough for exception handling to begin, short enough not to delay the end noticeably.
 _AGAIN_S = 1.0
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
 def obeyed() -> tuple[signal.Signals, ...]:
-    """The signals that a training obeys: SIGHUP only where it was not ignored from the start, as by ``nohup``.
+    """The signals that training obeys: all of `STOPPING`, but SIGHUP only if it is not ignored, as under ``nohup``.
 
-    The others are obeyed in any case: shells ignore SIGINT in the background, and our workflow ignores SIGUSR1.
+    The others are obeyed even if ignored: shells ignore SIGINT for background jobs, and our workflow ignores SIGUSR1.
     """
     return tuple(number for number in STOPPING if number != signal.SIGHUP or not _is_ignored(number))
 
 
 def not_ignored() -> tuple[signal.Signals, ...]:
-    """The signals that end this process now."""
+    """The stop signals that this process does not currently ignore."""
     return tuple(number for number in STOPPING if not _is_ignored(number))
 
 
@@ -40,10 +40,10 @@ def _is_ignored(number: signal.Signals) -> bool:
 
 @contextmanager
 def raising(numbers: Sequence[signal.Signals], where: str, *, state_is_saved: bool) -> Iterator[None]:
-    """Within this context the first of `numbers` raises `InterruptedBySignal`, which says `where` it arrived.
+    """Within this context the first of `numbers` raises `InterruptedBySignal`, whose message says `where`.
 
     Later ones are ignored while temporary files are removed, except SIGINT, which ends the process. Compiled code may
-    discard an exception or turn it into another one: a discarded exception is raised again within a second, and any
+    discard an exception or convert it to another one: a discarded exception is raised again within a second, and any
     other exception that leaves the context after a signal becomes `InterruptedBySignal`.
     """
     received: list[InterruptedBySignal] = []
@@ -85,17 +85,17 @@ def _is_handling(exception: BaseException) -> bool:
 
 @contextmanager
 def delayed() -> Iterator[None]:
-    """Inside, signals wait. For the start of a process, which nobody could end if it were interrupted."""
+    """Postpone signals to the end of this context: a process whose start is interrupted could not be ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    waiting: list[int] = []
+    postponed: list[int] = []
     handled = [number for number in STOPPING if callable(signal.getsignal(number))]
-    before = {number: signal.signal(number, lambda number, _: waiting.append(number)) for number in handled}
+    before = {number: signal.signal(number, lambda number, _: postponed.append(number)) for number in handled}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for came in waiting:
-        signal.raise_signal(came)
+    for arrived in postponed:
+        signal.raise_signal(arrived)

@@ -1,1 +1,1 @@
-"""Networks: frozen specs, modules with explicit arguments, and their size budget. No files, no training."""
+"""Networks: frozen specs, modules with explicit arguments, and their parameter budget. No files, no training."""

@@ -1,7 +1,7 @@
-"""What a model is to the rest of the package: a frozen spec, a decoder, perhaps an encoder, a number in files.
+"""The interface of a model: a frozen spec, a decoder, optionally an encoder, and a number in files.
 
 A model is one file in `boostnerv/models/zoo`; its name is the file name with hyphens. The file ends with
-``ARCHITECTURE = Architecture(...)``. Nothing else has to be touched to add one.
+``ARCHITECTURE = Architecture(...)``. No other file has to change to add one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from boostnerv.config import model_names
 from boostnerv.errors import UserError, nearest
 
 _STORED, _OF_ENCODER = "stored", "of_encoder"
-MOST_BLOCKS = 64  # of a stage
+MOST_BLOCKS = 64  # per stage
 
 
 def not_stored(default: Any, *, of_encoder: bool = False) -> Any:
-    """A field of a `Spec` that files of format version 1 do not store: what they hold has its default.
+    """A field of a `Spec` that files of format version 1 do not store; decoded models have its default.
 
-    Where it is of the encoder, which no file holds, a file decodes the same whatever its value.
+    A field of the encoder (`of_encoder`) does not affect decoding, as files do not contain the encoder.
     """
     return dataclasses.field(default=default, metadata={_STORED: False, _OF_ENCODER: of_encoder})
 
@@ -40,15 +40,15 @@ def is_stored(field: dataclasses.Field[Any]) -> bool:
 
 
 def is_of_encoder(field: dataclasses.Field[Any]) -> bool:
-    """Whether this field of a spec that files do not store is of the encoder alone; see `not_stored`."""
+    """Whether this field of a spec, which files do not store, affects only the encoder; see `not_stored`."""
     return field.metadata.get(_OF_ENCODER, False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """The choices that define a decoder; everything else is derived. Written field by field into bitstreams.
+    """The settings that define a decoder; everything else is derived. Bitstreams store it field by field.
 
-    Field types are ``int``, ``float`` and ``tuple[int, ...]`` only.
+    Field types are ``int``, ``float`` and ``tuple[int, ...]`` only. Raises `UserError` for impossible values.
     """
 
     multi_video: ClassVar[bool] = False  # whether it is of several videos, in clips and patches: a `ClipSpec`
@@ -57,7 +57,7 @@ class Spec:
     height: int  # H of the video in pixels, any value
     width: int  # W of the video in pixels, any value
     strides: tuple[int, ...]  # upsampling of each decoder stage
-    fc_dim: int  # width of the first feature map; the size of the model
+    fc_dim: int  # width of the first feature map; determines the size of the model
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -75,7 +75,7 @@ class Spec:
                 )
 
     def unstored_choices(self, *, of_encoder: bool = True) -> dict[str, Any]:
-        """Values other than the default of fields that files do not store, those of the encoder too or not."""
+        """Non-default values of fields that files do not store, by name; with or without those of the encoder."""
         fields = [field for field in dataclasses.fields(self) if not is_stored(field)]
         return {
             field.name: getattr(self, field.name)
@@ -85,7 +85,7 @@ class Spec:
 
     @property
     def decoded_size(self) -> tuple[int, int]:
-        """Height and width of what the decoder makes at once, less its padding: the frame."""
+        """Height and width of the decoder's output without padding: the frame."""
         return self.height, self.width
 
     @property
@@ -96,18 +96,18 @@ class Spec:
 
     @property
     def padded(self) -> tuple[int, int]:
-        """Size that the strides can make: the decoded height and width rounded up to their product."""
+        """Size of the decoder's output: the decoded height and width rounded up to the product of the strides."""
         step = math.prod(self.strides)
         return self.grid[0] * step, self.grid[1] * step
 
     @property
     def embedding_shape(self) -> tuple[int, int, int] | None:
-        """Shape ``(e, h, w)`` of a frame's stored embedding; None for models of the frame index alone."""
+        """Shape ``(e, h, w)`` of a frame's stored embedding; None for models without embeddings."""
         return None
 
     @property
     def embedding_parameters(self) -> int:
-        """Stored numbers of all frame embeddings together."""
+        """Number of entries in the embeddings of all frames."""
         return self.frames * math.prod(self.embedding_shape) if self.embedding_shape else 0
 
     @property
@@ -117,7 +117,7 @@ class Spec:
 
     @property
     def uses_keyframes(self) -> bool:
-        """Whether the decoder is given images of some frames, which the file stores."""
+        """Whether the decoder needs keyframe images, which the file stores."""
         return False
 
     def frames_at_once(self, batch: int) -> int:
@@ -139,26 +139,26 @@ class Spec:
         return torch.empty(1), torch.empty(1, *self.embedding_shape) if self.embedding_shape else None
 
     def computed_with(self, frame: int, batch: int) -> range:
-        """The frames that the exact decoder computes together with `frame`, where a file says `batch`."""
+        """The frames that the exact decoder computes together with `frame`, for the `batch` of a file."""
         start = frame - frame % batch
         return range(start, min(start + batch, self.frames))
 
     @property
     def stack(self) -> StackBudget:
-        """What the published size formula needs to know."""
+        """The terms of the published size formula."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class StagedSpec(Spec):
-    """The choices of a decoder whose stages have one block or more; the first of a stage upsamples, the rest do not."""
+    """The settings of a decoder whose stages have one or more blocks; the first block of each stage upsamples."""
 
-    stage_blocks: tuple[int, ...] = not_stored(())  # a number for each stage; empty for those of the published models
+    stage_blocks: tuple[int, ...] = not_stored(())  # blocks per stage; empty for the published numbers
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stage_blocks == self.published_blocks(len(self.strides)):
-            object.__setattr__(self, "stage_blocks", ())  # one model, one spec
+            object.__setattr__(self, "stage_blocks", ())  # equal models have equal specs
         if len(self.blocks) != len(self.strides):
             raise UserError(
                 f"model setting stage_blocks = {list(self.stage_blocks)} must have a number for each of the strides "
@@ -168,31 +168,31 @@ class StagedSpec(Spec):
 
     @property
     def blocks(self) -> tuple[int, ...]:
-        """Blocks of each stage."""
+        """Number of blocks in each stage."""
         return self.stage_blocks or self.published_blocks(len(self.strides))
 
     @staticmethod
     def published_blocks(stages: int) -> tuple[int, ...]:
-        """Blocks of each of so many stages in the published models."""
+        """Blocks per stage in the published model with this number of stages."""
         return (1,) * stages
 
 
 def check_blocks(name: str, blocks: int) -> None:
-    """Raise `UserError` where the model setting `name` asks for more `blocks` in a stage than any network has."""
+    """Raise `UserError` if the model setting `name` asks for more than `MOST_BLOCKS` blocks in a stage."""
     if blocks > MOST_BLOCKS:
         raise UserError(
-            f"model setting {name} asks for {blocks} blocks in a stage, and {MOST_BLOCKS} are the most; "
+            f"model setting {name} asks for {blocks} blocks in a stage, but at most {MOST_BLOCKS} are allowed; "
             "correct it in options"
         )
 
 
 @dataclass(frozen=True)
 class StackBudget:
-    """Terms of the published width formula, REFERENCE section "Width from a size budget"."""
+    """Terms of the published width formula; see `boostnerv.models.budget.published_width`."""
 
-    kernels: tuple[int, ...]  # one a stage, not capped at 3
+    kernels: tuple[int, ...]  # one per stage, not capped at 3
     strides: tuple[int, ...]
-    reduce: float  # factor between the widths of two stages
+    reduce: float  # ratio between the widths of consecutive stages
     embedding_parameters: float
     linear_factor: int  # parameters of the stem per unit of width
 
@@ -204,9 +204,9 @@ class Architecture:
     name: str
     wire_id: int
     spec: type[Spec]
-    decoder: Callable[[Any], nn.Module]  # of an instance of `spec`
+    decoder: Callable[[Any], nn.Module]  # called with an instance of `spec`
     encoder: Callable[[Any], nn.Module] | None = None
-    channels_last: bool = True  # memory layout in which it is fastest
+    channels_last: bool = True  # whether channels-last is the fastest memory layout
 
     @property
     def multi_video(self) -> bool:
@@ -216,26 +216,26 @@ class Architecture:
 
 @cache
 def architecture(name: str) -> Architecture:
-    """Find a model by name; raises `UserError` with the nearest valid name."""
+    """The model with this name; raises `UserError` with the nearest valid name."""
     if name not in model_names():
         raise UserError(f"unknown model '{name}': {nearest(name, model_names())}")
     module = importlib.import_module(f"boostnerv.models.zoo.{name.replace('-', '_')}")
-    found: Architecture = module.ARCHITECTURE
-    if found.name != name:
-        raise AssertionError(f"{module.__file__} registers '{found.name}'; name and file name must agree")
-    return found
+    entry: Architecture = module.ARCHITECTURE
+    if entry.name != name:
+        raise AssertionError(f"{module.__file__} registers '{entry.name}'; name and file name must agree")
+    return entry
 
 
 @cache
 def architectures_by_wire_id() -> dict[int, Architecture]:
-    """All models by their number in bitstreams; a number used twice is a defect."""
-    found: dict[int, Architecture] = {}
+    """All models by their number in bitstreams; raises `AssertionError` for a number used twice."""
+    entries: dict[int, Architecture] = {}
     for name in model_names():
         entry = architecture(name)
-        if entry.wire_id in found:
-            raise AssertionError(f"wire id {entry.wire_id}: both {found[entry.wire_id].name} and {name}")
-        found[entry.wire_id] = entry
-    return found
+        if entry.wire_id in entries:
+            raise AssertionError(f"wire id {entry.wire_id}: both {entries[entry.wire_id].name} and {name}")
+        entries[entry.wire_id] = entry
+    return entries
 
 
 def frame_time(index: Tensor, frames: int) -> Tensor:
@@ -253,9 +253,9 @@ def tensor_shapes(entry: Architecture, spec: Spec) -> dict[str, torch.Size]:
 
 
 class VideoModel(nn.Module):
-    """Encoder (where the architecture has one) and decoder of one video. Only the decoder is stored.
+    """Decoder and, if the architecture has one, encoder for one video. Only the decoder is stored.
 
-    Frames are RGB in [0, 1], ``[N, 3, H, W]`` at the video's own size: padding to the stride product by
+    Frames are RGB in [0, 1], ``[N, 3, H, W]`` at the size of the video: padding to the product of the strides by
     replication and cropping back happen here and in `crop_to_video`, nowhere else.
     """
 
@@ -267,19 +267,19 @@ class VideoModel(nn.Module):
         self.encoder = entry.encoder(spec) if entry.encoder else None
 
     def embed(self, frames: Tensor) -> Tensor | None:
-        """Embedding ``[N, e, h, w]`` of frames ``[N, 3, H, W]``; None for models of the index alone."""
+        """Embedding ``[N, e, h, w]`` of frames ``[N, 3, H, W]``; None for models without embeddings."""
         if self.encoder is None:
             return None
         embedding: Tensor = self.encoder(pad_to_grid(frames, self.spec))
         return embedding
 
     def forward(self, t: Tensor, frames: Tensor) -> Tensor:
-        """Reconstruct frames from their times ``[N]`` and, for embedding models, the frames themselves."""
+        """Reconstruct frames ``[N, 3, H, W]`` from their times ``[N]`` and, for embeddings, the frames themselves."""
         return crop_to_video(self.decoder(t, self.embed(frames)), self.spec)
 
 
 def pad_to_grid(frames: Tensor, spec: Spec) -> Tensor:
-    """Repeat the last row and column until the strides divide the size: ``[N, 3, H, W] → [N, 3, H', W']``."""
+    """Repeat the last row and column up to the size `spec.padded`: ``[N, 3, H, W] → [N, 3, H', W']``."""
     (height, width), (padded_height, padded_width) = spec.decoded_size, spec.padded
     return F.pad(frames, (0, padded_width - width, 0, padded_height - height), mode="replicate")
 
@@ -291,13 +291,13 @@ def crop_to_video(frames: Tensor, spec: Spec) -> Tensor:
 
 
 def build_model(name: str, spec: Spec, seed: int) -> VideoModel:
-    """Build a freshly initialised model; the same seed gives the same weights."""
+    """Build a newly initialised model; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return VideoModel(architecture(name), spec)
 
 
 def to_device(module: nn.Module, device: torch.device, name: str) -> Any:
-    """Move a module of the model called `name` to a device, convolution weights in the layout that is fastest."""
+    """Move a module of the model called `name` to a device, with convolution weights in its fastest memory layout."""
     moved = module.to(device)
     return moved.to(memory_format=torch.channels_last) if architecture(name).channels_last else moved  # type: ignore[call-overload]

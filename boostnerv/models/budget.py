@@ -1,4 +1,4 @@
-"""Width from a size: the published formula, and an exact search for a total parameter count."""
+"""Width for a parameter budget: the published formula, and an exact search for a total parameter count."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def resolve(
     embedded_frames: int | None = None,
     shape_fields: Mapping[str, Any] = NO_FIELDS,
 ) -> Spec:
-    """Turn settings into the spec of one video; the size counts the embeddings of `embedded_frames`, else of all.
+    """The spec for model settings and a video; the size counts the embeddings of `embedded_frames`, by default all.
 
-    `modelsize_m` follows the papers' formula, whose real count over- or undershoots; `total_m` finds the
-    width whose count, embeddings included, is nearest; `fc_dim` is the width. `shape_fields` are further fields of the
-    spec that follow from the videos: their lengths, patches and colours. Raises `UserError` where no width fits.
+    `modelsize_m` (millions of parameters) follows the papers' formula, which the actual count over- or undershoots;
+    `total_m` finds the width whose count, embeddings included, is nearest; `fc_dim` is the width itself. `shape_fields`
+    are further fields of the spec that follow from the videos: their lengths, patches and colours. Raises `UserError`
+    if no width fits.
     """
     entry = architecture(settings.name)
     narrow = narrowest(settings, embedded_frames or frames, height, width, shape_fields)
@@ -41,14 +42,14 @@ def resolve(
         return dataclasses.replace(narrow, fc_dim=settings.fc_dim, frames=frames)
     if settings.modelsize_m is not None:
         fc_dim = published_width(narrow.stack, settings.modelsize_m)
-        wanted_m = settings.modelsize_m
+        target_m = settings.modelsize_m
     else:
         assert settings.total_m is not None
         fc_dim = width_for_total(entry, narrow, settings.total_m * 1e6)
-        wanted_m = settings.total_m
+        target_m = settings.total_m
     if fc_dim < 1:
         raise UserError(
-            f"{wanted_m:g} M parameters are too few for {settings.name} with strides {list(settings.strides)} on "
+            f"{target_m:g} M parameters are too few for {settings.name} with strides {list(settings.strides)} on "
             f"{frames} frames of {height}×{width}: the narrowest has "
             f"{total_parameters(entry, narrow) / 1e6:.3g} M; choose a larger size"
         )
@@ -58,15 +59,15 @@ def resolve(
 def narrowest(
     settings: ModelSettings, frames: int, height: int, width: int, shape_fields: Mapping[str, Any] = NO_FIELDS
 ) -> Spec:
-    """The spec of the narrowest model with the choices of `settings`, whatever size they say; see `resolve`."""
+    """The spec of the narrowest model (`fc_dim` 1) with the options of `settings`, of any size; see `resolve`."""
     shape = {"frames": frames, "height": height, "width": width, **shape_fields}
     return _make_spec(architecture(settings.name), settings, shape)
 
 
 def natural_strides(height: int, width: int) -> tuple[int, ...]:
-    """Strides for a frame size: a first map of about nine rows, as in the papers, and as little padding as can be.
+    """Strides for a frame size: a first feature map of about nine rows, as in the papers, and minimal padding.
 
-    ``(5, 2, 2, 2, 2)`` for 720×1280 and ``(5, 3, 2, 2, 2)`` for 1080×1920, the papers' own.
+    The results for 720×1280, ``(5, 2, 2, 2, 2)``, and 1080×1920, ``(5, 3, 2, 2, 2)``, are those of the papers.
     """
     heads = [(5,), (5, 3), (4,), (4, 3), (3,), (3, 3), (2,)]
     choices = [head + (2,) * twos for head in heads for twos in range(7)]
@@ -81,9 +82,9 @@ def natural_strides(height: int, width: int) -> tuple[int, ...]:
 
 
 def published_width(stack: StackBudget, modelsize_m: float) -> int:
-    """The papers' formula: the larger root of ``a·x² + b·x = modelsize − embeddings``, cut to an integer.
+    """Width by the papers' formula: the larger root of ``a·x² + b·x = modelsize − embeddings``, rounded down.
 
-    Below 1 where the embeddings alone exceed the size.
+    0 if the embeddings alone exceed the size.
     """
     ratio = 1 / stack.reduce
     quadratic = ratio * sum(
@@ -98,7 +99,10 @@ def published_width(stack: StackBudget, modelsize_m: float) -> int:
 
 
 def width_for_total(entry: Architecture, narrow: Spec, total: float) -> int:
-    """Width whose total parameter count is nearest to `total`; 0 where even width 1 has over 1.5 times as many."""
+    """Width whose total parameter count is nearest to `total`; 0 if even width 1 exceeds it by over 1 %.
+
+    Raises `UserError` for more parameters than a width of 2^14 has.
+    """
     smallest = total_parameters(entry, narrow)
     if smallest > total:
         return 1 if smallest <= 1.01 * total else 0
@@ -119,18 +123,18 @@ def width_for_total(entry: Architecture, narrow: Spec, total: float) -> int:
 
 @cache
 def decoder_parameters(entry: Architecture, spec: Spec) -> int:
-    """Stored parameters of the decoder, counted on the module itself without allocating it."""
+    """Stored parameters of the decoder, counted on the module without allocating it."""
     return sum(shape.numel() for shape in tensor_shapes(entry, spec).values())
 
 
 def stored_embeddings(task: str, spec: Spec) -> int:
-    """Numbers in the embeddings that a model keeps: interpolation keeps those of every second frame."""
-    kept: int = spec.embedding_parameters
-    return kept * ((spec.frames + 1) // 2) // spec.frames if task == "interpolation" else kept
+    """Entries in the embeddings that a model keeps: for interpolation those of every second frame."""
+    entries: int = spec.embedding_parameters
+    return entries * ((spec.frames + 1) // 2) // spec.frames if task == "interpolation" else entries
 
 
 def encoder_parameters(entry: Architecture, spec: Spec) -> int:
-    """Parameters of the encoder, which trains with the decoder and is not stored."""
+    """Parameters of the encoder, which trains with the decoder but is not stored."""
     if entry.encoder is None:
         return 0
     with torch.device("meta"):
@@ -138,7 +142,7 @@ def encoder_parameters(entry: Architecture, spec: Spec) -> int:
 
 
 def total_parameters(entry: Architecture, spec: Spec) -> int:
-    """Decoder parameters and frame embeddings: what the papers call the size of the model."""
+    """Decoder parameters plus embedding entries: the model size as the papers define it."""
     return decoder_parameters(entry, spec) + spec.embedding_parameters
 
 
@@ -155,11 +159,13 @@ def _make_spec(entry: Architecture, settings: ModelSettings, shape: Mapping[str,
 
 
 def _option(model: str, key: str, value: OptionValue, kind: str) -> Any:
-    """The value of an option with the type of its field; raises `UserError` for one of another type."""
-    listed = isinstance(value, list)
+    """The value of an option, converted to the type of its field; raises `UserError` for another type."""
+    is_list = isinstance(value, list)
     numbers: list[Any] = value if isinstance(value, list) else [value]
-    wanted = float if kind == "float" else int
-    if listed != kind.startswith("tuple") or any(isinstance(each, str) or wanted(each) != each for each in numbers):
-        named = "a list of whole numbers" if kind.startswith("tuple") else f"of type {kind}"
-        raise UserError(f"model {model}: option {key} = {value!r} is not {named}; correct it in options")
-    return tuple(map(wanted, numbers)) if listed else wanted(numbers[0])
+    convert = float if kind == "float" else int
+    if is_list != kind.startswith("tuple") or any(
+        isinstance(number, str) or convert(number) != number for number in numbers
+    ):
+        type_name = "a list of whole numbers" if kind.startswith("tuple") else f"of type {kind}"
+        raise UserError(f"model {model}: option {key} = {value!r} is not {type_name}; correct it in options")
+    return tuple(map(convert, numbers)) if is_list else convert(numbers[0])

@@ -1,9 +1,9 @@
-"""What models of many videos share: clips of frames, patches of a frame, keyframes between which a clip lies.
+"""Common parts of multi-video models: clips of frames, patches of a frame, and keyframes.
 
 He et al., "Towards Scalable Neural Representation for Diverse Videos", CVPR 2023, sections 3.2 and 4.1. Videos of one
-size stand one after the other. Each is cut into clips of D consecutive frames, the last of which may have fewer, and
-each frame into a grid of patches, row by row, whose clips the model makes one by one. Keyframes are the first frames of
-the clips and the last frame of the video: a clip lies between its first frame and the next keyframe.
+size are concatenated. Each is divided into clips of D consecutive frames, the last of which may have fewer, and each
+frame into a grid of patches, row by row; one forward pass produces one patch of a clip. Keyframes are the first frames
+of the clips and the last frame of the video: a clip lies between its first frame and the next keyframe.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from boostnerv.errors import UserError
 from boostnerv.models.architecture import Spec, StackBudget, pad_to_grid
 
 E4 = 10_000
-# What any use stays far below, so that files cannot ask for more: frames of a clip, patches of a frame.
+# Limits for hostile files, far above any real use: frames per clip, patches per frame.
 _MOST_CLIP_FRAMES, _MOST_PATCHES = 255, 4096
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Up to D consecutive frames of a video: number of the video, its first frame within it, and how many frames."""
+    """Up to D consecutive frames of a video: number of the video, first frame within it, and number of frames."""
 
     video: int
     first: int
@@ -40,16 +40,16 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec(Spec):
-    """Choices of a model of many videos; `frames` counts those of all videos, `height` and `width` are a frame's."""
+    """Settings of a multi-video model; `frames` counts all videos, `height` and `width` are those of a frame."""
 
     multi_video: ClassVar[bool] = True
 
     lengths: tuple[int, ...]  # frames of each video
     clip_frames: int = 8  # D
-    patch_rows: int = 1  # patches below each other in a frame
-    patch_columns: int = 1  # patches beside each other
-    mean_e4: tuple[int, ...] = (5000, 5000, 5000)  # of the videos' R, G and B in [0, 1], in units of 1e-4
-    deviation_e4: tuple[int, ...] = (2500, 2500, 2500)  # standard deviation, the same
+    patch_rows: int = 1  # rows of patches in a frame
+    patch_columns: int = 1  # columns of patches in a frame
+    mean_e4: tuple[int, ...] = (5000, 5000, 5000)  # mean of the videos' R, G and B in [0, 1], in units of 1e-4
+    deviation_e4: tuple[int, ...] = (2500, 2500, 2500)  # standard deviation, in the same units
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,17 +66,17 @@ class ClipSpec(Spec):
                 "choose a patch size that divides the frame, or crop the frames"
             )
         if len(self.mean_e4) != 3 or len(self.deviation_e4) != 3:
-            raise UserError("model settings mean_e4 and deviation_e4 have three numbers: R, G and B")
+            raise UserError("model settings mean_e4 and deviation_e4 must have three numbers: R, G and B")
 
     @property
     def stack(self) -> StackBudget:
         raise UserError(
-            "models of many videos have no published size formula; give fc_dim, or total_m, instead of modelsize_m"
+            "multi-video models have no published size formula; give fc_dim, or total_m, instead of modelsize_m"
         )
 
     @property
     def patches(self) -> int:
-        """Patches of a frame."""
+        """Number of patches in a frame."""
         return self.patch_rows * self.patch_columns
 
     @property
@@ -94,7 +94,7 @@ class ClipSpec(Spec):
 
     @cached_property
     def clips(self) -> tuple[Clip, ...]:
-        """Clips of all videos in order."""
+        """Clips of all videos, in order."""
         return tuple(
             Clip(video, first, min(self.clip_frames, length - first))
             for video, length in enumerate(self.lengths)
@@ -103,13 +103,13 @@ class ClipSpec(Spec):
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
-        """Number of each video's first frame among those of all videos, and the number of all."""
+        """Index of each video's first frame among the frames of all videos, and their total."""
         return tuple(accumulate(self.lengths, initial=0))
 
     @cached_property
     def keyframe_starts(self) -> tuple[int, ...]:
-        """Number of each video's first keyframe among those of all videos, and the number of all."""
-        # Counted, not listed: a damaged file may claim any number of frames.
+        """Index of each video's first keyframe among the keyframes of all videos, and their total."""
+        # Computed without listing them: a damaged file may claim any number of frames.
         counts = (-(-length // self.clip_frames) + ((length - 1) % self.clip_frames > 0) for length in self.lengths)
         return tuple(accumulate(counts, initial=0))
 
@@ -120,7 +120,7 @@ class ClipSpec(Spec):
         return slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width)
 
     def clip_of(self, frame: int) -> Clip:
-        """The clip of a frame, whose number counts the frames of all videos."""
+        """The clip that contains `frame`, an index among the frames of all videos."""
         video = bisect_right(self.starts, frame) - 1
         first = (frame - self.starts[video]) // self.clip_frames * self.clip_frames
         return Clip(video, first, min(self.clip_frames, self.lengths[video] - first))
@@ -149,29 +149,29 @@ class ClipSpec(Spec):
         return torch.empty(1, self.clip_frames), keyframes, torch.empty(1, self.clip_frames)
 
     def computed_with(self, frame: int, batch: int) -> range:
-        """The frames of a clip, whatever the batch."""
+        """The frames of the clip that contains `frame`; `batch` is ignored."""
         clip = self.clip_of(frame)
         start = self.starts[clip.video] + clip.first
         return range(start, start + clip.count)
 
     def keyframes_of(self, video: int) -> tuple[int, ...]:
-        """Frames of a video that are keyframes, as numbers within it."""
+        """Indices of the keyframes within a video."""
         return keyframes_of(self.lengths[video], self.clip_frames)
 
     def keyframes_around(self, clip: Clip) -> tuple[int, int]:
-        """Numbers among all keyframes of the two around a clip; they are equal for a last clip of one frame."""
+        """Indices, among all keyframes, of the two around a clip; they are equal for a last clip of one frame."""
         first = self.keyframe_starts[clip.video] + clip.first // self.clip_frames
         return first, min(first + 1, self.keyframe_starts[clip.video + 1] - 1)
 
     def frame_indices(self, clip: Clip, patch: int) -> Tensor:
         """Normalised index of each frame of a clip, float32 ``[D]``: ``k / (T − 1)`` in the video, in [0, 1].
 
-        Frames behind the end of the video repeat the last one.
+        Frames beyond the end of the video repeat the last one.
         """
         return _shares(self._frames(clip), self.lengths[clip.video])
 
     def distances(self, clip: Clip) -> Tensor:
-        """Place of each frame between the two keyframes, float32 ``[D]`` in [0, 1]: 0 at the first one.
+        """Position of each frame between the two keyframes, float32 ``[D]`` in [0, 1], 0 at the first one.
 
         The last clip of a video ends with its second keyframe, at 1.
         """
@@ -185,18 +185,18 @@ class ClipSpec(Spec):
 
 
 def ten_thousandths(values: Sequence[float]) -> tuple[int, ...]:
-    """Numbers in [0, 1] in units of 1e-4, at least 1."""
+    """Convert numbers in [0, 1] to integers in units of 1e-4, at least 1."""
     return tuple(max(round(value * E4), 1) for value in values)
 
 
 def clip_keyframes(spec: ClipSpec, pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Keyframes of patches as decoders take them: uint8 ``[N, 2, h, w, 3]`` → RGB in [0, 1], ``[N, 3, 2, H', W']``."""
+    """Keyframe patches as decoder input: uint8 ``[N, 2, h, w, 3]`` → RGB in [0, 1], ``[N, 3, 2, H', W']``."""
     images = torch.from_numpy(np.array(pixels)).to(device).flatten(0, 1).permute(0, 3, 1, 2) / 255
     return pad_to_grid(images, spec).unflatten(0, (-1, 2)).transpose(1, 2)
 
 
 def keyframes_of(length: int, clip_frames: int) -> tuple[int, ...]:
-    """Frames of a video of `length` frames that are keyframes: first ones of clips, and the last one."""
+    """Indices of the keyframes in a video of `length` frames: the first frame of each clip, and the last frame."""
     firsts = range(0, length, clip_frames)
     return tuple(firsts) if (length - 1) % clip_frames == 0 else (*firsts, length - 1)
 
@@ -207,9 +207,9 @@ def _shares(frames: list[int], length: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedIndexSpec(ClipSpec):
-    """A model that tells videos and patches apart by one index over all frames of all of them."""
+    """Settings of a model that distinguishes videos and patches by a single index over all of their frames."""
 
     def frame_indices(self, clip: Clip, patch: int) -> Tensor:
-        """Normalised index of each frame of a clip, float32 ``[D]``, over all videos and, in each, all patches."""
+        """Normalised index of each frame of a clip, float32 ``[D]``, over all patches of all videos."""
         before = self.starts[clip.video] * self.patches + patch * self.lengths[clip.video]
         return _shares([before + frame for frame in self._frames(clip)], self.frames * self.patches)

@@ -21,7 +21,7 @@ from boostnerv.models.layers import GELU, Sine, UpsampleBlock, block_layout, in_
 
 
 class TemporalAffine(nn.Module):
-    """Temporal-aware affine transform (TAT): ``x·(scale(c) + 1) + shift(c)``, a pair a channel."""
+    """Temporal-aware affine transform (TAT): ``x·(scale(c) + 1) + shift(c)``, with one pair per channel."""
 
     def __init__(self, width: int, condition_width: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class TemporalAffine(nn.Module):
 
     @staticmethod
     def _branch(width: int, condition_width: int) -> nn.Sequential:
-        # On a 1×1 map a convolution is a linear map, which costs a fraction of the call.
+        # On a 1×1 map a convolution is a linear map, which is much faster to call.
         return nn.Sequential(nn.Linear(condition_width, condition_width), nn.ReLU(), nn.Linear(condition_width, width))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class TemporalAffine(nn.Module):
         return x * scale[:, :, None, None] + shift[:, :, None, None]
 
     def of(self, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """What features are multiplied by, and what is added, ``[N, C]`` each."""
+        """The factor and the offset for features, both ``[N, C]``."""
         return self.scale(condition) + 1, self.shift(condition)
 
 
@@ -79,9 +79,9 @@ class ConditionalBlock(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionalSpec(StagedSpec):
-    """The choices that all boosted models have beside those of their plain ones."""
+    """The settings that the boosted models have in addition to those of the plain ones."""
 
-    kernel_limit: int = not_stored(3)  # no convolution is built with a larger kernel; the size formula is without it
+    kernel_limit: int = not_stored(3)  # largest kernel of the convolutions; the size formula ignores it
 
     @staticmethod
     def published_blocks(stages: int) -> tuple[int, ...]:
@@ -90,7 +90,7 @@ class ConditionalSpec(StagedSpec):
 
     @property
     def kernels(self) -> tuple[int, ...]:
-        """Kernel of the upsampling convolutions of each stage."""
+        """Kernel size of the upsampling convolution of each stage."""
         return tuple(min(kernel, self.kernel_limit) for kernel in self.stack.kernels)
 
 
@@ -102,8 +102,9 @@ def conditional_stages(
     blocks: tuple[int, ...],
     condition_width: int,
 ) -> nn.ModuleList:
-    """All conditional blocks of a decoder in order; the first block of a stage upsamples, the rest do not."""
-    laid_out = block_layout(inputs, widths, kernels, strides, blocks)
+    """All conditional blocks of a decoder in order; the first block of each stage upsamples."""
+    layouts = block_layout(inputs, widths, kernels, strides, blocks)
     return nn.ModuleList(
-        ConditionalBlock(each.inputs, each.outputs, each.kernel, each.stride, condition_width) for each in laid_out
+        ConditionalBlock(layout.inputs, layout.outputs, layout.kernel, layout.stride, condition_width)
+        for layout in layouts
     )

@@ -1,7 +1,7 @@
-"""The ConvNeXt encoder that turns a frame into its embedding; it trains with the decoder and is never stored.
+"""The ConvNeXt encoder that maps a frame to its embedding; it trains with the decoder and is never stored.
 
-Liu et al., "A ConvNet for the 2020s", CVPR 2022, by default of one block a stage, as used by HNeRV (Chen et al., CVPR
-2023).
+Liu et al., "A ConvNet for the 2020s", CVPR 2022, by default with one block per stage, as used by HNeRV (Chen et al.,
+CVPR 2023).
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class ConvNeXtBlock(nn.Module):
 class ConvNeXtEncoder(nn.Module):
     """RGB ``[N, 3, H', W']`` in [0, 1] → embedding ``[N, e, H'/∏s, W'/∏s]``.
 
-    Widths are `hidden` for every stage but the last, which has the embedding's `outputs`. The stem is
-    convolution then norm, every later downsampling norm then convolution, kernel = stride. A stage has `blocks`.
+    All stages have width `hidden` except the last, which has the width of the embedding, `outputs`. The stem is a
+    convolution followed by a norm, later downsampling a norm followed by a convolution, kernel = stride. A stage has
+    `blocks` blocks.
     """
 
     def __init__(self, strides: Sequence[int], hidden: int, outputs: int, blocks: int = 1) -> None:
@@ -62,7 +63,7 @@ class ConvNeXtEncoder(nn.Module):
             stages += [down, ConvNeXtBlock(width)]
             inputs = width
         self.stages = nn.Sequential(*stages)
-        # Apart from the first ones, whose names are those of networks with one block a stage.
+        # Separate from the first blocks, which keep the parameter names of networks with one block per stage.
         self.further = nn.ModuleList(
             nn.Sequential(*(ConvNeXtBlock(width) for _ in range(blocks - 1))) for width in widths
         )

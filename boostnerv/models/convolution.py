@@ -1,7 +1,7 @@
-"""Convolutions on CPUs: gradients in the layout that is fastest for them, affine transforms folded into weights.
+"""Faster convolutions on CPUs: gradients in their fastest memory layout, affine transforms folded into weights.
 
-The numbers are those of PyTorch's own operations one by one, as other sums of the same products; what is gained stands
-in docs/performance.md. Modules compute plainly until `fuse` is called on them.
+Results equal those of PyTorch's own operations up to the order of summation; docs/performance.md has the gains. Modules
+use the plain operations until `fuse` is called on them.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Below, copying to contiguous tensors costs more than their faster kernel saves.
+# With fewer channels, copying to contiguous tensors costs more than their faster kernel saves.
 _FEWEST_COPIED_CHANNELS = 16
-# Up to so many, threads of a processor with AVX-512 share samples alone.
+# With at most this many channels, oneDNN on AVX-512 divides work among threads only by sample.
 _MOST_STRIP_CHANNELS = 16
 _COLOURS = 3
 
 
 class Convolution(nn.Conv2d):
-    """``torch.nn.Conv2d``, whose weight gradient `fuse` makes faster."""
+    """``torch.nn.Conv2d`` with a faster weight gradient after `fuse`."""
 
     fused = False
 
@@ -36,7 +36,7 @@ class Convolution(nn.Conv2d):
 
     @property
     def _is_plain(self) -> bool:
-        """Whether it is of the kind that `_Convolve` knows."""
+        """Whether `_Convolve` supports this convolution."""
         return self.dilation == (1, 1) and self.padding_mode == "zeros" and not isinstance(self.padding, str)
 
     @property
@@ -45,15 +45,15 @@ class Convolution(nn.Conv2d):
         return self.out_channels == _COLOURS and self.kernel_size == (1, 1) and plain and self.bias is not None
 
     def _as_product(self, x: Tensor) -> Tensor:
-        """A matrix product with pixels, which costs a third of a convolution to so few channels."""
+        """The convolution as a matrix product over pixels, at a third of its cost for so few output channels."""
         assert self.bias is not None
         pixels = x.permute(0, 2, 3, 1)
-        made = torch.addmm(self.bias[:, None], self.weight.flatten(1), pixels.flatten(0, 2).t())
-        return made.unflatten(1, pixels.shape[:3]).transpose(0, 1)
+        colours = torch.addmm(self.bias[:, None], self.weight.flatten(1), pixels.flatten(0, 2).t())
+        return colours.unflatten(1, pixels.shape[:3]).transpose(0, 1)
 
     def of_affine(self, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         """The convolution of ``x·scale + shift`` ``[1, C, H, W]``, scale and shift ``[1, C]``, for 3×3 kernels with
-        padding 1 and a bias, where H and W are 2 or more; the affine map itself is never computed."""
+        padding 1 and a bias, and H and W at least 2; the affine map is never computed separately."""
         result: Tensor = _ConvolveAffine.apply(  # type: ignore[no-untyped-call]
             x, scale[0], shift[0], self.weight, self.bias
         )
@@ -61,7 +61,7 @@ class Convolution(nn.Conv2d):
 
 
 def fuse(network: nn.Module) -> None:
-    """Let `network` compute in the fast way where it runs on a CPU."""
+    """Switch all modules of `network` to their faster operations on CPUs."""
     for module in network.modules():
         if hasattr(module, "fused"):
             module.fused = True  # type: ignore[assignment]
@@ -88,32 +88,32 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,), (x, weight) = gradients, ctx.saved_tensors
-        wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        of_x = _input_gradient(gradient, x, weight, *ctx.shape) if wants_x else None
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        of_x = _input_gradient(gradient, x, weight, *ctx.shape) if needs_x else None
         of_weight = of_bias = None
-        if wants_weight or wants_bias:
+        if needs_weight or needs_bias:
             of_weight, of_bias = _weight_gradients(gradient, x, weight, *ctx.shape)
-        return of_x, of_weight, of_bias if wants_bias else None, None, None, None
+        return of_x, of_weight, of_bias if needs_bias else None, None, None, None
 
 
 class _ConvolveAffine(torch.autograd.Function):
     """3×3 convolution, padding 1, of ``x·scale + shift`` for one sample.
 
-    The scale is folded into the weights, the shift into the bias. At the border, where the padding is zero and not the
-    shift, the bias lacks the taps that lie outside.
+    The scale is folded into the weights, the shift into the bias. At the border, the padding is zero rather than the
+    shift, so that the taps outside are subtracted from the bias.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         scaled = weight * scale[:, None, None]
         taps = torch.einsum("oikl,i->okl", weight, shift)
-        made = F.conv2d(x, scaled, taps.sum((1, 2)) + bias, padding=1)
-        rows, columns, corners = _borders(made)
+        output = F.conv2d(x, scaled, taps.sum((1, 2)) + bias, padding=1)
+        rows, columns, corners = _borders(output)
         rows -= taps[:, ::2].sum(2)[:, :, None]
         columns -= taps[:, :, ::2].sum(1)[:, None]
         corners += taps[:, ::2, ::2]
         ctx.save_for_backward(x, scale, shift, weight, scaled)
-        return made
+        return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -121,7 +121,7 @@ class _ConvolveAffine(torch.autograd.Function):
         of_x = _input_gradient(gradient, x, scaled, (1, 1), (1, 1), 1) if ctx.needs_input_grad[0] else None
         of_scaled, of_bias = _weight_gradients(gradient, x, scaled, (1, 1), (1, 1), 1)
         rows, columns, corners = _borders(gradient)
-        inside = of_bias[:, None, None].repeat(1, 3, 3)  # what reaches each tap
+        inside = of_bias[:, None, None].repeat(1, 3, 3)  # sum of the gradients that reach each tap
         inside[:, ::2] -= rows.sum(2)[:, :, None]
         inside[:, :, ::2] -= columns.sum(1)[:, None]
         inside[:, ::2, ::2] += corners
@@ -147,8 +147,8 @@ def _input_gradient(
 def _weight_gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
 ) -> tuple[Tensor, Tensor]:
-    """Of weight and bias. Without AVX-512, oneDNN's kernel for these alone is three to four times slower on
-    channels-last tensors; with it, threads share samples but not the rows of one where channels are few."""
+    """Gradients of weight and bias. Without AVX-512, oneDNN's kernel for these is three to four times slower on
+    channels-last tensors; with it, threads do not share the rows of a sample if there are few channels."""
     channels = (gradient.shape[1], x.shape[1])
     if groups == 1 and torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2"):
         if min(channels) >= _FEWEST_COPIED_CHANNELS:
@@ -161,16 +161,18 @@ def _weight_gradients(
 def _in_strips(
     gradient: Tensor, x: Tensor, padding: tuple[int, ...], count: int
 ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """A sample of stride 1 as `count` samples of fewer rows, and the padding that is left; as it is where rows do not
-    divide."""
+    """Divide one sample, at stride 1, into `count` strips of rows as separate samples; also returns their padding.
+
+    Unchanged if `count` does not divide the rows.
+    """
     rows, above = gradient.shape[2], padding[0]
     if count == 1 or rows % count:
         return gradient, x, padding
-    high = rows // count
+    strip_rows = rows // count
     halo = x.shape[2] + 2 * above - rows
     padded = F.pad(x, (0, 0, above, above))
-    strips = [padded[:, :, first : first + high + halo] for first in range(0, rows, high)]
-    return torch.cat(gradient.split(high, 2)), torch.cat(strips), (0, *padding[1:])
+    strips = [padded[:, :, first : first + strip_rows + halo] for first in range(0, rows, strip_rows)]
+    return torch.cat(gradient.split(strip_rows, 2)), torch.cat(strips), (0, *padding[1:])
 
 
 def _gradients(
@@ -180,17 +182,17 @@ def _gradients(
     stride: tuple[int, ...],
     padding: tuple[int, ...],
     groups: int,
-    wanted: tuple[bool, bool, bool],
+    needed: tuple[bool, bool, bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients to x, weight and bias; its arguments are those of PyTorch's operation."""
-    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        gradient, x, weight, weight.shape[:1], stride, padding, (1, 1), False, (0, 0), groups, wanted
+    """Gradients of x, weight and bias; takes the arguments of PyTorch's operation."""
+    result: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        gradient, x, weight, weight.shape[:1], stride, padding, (1, 1), False, (0, 0), groups, needed
     )
-    return gradients
+    return result
 
 
 def _contiguous(x: Tensor) -> Tensor:
-    """``x.contiguous()`` of ``[N, C, H, W]``, as transposes of matrices, which PyTorch copies in blocks."""
+    """``x.contiguous()`` for ``[N, C, H, W]``, by matrix transposes, which PyTorch copies in blocks."""
     if x.is_contiguous():
         return x
     images = [image.permute(1, 2, 0).flatten(0, 1).t().contiguous().unflatten(1, image.shape[1:]) for image in x]

@@ -1,4 +1,4 @@
-"""The stem of E-NeRV: space and time embedded apart and joined by two small transformers.
+"""The stem of E-NeRV: space and time are embedded separately and joined by two small transformers.
 
 Li et al., "E-NeRV: Expedite Neural Video Representation with Disentangled Spatial-Temporal Context", ECCV 2022,
 section 3.2.
@@ -19,7 +19,7 @@ from boostnerv.models.convolution import Convolution
 from boostnerv.models.layers import MLP, Activated, PositionalEncoding, UpsampleBlock, in_place
 
 _HEAD_WIDTH = 64
-EXPANSION = 3.0  # the first stage has this many times the channels of the stem
+EXPANSION = 3.0  # channels of the first stage over those of the stem
 
 
 class Attention(nn.Module):
@@ -77,9 +77,9 @@ class DisentangledStem(nn.Module):
 
 
 class ExpandingUpsample(nn.Module):
-    """Block of E-NeRV's first stage: upsampling at a quarter of the channels, then a convolution that widens.
+    """Block of E-NeRV's first stage: upsampling at a quarter of the channels, then a widening convolution.
 
-    ``[N, C_in, H, W] → [N, C_out, s·H, s·W]``. The last activation is `activation`; there is none between.
+    ``[N, C_in, H, W] → [N, C_out, s·H, s·W]``. `activation` comes last; there is none in between.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> None:
@@ -95,10 +95,9 @@ class ExpandingUpsample(nn.Module):
 
 
 class NarrowingUpsample(nn.Module):
-    """Block of E-NeRV's first stage where that has fewer channels than the stem: a convolution that narrows, then
-    upsampling.
+    """Block of E-NeRV's first stage if it has fewer channels than the stem: a narrowing convolution, then upsampling.
 
-    ``[N, C_in, H, W] → [N, C_out, s·H, s·W]``. The last activation is `activation`; there is none between.
+    ``[N, C_in, H, W] → [N, C_out, s·H, s·W]``. `activation` comes last; there is none in between.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> None:
@@ -112,20 +111,20 @@ class NarrowingUpsample(nn.Module):
 
 
 def first_upsample(inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> nn.Module:
-    """Block of E-NeRV's first stage, before it is modulated or aligned."""
+    """Block of E-NeRV's first stage, without modulation or alignment."""
     kind = ExpandingUpsample if inputs <= outputs else NarrowingUpsample
     return kind(inputs, outputs, kernel, stride, activation)
 
 
 def first_width(fc_dim: int, expansion: float) -> int:
-    """Channels of the first stage."""
+    """Channels of the first stage, at least 1."""
     return max(int(fc_dim * expansion), 1)
 
 
 def _encoded_positions(grid: tuple[int, int], encoding: PositionalEncoding) -> Tensor:
     """Encodings of row ``r/h`` and column ``q/w`` of every position, ``[h·w, 4L]``.
 
-    Without values on the meta device, where arithmetic costs a second of imports.
+    Uninitialised on the meta device, where arithmetic costs a second of imports.
     """
     if encoding.frequencies.is_meta:
         return torch.empty(grid[0] * grid[1], 4 * len(encoding.frequencies))

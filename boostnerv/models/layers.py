@@ -1,7 +1,7 @@
-"""Building blocks that the models share.
+"""Building blocks shared by the models.
 
 Shapes: N batch, C channels, H W pixels, L positional levels, s stride. Everything is float32 unless the
-caller casts it; no block knows of files, training or quantisers.
+caller casts it; no block depends on files, training or quantisers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from boostnerv.models.convolution import Convolution
 
 Activated = Callable[[], nn.Module]
-"""Makes the activation of a block, e.g. ``nn.GELU``."""
+"""Constructor of a block's activation, e.g. ``nn.GELU``."""
 
 
 class Sine(nn.Module):
@@ -34,7 +34,7 @@ class Sine(nn.Module):
 
 
 class _Sine(torch.autograd.Function):
-    """``sin``, whose gradient takes the memory of the cosines that it is made of."""
+    """``sin`` whose gradient reuses the memory of the cosines."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -48,13 +48,13 @@ class _Sine(torch.autograd.Function):
 
 
 class GELU(nn.GELU):
-    """``torch.nn.GELU``, which `boostnerv.models.convolution.fuse` makes faster for channels-last features."""
+    """``torch.nn.GELU``, faster for channels-last features after `boostnerv.models.convolution.fuse`."""
 
     fused = in_place = False
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused and x.dim() == 4 and not x.is_contiguous():
-            # As they lie in memory: oneDNN, which is faster, takes no other tensors.
+            # In memory order: the faster oneDNN accepts only contiguous tensors.
             if self.in_place and torch.is_inference_mode_enabled():
                 return torch.ops.aten.gelu_(x.permute(0, 2, 3, 1), approximate=self.approximate).permute(0, 3, 1, 2)
             return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
@@ -62,7 +62,7 @@ class GELU(nn.GELU):
 
 
 def in_place(activation: nn.Module) -> nn.Module:
-    """Let a sine or GELU overwrite its input in a decoder; right only where nothing else reads that input."""
+    """Let a sine or GELU overwrite its input during decoding; only valid if nothing else reads that input."""
     if isinstance(activation, Sine | GELU):
         activation.in_place = True
     return activation
@@ -71,8 +71,8 @@ def in_place(activation: nn.Module) -> nn.Module:
 class PositionalEncoding(nn.Module):
     """Sines, then cosines, of ``t · base^i · π`` for ``i = 0 … levels-1``.
 
-    The highest frequency is about 1e8, so the order of rounding decides the value: every factor and product
-    below is rounded to float32, as in the published models.
+    The highest frequency is about 1e8, so that the order of rounding determines the value: every factor and product
+    is rounded to float32, as in the published models.
 
     Input: t ``[N]`` float32. Output: ``[N, 2·levels]``.
     """
@@ -81,7 +81,7 @@ class PositionalEncoding(nn.Module):
 
     def __init__(self, base: float, levels: int) -> None:
         super().__init__()
-        # On the CPU, as a power on the meta device costs seconds of imports.
+        # On the CPU, because powers on the meta device cost seconds of imports.
         with torch.device("cpu"):
             frequencies = _powers(base, levels) * torch.pi
         self.register_buffer("frequencies", frequencies.to(torch.get_default_device()), persistent=False)
@@ -92,10 +92,11 @@ class PositionalEncoding(nn.Module):
 
 
 def _powers(base: float, levels: int) -> Tensor:
-    """``base^i`` for ``i = 0 … levels-1``, float32, the same on every processor.
+    """``base^i`` for ``i = 0 … levels-1`` in float32, identical on every processor.
 
-    Powers in float32 are not: by processor some are a float beside the nearest one. Those in float64 are rounded to it.
-    The published models had their powers from processors on which 1.25^45 is a float too small, and so it is here.
+    Powers computed in float32 may be off by one unit in the last place, depending on the processor; they are computed
+    in float64 and rounded. The published models come from processors on which 1.25^45 is one unit too small, which is
+    reproduced here.
     """
     powers = (torch.tensor(base, dtype=torch.float32).double() ** torch.arange(levels)).float()
     if base == 1.25 and levels > 45:
@@ -104,7 +105,7 @@ def _powers(base: float, levels: int) -> Tensor:
 
 
 class MLP(nn.Sequential):
-    """Linear maps between `widths`, each followed by the activation, the last included: ``[N, a] → [N, z]``."""
+    """Linear maps between `widths`, all followed by the activation, including the last: ``[N, a] → [N, z]``."""
 
     def __init__(self, widths: Sequence[int], activation: Activated) -> None:
         layers: list[nn.Module] = []
@@ -116,7 +117,7 @@ class MLP(nn.Sequential):
 class UpsampleBlock(nn.Module):
     """Convolution to ``C_out·s²`` channels, PixelShuffle(s), activation.
 
-    Input: ``[N, C_in, H, W]``. Output: ``[N, C_out, s·H, s·W]``. The kernel is odd, padding keeps the size.
+    Input: ``[N, C_in, H, W]``. Output: ``[N, C_out, s·H, s·W]``. The kernel is odd; padding preserves the size.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, activation: Activated) -> None:
@@ -136,25 +137,25 @@ def to_image(x: Tensor) -> Tensor:
 
 
 def stage_kernels(stages: int, smallest: int, largest: int) -> tuple[int, ...]:
-    """Kernel of each stage, growing by two a stage: ``min(smallest + 2·stage, largest)``."""
+    """Kernel size of each stage, growing by two per stage: ``min(smallest + 2·stage, largest)``."""
     return tuple(min(smallest + 2 * stage, largest) for stage in range(stages))
 
 
 def floored_widths(first: int, strides: Sequence[int], reduce: float, lowest: int) -> tuple[int, ...]:
-    """Channels of each stage in Boosting-NeRV's index models: stages that upsample divide, rounding down."""
-    found = [first]
+    """Channels of each stage in Boosting-NeRV's index models, divided by `reduce` if it upsamples, rounded down."""
+    widths = [first]
     for stride in strides[1:]:
         divisor = 1 if stride == 1 else reduce
-        found.append(int(max(found[-1] // divisor, lowest)))
-    return tuple(found)
+        widths.append(int(max(widths[-1] // divisor, lowest)))
+    return tuple(widths)
 
 
 def rounded_widths(fc_dim: int, strides: Sequence[int], reduce: float, lowest: int) -> tuple[int, ...]:
-    """Channels of each stage in HNeRV's code: every stage divides, the first included, rounding to even."""
-    found = [fc_dim]
+    """Channels of each stage in HNeRV's code, divided by `reduce` in every stage, rounded half to even."""
+    widths = [fc_dim]
     for _ in strides:
-        found.append(int(max(round(found[-1] / reduce), lowest)))
-    return tuple(found[1:])
+        widths.append(int(max(round(widths[-1] / reduce), lowest)))
+    return tuple(widths[1:])
 
 
 def plain_stages(
@@ -165,16 +166,16 @@ def plain_stages(
     activation: Activated,
     blocks: Sequence[int] | None = None,
 ) -> nn.Sequential:
-    """Upsampling blocks alone, one a stage where `blocks` does not say how many: decoders without condition."""
-    laid_out = block_layout(inputs, widths, kernels, strides, blocks or [1] * len(widths))
+    """The stages of a decoder without condition: upsampling blocks, by default one per stage."""
+    layouts = block_layout(inputs, widths, kernels, strides, blocks or [1] * len(widths))
     return nn.Sequential(
-        *(UpsampleBlock(each.inputs, each.outputs, each.kernel, each.stride, activation) for each in laid_out)
+        *(UpsampleBlock(layout.inputs, layout.outputs, layout.kernel, layout.stride, activation) for layout in layouts)
     )
 
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """A block of a decoder: the stage that it is of, its channels, kernel and stride."""
+    """A block of a decoder: its stage, channels, kernel and stride."""
 
     stage: int
     inputs: int
@@ -186,7 +187,7 @@ class BlockLayout:
 def block_layout(
     inputs: int, widths: Sequence[int], kernels: Sequence[int], strides: Sequence[int], blocks: Sequence[int]
 ) -> Iterator[BlockLayout]:
-    """Yield all blocks of a decoder in order; the first block of a stage upsamples, the rest do not."""
+    """Yield all blocks of a decoder in order; the first block of each stage upsamples, the others have stride 1."""
     for stage, (width, kernel, stride, count) in enumerate(zip(widths, kernels, strides, blocks, strict=True)):
         for index in range(count):
             yield BlockLayout(stage, inputs, width, kernel, stride if index == 0 else 1)

@@ -2,8 +2,8 @@
 
 He et al., "Towards Scalable Neural Representation for Diverse Videos", CVPR 2023, sections 3.2 to 3.4.
 
-Shapes: N clips of D frames, C channels, h w a feature map, L positional levels. Frames of clips stand on the first
-axis, ``[N·D, C, h, w]``, those of a clip one after the other. Everything is float32 unless the caller casts it.
+Shapes: N clips of D frames, C channels, h×w feature maps, L positional levels. The frames of all clips are on the first
+axis, ``[N·D, C, h, w]``, clip by clip. Everything is float32 unless the caller casts it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from boostnerv.models.layers import MLP
 
 
 class InterleavedEncoding(nn.Module):
-    """Sine and cosine of ``t · base^i · π`` in turn, for ``i = 0 … levels-1``.
+    """Alternating sine and cosine of ``t · base^i · π`` for ``i = 0 … levels-1``.
 
-    The highest frequency is about 1e24, so the order of rounding decides the value: ``base^i``, its product with t, and
-    the product of that with π are each rounded to float32, as in the published model.
+    The highest frequency is about 1e24, so the order of rounding determines the value: ``base^i``, its product with t,
+    and the product of that with π are each rounded to float32, as in the published model.
 
     Input: t, any shape ``[…]``, float32. Output: ``[…, 2·levels]``.
     """
@@ -41,7 +41,7 @@ class InterleavedEncoding(nn.Module):
 
 
 class Colours(nn.Module):
-    """Mean and standard deviation of the videos' pixels, by which keyframes go in and frames come out."""
+    """Mean and deviation of the videos' pixels, to normalise keyframes and denormalise frames."""
 
     mean: Tensor
     deviation: Tensor
@@ -52,12 +52,12 @@ class Colours(nn.Module):
             self.register_buffer(name, torch.tensor([value / E4 for value in values]), persistent=False)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """RGB in [0, 1], channels on axis 1, less the mean, over the standard deviation."""
+        """Normalise RGB in [0, 1], channels on axis 1, by mean and standard deviation."""
         mean, deviation = self._along(images)
         return (images - mean) / deviation
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """Inverse of `normalize`, kept in [0, 1]."""
+        """Inverse of `normalize`, clamped to [0, 1]."""
         mean, deviation = self._along(images)
         return (images * deviation + mean).clamp(0, 1)
 
@@ -69,7 +69,7 @@ class Colours(nn.Module):
 class ClipStem(nn.Module):
     """First feature map of each frame from its index: ``[N, D] → [N·D, C, h, w]``.
 
-    Positional encoding, then two linear maps with GELU each; frames do not see each other.
+    Positional encoding, then two linear maps, both with GELU; frames are independent.
     """
 
     def __init__(self, base: float, levels: int, width: int, outputs: int, grid: tuple[int, int]) -> None:
@@ -84,7 +84,7 @@ class ClipStem(nn.Module):
 
 
 class KeyframeEncoder(nn.Module):
-    """Feature maps of keyframes at the size of each stage's input: the paper's visual content encoder.
+    """The paper's visual content encoder: feature maps of keyframes at the input size of each stage.
 
     Input: normalised pixels ``[K, 3, H, W]``. Output: a map ``[K, C, h, w]`` for each stage, coarsest first.
     """
@@ -98,19 +98,19 @@ class KeyframeEncoder(nn.Module):
 
     def forward(self, keyframes: Tensor) -> list[Tensor]:
         x = self.head(keyframes)
-        found = []
+        maps = []
         for stage in self.stages:
             x = stage(x)
-            found.append(x)
-        return found[::-1]
+            maps.append(x)
+        return maps[::-1]
 
 
 class ContentFlow(nn.Module):
-    """Key features moved to each frame by flow that is predicted from the frame's features, and blended.
+    """Keyframe features warped to each frame by flow predicted from the frame's features, then blended.
 
-    Input: x ``[N·D, C, h, w]``, key features ``[N, 2, K, h, w]``, distance ``[N, D]``, the frame's place between the
-    keyframes in [0, 1]. Output: ``[N·D, K, h, w]``. Flow is in pixels: forward (x, y) for the first keyframe, backward
-    for the second.
+    Input: x ``[N·D, C, h, w]``, keyframe features ``[N, 2, K, h, w]``, distance ``[N, D]``, the position of the frame
+    between the keyframes in [0, 1]. Output: ``[N·D, K, h, w]``. Flow is in pixels: forward (x, y) for the first
+    keyframe, backward for the second.
     """
 
     def __init__(self, inputs: int) -> None:
@@ -121,8 +121,8 @@ class ContentFlow(nn.Module):
         flow = self.predict(x).unflatten(0, distance.shape)
         first = flow_warp(keys[:, 0], flow[:, :, :2])
         second = flow_warp(keys[:, 1], flow[:, :, 2:])
-        share = distance[:, :, None, None, None]
-        return (first * (1 - share) + second * share).flatten(0, 1)
+        weight = distance[:, :, None, None, None]
+        return (first * (1 - weight) + second * weight).flatten(0, 1)
 
 
 def head(inputs: int, outputs: int) -> nn.Sequential:
@@ -132,28 +132,28 @@ def head(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def flow_warp(features: Tensor, flow: Tensor) -> Tensor:
-    """Look up features at places moved by flow, bilinearly; outside, the border is repeated.
+    """Sample features bilinearly at positions displaced by flow; outside, the border is repeated.
 
-    Features ``[N, C, H, W]``, flow ``[N, D, 2, H, W]`` in pixels, x before y; result ``[N, D, C, H, W]``: each of the D
-    flows on the same features.
+    Features ``[N, C, H, W]``, flow ``[N, D, 2, H, W]`` in pixels, x before y; the result ``[N, D, C, H, W]`` applies D
+    flows to the same features.
     """
     clips, frames, _, height, width = flow.shape
-    places = torch.meshgrid(
+    positions = torch.meshgrid(
         *(torch.arange(size, dtype=flow.dtype, device=flow.device) for size in (height, width)), indexing="ij"
     )
-    # From pixels to [−1, 1] between the centres of the outermost ones.
-    rows = (flow[:, :, 1] + places[0]) / (max(height - 1, 1) / 2) - 1
-    columns = (flow[:, :, 0] + places[1]) / (max(width - 1, 1) / 2) - 1
-    # The D frames below each other, so that the features are neither copied nor repeated.
+    # Map the centres of the outermost pixels to −1 and 1.
+    rows = (flow[:, :, 1] + positions[0]) / (max(height - 1, 1) / 2) - 1
+    columns = (flow[:, :, 0] + positions[1]) / (max(width - 1, 1) / 2) - 1
+    # Stack the D frames vertically, so that the features are neither copied nor repeated.
     grid = torch.stack((columns, rows), dim=-1).flatten(1, 2)
-    found = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
-    return found.view(clips, -1, frames, height, width).transpose(1, 2)
+    warped = F.grid_sample(features, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return warped.view(clips, -1, frames, height, width).transpose(1, 2)
 
 
 class SpatialFusion(nn.Module):
-    """Spatially-adaptive fusion: ``x·(scale + 1) + shift`` with maps made from content by a 1×1 convolution.
+    """Spatially-adaptive fusion: ``x·(scale + 1) + shift`` with maps computed from content by a 1×1 convolution.
 
-    x ``[N, C, h, w]``, content ``[N, K, h, w]``; result in the shape of x.
+    x ``[N, C, h, w]``, content ``[N, K, h, w]``; the result has the shape of x.
     """
 
     def __init__(self, content_width: int, width: int) -> None:
@@ -167,10 +167,10 @@ class SpatialFusion(nn.Module):
 
 
 class GlobalTemporalMLP(nn.Module):
-    """A linear map between the D frames of a clip, one of its own for every channel, added to its input.
+    """A linear map across the D frames of a clip, separate for every channel, added to its input.
 
-    ``weight`` is ``[C·D, D]``: row ``c·D + d`` makes frame d of channel c; ``bias`` ``[C·D]``. PyTorch's initialisation
-    of a convolution with D inputs. Input and output: ``[N·D, C, h, w]``.
+    ``weight`` is ``[C·D, D]``: row ``c·D + d`` computes frame d of channel c; ``bias`` ``[C·D]``. Initialised as
+    PyTorch initialises a convolution with D inputs. Input and output: ``[N·D, C, h, w]``.
     """
 
     def __init__(self, width: int, frames: int) -> None:
@@ -180,7 +180,7 @@ class GlobalTemporalMLP(nn.Module):
         self.bias = nn.Parameter(torch.empty(width * frames).uniform_(-(frames**-0.5), frames**-0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        # The input is added by a one on the diagonal; clip by clip, so that none depends on its neighbours.
+        # Ones on the diagonal add the input; clip by clip, so that results do not depend on the other clips.
         weight = self.weight.unflatten(0, (-1, self.frames)) + torch.eye(self.frames, device=x.device)
         bias = self.bias.view(-1, self.frames, 1)
         mixed = [torch.baddbmm(bias, weight, clip.transpose(0, 1).flatten(2)) for clip in x.split(self.frames)]
@@ -188,23 +188,23 @@ class GlobalTemporalMLP(nn.Module):
 
 
 def clip_norm(x: Tensor, frames: int) -> Tensor:
-    """Zero mean and unit variance of each channel over frames and pixels of a clip: ``[N·D, C, h, w]`` unchanged."""
+    """Zero mean and unit variance per channel over the frames and pixels of a clip: ``[N·D, C, h, w]`` unchanged."""
     clips = x.unflatten(0, (-1, frames))
     variance, mean = torch.var_mean(clips, dim=(1, 3, 4), correction=0, keepdim=True)
     return ((clips - mean) * torch.rsqrt(variance + 1e-5)).flatten(0, 1)
 
 
 def between(keys: Tensor, frames: int) -> Tensor:
-    """Key features at the times of the frames: ``[N, 2, C, h, w] → [N·D, C, h, w]``.
+    """Keyframe features interpolated at the times of the frames: ``[N, 2, C, h, w] → [N·D, C, h, w]``.
 
-    Linear between the middles of the two halves of the clip, constant before and after.
+    Linear between the midpoints of the two halves of the clip, constant before and after.
     """
-    places = ((torch.arange(frames, device=keys.device) + 0.5) * (2 / frames) - 0.5).clamp(0, 1)
-    return torch.lerp(keys[:, :1], keys[:, 1:], places.to(keys.dtype)[:, None, None, None]).flatten(0, 1)
+    weights = ((torch.arange(frames, device=keys.device) + 0.5) * (2 / frames) - 0.5).clamp(0, 1)
+    return torch.lerp(keys[:, :1], keys[:, 1:], weights.to(keys.dtype)[:, None, None, None]).flatten(0, 1)
 
 
 def xavier(conv: nn.Conv2d) -> nn.Conv2d:
-    """A convolution with Xavier-uniform weights and zero bias."""
+    """Initialise a convolution with Xavier-uniform weights and zero bias; returns it."""
     nn.init.xavier_uniform_(conv.weight)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)
@@ -212,7 +212,7 @@ def xavier(conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def stage_widths(first: int, strides: Sequence[int], lowest: int) -> tuple[int, ...]:
-    """Channels of each stage: every later one divides by its stride, rounding to even, down to `lowest`."""
+    """Channels of each stage: after the first, divided by the stride, rounded half to even, at least `lowest`."""
     return tuple(
         itertools.accumulate(strides[1:], lambda width, stride: max(round(width / stride), lowest), initial=first)
     )

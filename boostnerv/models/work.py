@@ -1,4 +1,4 @@
-"""What decoding a frame takes, counted on tensors without data before anything is allocated."""
+"""Cost of decoding a frame, counted on tensors without data before anything is allocated."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from boostnerv.models.architecture import Architecture, Spec
 
-# Rates of one slow thread, a part of the format's limits. A convolution computes 16 output channels at once, whether or
-# not there are as many, and large kernels miss the fast code of oneDNN.
+# Rates of one slow thread, part of the limits of the format. A convolution computes output channels in groups of 16,
+# used or not, and large kernels miss oneDNN's fast code.
 MACS_PER_S = 8e9
 OUTPUTS_AT_ONCE = 16
 SLOWER_BY_KERNEL = ((7, 1), (11, 4), (math.inf, 64))
 BYTES_PER_S = 1e9
 _S_PER_OPERATION = 5e-5
-_S_BEFORE_CONVOLUTION = 5e-3  # its code is generated once
+_S_BEFORE_CONVOLUTION = 5e-3  # oneDNN generates its code once
 
 
 @dataclass(frozen=True)
 class Work:
-    """What decoding takes.
+    """Cost of decoding.
 
-    `peak_bytes` are those of all tensors that live at once while a call of the decoder runs, without its weights.
-    `moved_bytes` are read and written by all operations for one frame, `macs` its multiply–accumulates. `nominal_s` are
-    the seconds of one slow thread for a frame, and `start_s` those before the first one: estimates from shapes alone,
-    the same on every machine. A frame's share where several are made together.
+    `peak_bytes` is the peak memory of all tensors during one forward pass, without weights. `moved_bytes` are read and
+    written by all operations for one frame; `macs` are its multiply–accumulates. `nominal_s` are seconds per frame on
+    one slow thread, `start_s` those before the first frame: estimates from shapes alone, the same on every machine. If
+    one forward pass produces several frames, a frame has its share.
     """
 
     peak_bytes: int
@@ -48,7 +48,7 @@ class Work:
 
 @cache
 def decoding_work(entry: Architecture, spec: Spec) -> Work:
-    """Work of decoding one frame; nothing is allocated."""
+    """Cost of decoding one frame, without allocating anything."""
     with torch.device("meta"):
         decoder = entry.decoder(spec)
         with _Count() as counted, torch.inference_mode():
@@ -64,15 +64,15 @@ def decoding_work(entry: Architecture, spec: Spec) -> Work:
 
 
 def kmac_per_pixel(entry: Architecture, spec: Spec) -> float:
-    """Thousand multiply–accumulates of decoding one frame, per pixel of the video; counted, not estimated."""
+    """Thousands of multiply–accumulates per decoded pixel of the video; counted, not estimated."""
     return decoding_work(entry, spec).macs / (spec.height * spec.width) / 1000
 
 
 class _Count(TorchDispatchMode):
-    """Adds up what operations on tensors of the meta device would read, write and compute.
+    """Sums what operations on meta tensors would read, write and compute.
 
-    Results of the usual operations in their usual forms are made here. PyTorch can make all of them, but its own way to
-    most loads its compiler, which would be half of what a decoder takes to start.
+    Results of common operations in their common forms are constructed here. PyTorch could construct all of them, but
+    for most it loads its compiler, which would take half of a decoder's start-up time.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class _Count(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # to be skipped by the compiler would load it
+        return False  # skipping the compiler would load it
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result, macs = _usual(func, args, kwargs or {}) or _any_other(func, *args, **(kwargs or {}))
@@ -98,7 +98,7 @@ class _Count(TorchDispatchMode):
         return result
 
     def _hold(self, results: Iterable[Tensor]) -> None:
-        """Count the memory of results, for as long as anything refers to it."""
+        """Count the memory of results for as long as it is referenced."""
         self._live = {storage: size for storage, size in self._live.items() if not storage.expired()}
         for tensor in results:
             storage = tensor.untyped_storage()
@@ -124,12 +124,12 @@ def _groups(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     return int(args[6]) if len(args) == 7 else int(named)
 
 
-Made = tuple[Any, int]
+Counted = tuple[Any, int]
 """The result of an operation, and its multiply–accumulates."""
 
 
-def _usual(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Made | None:
-    """What `_USUAL` makes; None where it knows the operation not, or not in this form."""
+def _usual(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Counted | None:
+    """The result by `_USUAL`; None if it does not contain the operation, or not in this form."""
     make = _USUAL.get(func)
     if make is None:
         return None
@@ -143,7 +143,7 @@ def _usual(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Made | N
 _signature = cache(inspect.signature)
 
 
-def _any_other(func: Any, *args: Any, **kwargs: Any) -> Made:
+def _any_other(func: Any, *args: Any, **kwargs: Any) -> Counted:
     if func.is_view or func == torch.ops.aten.empty.memory_format:
         return func(*args, **kwargs), 0
     with FlopCounterMode(display=False) as counter:
@@ -151,49 +151,49 @@ def _any_other(func: Any, *args: Any, **kwargs: Any) -> Made:
     return result, counter.get_total_flops() // 2
 
 
-def _function_of_one(x: Tensor, *_: float, **__: object) -> Made | None:
+def _function_of_one(x: Tensor, *_: float, **__: object) -> Counted | None:
     return (x.new_empty(x.shape), 0) if x.is_floating_point() else None
 
 
-def _function_of_two(x: Tensor, y: Tensor | float) -> Made | None:
+def _function_of_two(x: Tensor, y: Tensor | float) -> Counted | None:
     if not (x.is_floating_point() or isinstance(y, float)):
         return None
     shape = np.broadcast_shapes(x.shape, y.shape) if isinstance(y, Tensor) else x.shape
     return x.new_empty(shape, dtype=torch.result_type(x, y)), 0
 
 
-def _moments(x: Tensor, dim: Sequence[int], *, correction: int | None = None, keepdim: bool = False) -> Made | None:
+def _moments(x: Tensor, dim: Sequence[int], *, correction: int | None = None, keepdim: bool = False) -> Counted | None:
     if not keepdim:
         return None
     shape = [1 if axis in dim else length for axis, length in enumerate(x.shape)]
     return (x.new_empty(shape), x.new_empty(shape)), 0
 
 
-def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Made | None:
+def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Counted | None:
     first = tensors[0]
-    if any((each.shape, each.dtype) != (first.shape, first.dtype) for each in tensors):
+    if any((tensor.shape, tensor.dtype) != (first.shape, first.dtype) for tensor in tensors):
         return None
     shape = list(first.shape)
     shape.insert(dim if dim >= 0 else dim + len(shape) + 1, len(tensors))
     return first.new_empty(shape), 0
 
 
-def _concatenation(tensors: Sequence[Tensor], dim: int = 0) -> Made | None:
-    if any((each.dim(), each.dtype) != (tensors[0].dim(), tensors[0].dtype) for each in tensors):
+def _concatenation(tensors: Sequence[Tensor], dim: int = 0) -> Counted | None:
+    if any((tensor.dim(), tensor.dtype) != (tensors[0].dim(), tensors[0].dtype) for tensor in tensors):
         return None
     shape = list(tensors[0].shape)
     shape[dim] = sum(tensor.shape[dim] for tensor in tensors)
     return tensors[0].new_empty(shape), 0
 
 
-def _pixel_shuffle(x: Tensor, stride: int) -> Made:
+def _pixel_shuffle(x: Tensor, stride: int) -> Counted:
     *first, channels, rows, columns = x.shape
     return x.new_empty((*first, channels // stride**2, rows * stride, columns * stride)), 0
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Made:
-    made = x.new_empty((*x.shape[:-1], weight.shape[0]))
-    return made, made.numel() * weight.shape[1]
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Counted:
+    result = x.new_empty((*x.shape[:-1], weight.shape[0]))
+    return result, result.numel() * weight.shape[1]
 
 
 def _convolution(
@@ -204,8 +204,8 @@ def _convolution(
     padding: Sequence[int] = (0, 0),
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
-) -> Made | None:
-    """Its arguments are those of PyTorch's operation."""
+) -> Counted | None:
+    """Takes the arguments of PyTorch's operation."""
     if x.dim() != weight.dim() or x.shape[1] != weight.shape[1] * groups:
         return None
     size = [
@@ -216,43 +216,43 @@ def _convolution(
     ]
     if min(size) < 1:
         return None
-    made = x.new_empty((x.shape[0], weight.shape[0], *size))
-    return made, made.numel() * weight[0].numel()
+    result = x.new_empty((x.shape[0], weight.shape[0], *size))
+    return result, result.numel() * weight[0].numel()
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor) -> Made:
-    made = query.new_empty((*query.shape[:-1], value.shape[-1]))
-    return made, (query.numel() + made.numel()) * key.shape[-2]
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Counted:
+    result = query.new_empty((*query.shape[:-1], value.shape[-1]))
+    return result, (query.numel() + result.numel()) * key.shape[-2]
 
 
-def _range(*ends: Any, dtype: Any = None, device: Any = None, **_: object) -> Made | None:
+def _range(*ends: Any, dtype: Any = None, device: Any = None, **_: object) -> Counted | None:
     if not all(isinstance(end, int) for end in ends):
         return None
     return torch.empty(len(range(*ends)), dtype=dtype or torch.int64, device=device), 0
 
 
-def _identity(size: int, *, dtype: Any = None, device: Any = None, **_: object) -> Made:
+def _identity(size: int, *, dtype: Any = None, device: Any = None, **_: object) -> Counted:
     return torch.empty(size, size, dtype=dtype or torch.float32, device=device), 0
 
 
-def _matrix_product(added: Tensor, x: Tensor, y: Tensor, **_: object) -> Made:
-    """Of batches of matrices, added to something."""
-    made = x.new_empty((*x.shape[:-1], y.shape[-1]))
-    return made, made.numel() * x.shape[-1]
+def _matrix_product(added: Tensor, x: Tensor, y: Tensor, **_: object) -> Counted:
+    """Batched matrix product plus `added`."""
+    result = x.new_empty((*x.shape[:-1], y.shape[-1]))
+    return result, result.numel() * x.shape[-1]
 
 
-def _grid_sample(x: Tensor, grid: Tensor, *_: object) -> Made:
+def _grid_sample(x: Tensor, grid: Tensor, *_: object) -> Counted:
     return x.new_empty((*x.shape[:2], *grid.shape[1:-1])), 0
 
 
-def _mesh(axes: Sequence[Tensor], *, indexing: str) -> Made | None:
+def _mesh(axes: Sequence[Tensor], *, indexing: str) -> Counted | None:
     if indexing != "ij":
         return None
     shape = [len(axis) for axis in axes]
     return [x.view([-1 if i == axis else 1 for i in range(len(axes))]).expand(shape) for axis, x in enumerate(axes)], 0
 
 
-def _lerp(start: Tensor, end: Tensor, weight: Tensor) -> Made:
+def _lerp(start: Tensor, end: Tensor, weight: Tensor) -> Counted:
     return start.new_empty(np.broadcast_shapes(start.shape, end.shape, weight.shape)), 0
 
 
@@ -268,7 +268,7 @@ _FUNCTIONS_OF_ONE = (
     _aten.sin.default,
     _aten.tanh.default,
 )
-_USUAL: dict[Any, Callable[..., Made | None]] = {
+_USUAL: dict[Any, Callable[..., Counted | None]] = {
     **dict.fromkeys(_FUNCTIONS_OF_ONE, _function_of_one),
     **dict.fromkeys((_aten.add.Tensor, _aten.div.Tensor, _aten.mul.Tensor, _aten.sub.Tensor), _function_of_two),
     **dict.fromkeys((_aten.arange.default, _aten.arange.start, _aten.arange.start_step), _range),

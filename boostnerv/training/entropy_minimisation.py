@@ -126,8 +126,8 @@ class EntropyMinimisation(Objective):
         def file_bits(factor: float) -> float:
             if factor == 1:
                 return bits
-            steps = weights.said(weights.scaled_steps(factor)).abs().tolist()
-            step = quantized.embedding_step if codes is None else float(codes.said(codes.scaled_step(factor)).abs())
+            steps = weights.stored(weights.scaled_steps(factor)).abs().tolist()
+            step = quantized.embedding_step if codes is None else float(codes.stored(codes.scaled_step(factor)).abs())
             try:
                 return self._file_bits(dataclasses.replace(quantized, steps=steps, embedding_step=step))
             except UserError:

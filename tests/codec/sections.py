@@ -1,4 +1,4 @@
-"""The container as the format page describes it, written a second time and on its own."""
+"""A second, independent implementation of the container as the format page describes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Sections = list[tuple[int, bytes]]
 
 
 def join(sections: Sections, *, magic: bytes = b"BNV", version: int = 1) -> bytes:
-    """Bytes of a file with these sections in this order; CRCs are right whatever they hold."""
+    """Bytes of a file with these sections in this order and correct CRCs; payloads are not checked."""
     data = magic + bytes([version])
     for number, payload in sections:
         head = struct.pack("<BI", number, len(payload))
@@ -19,7 +19,7 @@ def join(sections: Sections, *, magic: bytes = b"BNV", version: int = 1) -> byte
 
 
 def split(data: bytes) -> Sections:
-    """Sections of a good file, their CRCs checked."""
+    """Sections of a valid file, after checking their CRCs."""
     sections, position = [], 4
     while position < len(data):
         number, length, crc = struct.unpack_from("<BII", data, position)
@@ -32,5 +32,5 @@ def split(data: bytes) -> Sections:
 
 
 def _checksum(before: bytes, head: bytes, payload: bytes) -> int:
-    """Of everything so far; in version 0 of the section alone."""
+    """CRC of everything so far; in version 0, of the section alone."""
     return zlib.crc32((before if before[3] else b"") + head + payload)

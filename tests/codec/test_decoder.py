@@ -1,4 +1,4 @@
-"""What an opened file promises: any frame, in any order, the same on any number of threads."""
+"""Guarantees of an opened file: any frame, in any order, identical for any number of threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def video(request: pytest.FixtureRequest, tmp_path: Path) -> VideoFile:
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """The number of threads is the test's own."""
+    """The test may change the number of threads."""
     yield
     torch.set_num_threads(1)
 
@@ -63,7 +63,7 @@ def test_any_frame_alone_and_in_any_order(video: VideoFile) -> None:
     assert list(video.frames([])) == []
 
 
-def test_the_fast_way_computes_what_the_model_does(video: VideoFile) -> None:
+def test_the_fast_mode_computes_what_the_model_does(video: VideoFile) -> None:
     segment = video.segment(0)
     plain = segment.architecture.decoder(segment.spec)
     plain.load_state_dict(segment.network.state_dict())
@@ -87,10 +87,10 @@ def test_frames_that_are_not_there(video: VideoFile, index: int) -> None:
 
 
 def test_a_file_is_a_sequence(video: VideoFile) -> None:
-    assert len([frame for frame in video]) == 5  # noqa: C416  (what is tested is the loop)
+    assert len([frame for frame in video]) == 5  # noqa: C416  (tests the loop)
 
 
-def test_open_is_the_door(video: VideoFile) -> None:
+def test_the_package_opens_files(video: VideoFile) -> None:
     assert np.array_equal(boostnerv.open(video.path)[2], video[2])
 
 
@@ -99,7 +99,7 @@ def test_rounding_to_levels() -> None:
     assert to_uint8(levels.view(1, 1, 1, 5).expand(1, 3, 1, 5))[0, 0, :, 0].tolist() == [0, 0, 1, 255, 255]
 
 
-def test_what_a_file_says_of_its_video(folder: Path) -> None:
+def test_properties_of_the_video(folder: Path) -> None:
     video = opened(FILES["segments"](), folder)
     assert (len(video), video.height, video.width, video.fps, video.version) == (8, 9, 14, 25.0, 1)
     assert video.timestamps_s == (0.0, 0.04, 0.05, 0.125, 0.125, 0.5, 2.0, 2.5)
@@ -108,18 +108,18 @@ def test_what_a_file_says_of_its_video(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @settings(max_examples=10)
-@given(batch=st.sampled_from([1, 2, 3, 7, 255]), wanted=st.lists(st.integers(0, 6), max_size=9))
-def test_frames_are_those_of_their_batch(folder: Path, name: str, batch: int, wanted: list[int]) -> None:
-    """Whatever is asked for, all frames of a batch are computed together."""
+@given(batch=st.sampled_from([1, 2, 3, 7, 255]), requested=st.lists(st.integers(0, 6), max_size=9))
+def test_frames_are_those_of_their_batch(folder: Path, name: str, batch: int, requested: list[int]) -> None:
+    """All frames of a batch are computed together, whichever are requested."""
     model = tiny_model(name, frames=7)
-    # A group of embeddings ends within a batch, and begins with none.
+    # A group ends within a batch of 3 or 7 frames.
     video = opened(file_of([segment_of(model, group=4)], batch=batch), folder)
     segment = video.segment(0)
     embeddings = segment.embeddings
     values = None
     if embeddings is not None:
         values = torch.from_numpy(np.concatenate([embeddings.values(0), embeddings.values(1)]))
-    for k, frame in zip(wanted, video.frames(wanted), strict=True):
+    for k, frame in zip(requested, video.frames(requested), strict=True):
         start = k // batch * batch
         together = range(start, min(start + batch, 7))
         part = None if values is None else values[together.start : together.stop]
@@ -137,8 +137,8 @@ def test_a_batch_ends_with_its_segment(folder: Path) -> None:
 
 
 def sensitive_file(name: str) -> bytes:
-    """A file of weights so large that a network is chaotic: its frames differ by whole levels where sums of floats
-    are shared by threads, or computed in other batches."""
+    """A file with weights so large that the network is chaotic: frames differ by whole levels if threads share sums
+    of floats, or if batches differ."""
     spec = resolve(ModelSettings(name=name, strides=(5, 2, 2), total_m=0.6), 3, 180, 320)
     model = build_model(name, spec, 1)
     with torch.no_grad():
@@ -152,16 +152,16 @@ def sensitive_file(name: str) -> bytes:
 def test_the_number_of_threads_and_the_choice_of_frames_change_nothing(folder: Path, name: str) -> None:
     data = sensitive_file(name)
     torch.set_num_threads(1)
-    wanted = list(opened(data, folder).frames())
+    expected = list(opened(data, folder).frames())
     for count in (2, 4):
         torch.set_num_threads(count)
         video = opened(data, folder)
         for order in ([0, 1, 2], [2, 0]):
-            shown = list(video.frames(order))
-            assert all(np.array_equal(frame, wanted[k]) for k, frame in zip(order, shown, strict=True))
-    # Larger batches and shared sums are near the same frames only where a network is not chaotic, and as many.
+            frames = list(video.frames(order))
+            assert all(np.array_equal(frame, expected[k]) for k, frame in zip(order, frames, strict=True))
+    # For a chaotic network, larger batches and shared sums preserve only the number and shape of frames.
     fast = list(VideoFile(video.path, exact=False).frames())
-    assert [frame.shape for frame in fast] == [frame.shape for frame in wanted]
+    assert [frame.shape for frame in fast] == [frame.shape for frame in expected]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -174,11 +174,11 @@ def test_frames_that_need_not_be_exact_are_near(folder: Path, name: str) -> None
 
 
 def new_thread_s_threads() -> int:
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    counts: list[int] = []
+    thread = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
     thread.start()
     thread.join()
-    return found[0]
+    return counts[0]
 
 
 @pytest.mark.usefixtures("threads")
@@ -216,9 +216,9 @@ def test_the_caller_s_number_of_threads_stays_as_it_is(folder: Path, end: str, c
 def test_two_readers_at_once(folder: Path) -> None:
     torch.set_num_threads(2)
     video = opened(encoded(tiny_model("hnerv-boost", frames=9)), folder)
-    wanted = list(video.frames())
+    expected = list(video.frames())
     pairs = list(zip(video.frames(), VideoFile(video.path).frames(range(8, -1, -1)), strict=True))
-    assert all(np.array_equal(a, wanted[k]) and np.array_equal(b, wanted[8 - k]) for k, (a, b) in enumerate(pairs))
+    assert all(np.array_equal(a, expected[k]) and np.array_equal(b, expected[8 - k]) for k, (a, b) in enumerate(pairs))
     assert torch.get_num_threads() == new_thread_s_threads() == 2
 
 
@@ -226,10 +226,10 @@ def test_two_readers_at_once(folder: Path) -> None:
 
 
 def test_a_frame_needs_only_the_stream_of_its_own_group(folder: Path) -> None:
-    """Words of all other groups damaged, CRCs right: the frames of the group are unchanged."""
+    """Damaging the words of all other groups, with correct CRCs, leaves the frames of the group unchanged."""
     model = tiny_model("hnerv-boost", frames=11)
     data = file_of([segment_of(model, entropy_model="temporal", group=4)])
-    wanted = list(opened(data, folder).frames())
+    expected = list(opened(data, folder).frames())
     sections = split(data)
     payload = sections[-1][1]
     lengths = np.frombuffer(payload, "<u4", 3, 13)
@@ -242,20 +242,20 @@ def test_a_frame_needs_only_the_stream_of_its_own_group(folder: Path) -> None:
             damaged[bounds[other] : bounds[other + 1]] = b"\xa5" * (bounds[other + 1] - bounds[other])
         video = opened(join([*sections[:-1], (EMBEDDINGS, bytes(damaged))]), folder)
         frames = range(4 * kept, min(4 * kept + 4, 11))
-        assert all(np.array_equal(video[k], wanted[k]) for k in frames)
-        assert same(video, wanted) == list(frames)
+        assert all(np.array_equal(video[k], expected[k]) for k in frames)
+        assert same(video, expected) == list(frames)
 
 
-def same(video: VideoFile, wanted: list[NDArray[np.uint8]]) -> list[int]:
-    """Numbers of the frames that are those wanted; a frame that is refused is not."""
-    found = []
-    for k, frame in enumerate(wanted):
+def same(video: VideoFile, expected: list[NDArray[np.uint8]]) -> list[int]:
+    """Numbers of the frames that equal the expected ones; refused frames do not."""
+    equal_frames = []
+    for k, frame in enumerate(expected):
         try:
             if np.array_equal(video[k], frame):
-                found.append(k)
+                equal_frames.append(k)
         except BitstreamError:
             continue
-    return found
+    return equal_frames
 
 
 # --- files on a disk --------------------------------------------------------------------------------------------
@@ -280,15 +280,15 @@ def test_damaged_codes_name_file_and_section(tmp_path: Path, older: bool, number
     model = tiny_model("hnerv-boost")
     sections = split(file_of([older_segment(model) if older else segment_of(model)]))
     changed = [(n, payload + b"\1\0\0\0" if n == number else payload) for n, payload in sections]
-    with pytest.raises(BitstreamError, match=rf"video\.bnv: section {section}: .*(is damaged|not known here)"):
+    with pytest.raises(BitstreamError, match=rf"video\.bnv: section {section}: .*(is damaged|is unknown)"):
         list(opened(join(changed), tmp_path).frames())
 
 
-# --- out of proportion ---------------------------------------------------------------------------------------------
+# --- excessive demands ---------------------------------------------------------------------------------------------
 
 
 def respecified(data: bytes, batch: int = 1, **changes: object) -> bytes:
-    """A good file whose model is said to be another."""
+    """A valid file with the description of another model."""
     stream = bitstream.read(data)
     segment = stream.segments[0]
     spec = dataclasses.replace(segment.spec, **changes)
@@ -313,13 +313,13 @@ WIDE = {"height": 500, "width": 500, "strides": (2, 1), "lower_width": 100, "fc_
 @pytest.mark.parametrize(
     ("name", "batch", "changes", "sentence"),
     [
-        ("nerv", 1, {**HUGE, "fc_dim": 1}, r"[\d.,]+ seconds, and \d+ coded bytes may use 2\.\d; the file is damaged"),
+        ("nerv", 1, {**HUGE, "fc_dim": 1}, r"[\d.,]+ seconds, but \d+ coded bytes may use 2\.\d; the file is damaged"),
         ("nerv", 255, {"height": 180, "width": 200, "frames": 300}, "seconds"),
         ("nerv", 1, {"height": 1 << 14, "width": 800, "strides": (16, 16), "fc_dim": 1, "lower_width": 3}, "seconds"),
         ("hnerv-boost", 1, {"height": 2000, "width": 2000, "strides": (2, 2, *6 * (1,))}, "seconds"),
         ("nerv-boost", 1, {"height": 10000, "width": 10000, "fc_dim": 10000}, "seconds"),
         ("hnerv", 1, WIDE, "seconds"),
-        ("e-nerv", 1, {"height": 1 << 15, "width": 1 << 15, "strides": (1, 1)}, "seconds|describes no possible model"),
+        ("e-nerv", 1, {"height": 1 << 15, "width": 1 << 15, "strides": (1, 1)}, "seconds|an impossible model"),
     ],
 )
 def test_work_out_of_proportion_is_refused(
@@ -332,17 +332,17 @@ def test_work_out_of_proportion_is_refused(
 
 
 def test_memory_out_of_proportion_is_refused() -> None:
-    wanted = Demand(nominal_s=0.5, memory_bytes=ANY_SEGMENT_BYTES + 1, batch_bytes=1)
-    with pytest.raises(BitstreamError, match=r"first frame needs 300\.0 megabytes, and 0 coded bytes may use 300\.0"):
-        check_proportion(wanted, 0)
-    check_proportion(wanted, wanted.least_coded_bytes)
-    assert wanted.least_coded_bytes == 1
+    cost = Demand(nominal_s=0.5, memory_bytes=ANY_SEGMENT_BYTES + 1, batch_bytes=1)
+    with pytest.raises(BitstreamError, match=r"first frame needs 300\.0 megabytes, but 0 coded bytes may use 300\.0"):
+        check_proportion(cost, 0)
+    check_proportion(cost, cost.least_coded_bytes)
+    assert cost.least_coded_bytes == 1
 
 
 def test_a_segment_is_credited_with_its_own_codes_only(tmp_path: Path) -> None:
     wide = respecified(small_file("hnerv"), **WIDE)
     filled = join([*split(wide), (200, bytes(1 << 20))])
-    with pytest.raises(BitstreamError, match="and 253 coded bytes may use"):
+    with pytest.raises(BitstreamError, match="but 253 coded bytes may use"):
         _ = opened(filled, tmp_path)[0]
 
 
@@ -365,27 +365,27 @@ def test_widths_that_grow_without_bound(tmp_path: Path, name: str, reduce: float
 )
 @pytest.mark.parametrize("name", ["hnerv-boost", "hnerv", "nerv-boost"])
 def test_real_models_are_within_proportion(name: str, size: tuple[int, int], total_m: float, coded_bytes: int) -> None:
-    """At one or two bits a parameter, less than anything that has been coded."""
+    """At one or two bits per parameter, less than any file coded so far."""
     spec = resolve(ModelSettings(name=name, strides=(5, 3, 2, 2, 2), total_m=total_m), 100, *size)
     assert demand(architecture(name), spec, group=DEFAULT_GROUP).least_coded_bytes <= coded_bytes
 
 
 def test_batches_side_by_side_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = Demand(nominal_s=1.0, memory_bytes=150_000_000, batch_bytes=100_000_000)
+    cost = Demand(nominal_s=1.0, memory_bytes=150_000_000, batch_bytes=100_000_000)
     monkeypatch.setattr(limits, "machine_memory_bytes", lambda: 8_000_000_000)
-    assert most_side_by_side(wanted, 0) == 3
-    assert most_side_by_side(wanted, 10_000) == 6
+    assert most_side_by_side(cost, 0) == 3
+    assert most_side_by_side(cost, 10_000) == 6
     monkeypatch.setattr(limits, "machine_memory_bytes", lambda: 500_000_000)
-    assert most_side_by_side(wanted, 10_000) == 2  # half of the machine
+    assert most_side_by_side(cost, 10_000) == 2  # half of the machine
     monkeypatch.setattr(limits, "machine_memory_bytes", lambda: 160_000_000)
-    assert most_side_by_side(wanted, 10_000) == 1
+    assert most_side_by_side(cost, 10_000) == 1
 
 
 def test_a_batch_that_this_machine_has_no_memory_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = opened(small_file("hnerv"), tmp_path)
     monkeypatch.setattr(limits, "machine_memory_bytes", lambda: 1000)
     sentence = (
-        r"video\.bnv: a frame of it takes 0\.0 GB of memory to decode, and this machine has 0\.0 GB; decode it on"
+        r"video\.bnv: decoding one of its frames takes 0\.0 GB of memory, and this machine has 0\.0 GB; decode it on"
     )
     with pytest.raises(UserError, match=sentence):
         _ = video[0]
@@ -409,7 +409,7 @@ def test_limits_of_control_groups(tmp_path: Path, groups: dict[str, str], expect
     assert limits._group_limits_bytes(tmp_path / "root", tmp_path / "none") == []
 
 
-def test_memory_that_cannot_be_had_is_a_sentence(tmp_path: Path) -> None:
+def test_failed_allocations_have_a_sentence(tmp_path: Path) -> None:
     segment = opened(small_file("hnerv"), tmp_path).segment(0)
 
     class Greedy(torch.nn.Module):
@@ -425,18 +425,18 @@ def test_memory_that_cannot_be_had_is_a_sentence(tmp_path: Path) -> None:
         segment.render(range(1))
 
 
-# --- numbers that are none, or nearly ------------------------------------------------------------------------------
+# --- NaN and subnormal numbers -------------------------------------------------------------------------------------
 
 
-def test_frames_that_become_no_numbers_are_refused(tmp_path: Path) -> None:
+def test_nan_is_refused(tmp_path: Path) -> None:
     spec = dataclasses.replace(tiny_spec("nerv"), base=16384.0, levels=80)
     data = encoded(build_model("nerv", spec, seed=1))
-    with pytest.raises(BitstreamError, match=r"video\.bnv: section model: frame 0 becomes no numbers; the file is"):
+    with pytest.raises(BitstreamError, match=r"video\.bnv: section model: frame 0 contains NaN; the file is"):
         _ = opened(data, tmp_path)[0]
 
 
 def test_subnormal_numbers_count_as_zero(tmp_path: Path) -> None:
-    """2^−140 is one: times 2^139 it would be a half."""
+    """2^−140 is subnormal: multiplied by 2^139 it would be ½."""
     model = tiny_model("hnerv", frames=1)
     for exact in (True, False):
         video = opened(encoded(model), tmp_path)
@@ -450,7 +450,7 @@ def test_subnormal_numbers_count_as_zero(tmp_path: Path) -> None:
 
         segment.network.forward = forward  # type: ignore[method-assign]
         assert set(video[0].ravel().tolist()) == {64}
-    assert torch.full((1,), 2.0**-70) * 2.0**-70 != 0  # in the threads of the caller nothing has changed
+    assert torch.full((1,), 2.0**-70) * 2.0**-70 != 0  # the caller's threads are unchanged
 
 
 def test_versions_that_are_newer_are_refused(tmp_path: Path) -> None:
@@ -496,10 +496,10 @@ def test_batches_that_the_program_chooses_fit_the_memory_that_a_file_may_use(fol
 
 @pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("first", [None, 1, 4])
-def test_telling_the_speed_changes_no_frame(folder: Path, first: int | None, exact: bool) -> None:
+def test_measuring_speed_changes_no_frame(folder: Path, first: int | None, exact: bool) -> None:
     models = [tiny_model("hnerv-boost", frames=3), tiny_model("hnerv-boost", frames=19, seed=2)]
     path = opened(file_of([segment_of(model) for model in models], batch=2), folder).path
-    wanted = list(VideoFile(path, exact=exact).frames())
+    expected = list(VideoFile(path, exact=exact).frames())
     video = VideoFile(path, exact=exact)
     if first is not None:
         _ = video[first]
@@ -507,11 +507,11 @@ def test_telling_the_speed_changes_no_frame(folder: Path, first: int | None, exa
     speeds = video.speeds()
     assert min(speeds.warm_fps, speeds.compute_fps) > 0
     assert torch.get_num_threads() == threads
-    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(video.frames(), wanted, strict=True))
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(video.frames(), expected, strict=True))
 
 
 def test_what_is_timed_alone_makes_the_same_frames(video: VideoFile) -> None:
     segment = video.segment(0)
-    made = segment.compute(range(2, 3))
-    assert [tuple(each.shape) for each in made] == [(1, 3, 9, 11)]
-    assert np.array_equal(to_uint8(made[0])[0], video[2])
+    outputs = segment.compute(range(2, 3))
+    assert [tuple(output.shape) for output in outputs] == [(1, 3, 9, 11)]
+    assert np.array_equal(to_uint8(outputs[0])[0], video[2])

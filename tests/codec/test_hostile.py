@@ -1,4 +1,4 @@
-"""Files that were made to do harm: each is refused in a sentence or becomes frames, and none takes much."""
+"""Hostile files: they are refused with a sentence or decode to frames, at limited cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILES = {kind: make() for kind, make in KINDS.items()} | {
     path.stem: path.read_bytes() for path in sorted(FOLDER.glob("v0-*.bnv"))
 }
 GOOD = {bytes(data) for data in FILES.values()}
-# No measurement: what hangs has to end.
+# Not a measurement, but a limit for hanging tests.
 DEADLINE = datetime.timedelta(seconds=20)
 FEW = settings(max_examples=300, deadline=DEADLINE)
 MANY = settings(max_examples=5000, deadline=DEADLINE, suppress_health_check=list(HealthCheck))
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def decode(data: bytes, folder: Path) -> list[np.ndarray] | None:
-    """The first and the last frame, of the right shape; None for a file that is refused in one sentence."""
+    """The first and last frame, after checking their shape; None for a file that is refused with one sentence."""
     try:
         video = opened(data, folder)
         for number in range(len(video.stream.segments)):
@@ -60,12 +60,12 @@ def decode(data: bytes, folder: Path) -> list[np.ndarray] | None:
     return frames
 
 
-# --- as bytes are damaged on their way ---------------------------------------------------------------------------
+# --- damage in transit -------------------------------------------------------------------------------------------
 
 
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A good file with bytes flipped, cut out, put in or replaced by those of another; the CRCs are not made right."""
+    """A valid file with bytes flipped, removed, inserted or replaced by those of another; CRCs are not updated."""
     kind = draw(st.sampled_from(list(FILES)))
     data = bytearray(FILES[kind])
     for _ in range(draw(st.integers(1, 3))):
@@ -86,30 +86,30 @@ def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
     return kind, bytes(data)
 
 
-def damage_is_refused(found: tuple[str, bytes], folder: Path) -> None:
-    kind, data = found
+def damage_is_refused(kind_and_data: tuple[str, bytes], folder: Path) -> None:
+    kind, data = kind_and_data
     if data in GOOD:
         return
     if data[:4] == b"BNV\0" or kind.startswith("v0"):
-        decode(data, folder)  # sections of version 0 stand each for itself
+        decode(data, folder)  # CRCs of version 0 cover single sections
     else:
         assert decode(data, folder) is None
 
 
 @FEW
-@given(found=damaged())
-def test_damage_is_refused(folder: Path, found: tuple[str, bytes]) -> None:
-    damage_is_refused(found, folder)
+@given(kind_and_data=damaged())
+def test_damage_is_refused(folder: Path, kind_and_data: tuple[str, bytes]) -> None:
+    damage_is_refused(kind_and_data, folder)
 
 
 @pytest.mark.slow
 @MANY
-@given(found=damaged())
-def test_much_damage_is_refused(folder: Path, found: tuple[str, bytes]) -> None:
-    damage_is_refused(found, folder)
+@given(kind_and_data=damaged())
+def test_much_damage_is_refused(folder: Path, kind_and_data: tuple[str, bytes]) -> None:
+    damage_is_refused(kind_and_data, folder)
 
 
-# --- the CRCs are right --------------------------------------------------------------------------------------------
+# --- correct CRCs --------------------------------------------------------------------------------------------------
 
 
 EXTREMES = st.sampled_from([0, 1, 2, 15, 16, 63, 64, 127, 128, 254, 255])
@@ -117,7 +117,7 @@ EXTREMES = st.sampled_from([0, 1, 2, 15, 16, 63, 64, 127, 128, 254, 255])
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """Sections changed, cut, doubled, moved or taken from another file, behind CRCs that fit."""
+    """Sections changed, truncated, duplicated, moved or taken from another file, with correct CRCs."""
     names = [kind for kind, data in FILES.items() if len(data) < 4000 or draw(st.integers(0, 3)) == 0]
     data = FILES[draw(st.sampled_from(names))]
     sections = split(data)
@@ -129,7 +129,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 def _mutate(draw: st.DrawFn, sections: Sections) -> None:
     if not sections:
         return
-    # What comes first says how to read the rest.
+    # The first bytes determine how the rest is read.
     index = min(draw(st.integers(0, len(sections) - 1)), draw(st.integers(0, len(sections) - 1)))
     number, payload = sections[index]
     how = draw(st.sampled_from(["bytes", "bytes", "bytes", "head", "resize", "foreign", "leave out", "double", "swap"]))
@@ -168,7 +168,7 @@ def test_many_hostile_files_are_refused_or_decode_to_something(folder: Path, dat
     decode(data, folder)
 
 
-# --- specs out of proportion: neither time nor memory -------------------------------------------------------------
+# --- excessive specs take neither time nor memory -----------------------------------------------------------------
 
 
 NUMBERS = st.sampled_from([1, 2, 3, 5, 255, 1000, 4096, 16384])
@@ -177,7 +177,7 @@ SIDES = st.sampled_from([1, 7, 500, 2000, 1 << 15])
 
 @st.composite
 def specs(draw: st.DrawFn) -> bytes:
-    """A small file whose numbers are as large as its fields allow."""
+    """A small file with values as large as the fields allow."""
     stream = bitstream.read(small_file(draw(st.sampled_from(ALL))))
     segment = stream.segments[0]
     changes: dict[str, object] = {}
@@ -199,7 +199,7 @@ def specs(draw: st.DrawFn) -> bytes:
 
 
 def _unchecked(stream: Bitstream) -> bytes:
-    """What `bitstream.write` makes of numbers that it refuses."""
+    """The bytes of a file with numbers that `bitstream.write` refuses."""
     segment = stream.segments[0]
     sections = bitstream._head(stream.video, len(stream.segments))
     sections += [(bitstream.MODEL, bitstream._write_model(segment)), (bitstream.WEIGHTS, segment.weights)]
@@ -223,7 +223,7 @@ def test_many_specs_out_of_proportion_are_refused_or_decode(folder: Path, data: 
     decode(data, folder)
 
 
-# The largest of what is still let through: many pixels, many steps, many multiplications, many codes.
+# The largest models still accepted: many pixels, steps, multiplications or codes.
 LIMITS = [
     ("hnerv", {"height": 1850, "width": 1850, "strides": (4, 4), "frames": 1}),
     ("hnerv", {"height": 1900, "width": 1900, "strides": (16,), "frames": 1, "lower_width": 1, "fc_dim": 1}),
@@ -262,7 +262,7 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address spaces are limited on Linux only")
 def test_a_small_file_takes_no_gigabyte(tmp_path: Path) -> None:
-    """In a process that may take 1 GiB more than it has once everything is imported."""
+    """Decodes in a process limited to 1 GiB more than it has after all imports."""
     paths = [tmp_path / f"{number}.bnv" for number in range(len(LIMITS))]
     for path, (name, changes) in zip(paths, LIMITS, strict=True):
         path.write_bytes(zeros(name, changes))
@@ -276,7 +276,7 @@ def test_a_small_file_takes_no_gigabyte(tmp_path: Path) -> None:
 
 
 def zeros(name: str, changes: dict[str, object]) -> bytes:
-    """A file of weights that are all zero, which cost nothing however many they are."""
+    """A file whose weights are all zero, which cost nothing however many there are."""
     entry = architecture(name)
     spec = dataclasses.replace(bitstream.read(small_file(name)).segments[0].spec, **changes)
     weights = {key: torch.zeros(shape) for key, shape in tensor_shapes(entry, spec).items()}

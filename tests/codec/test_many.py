@@ -1,4 +1,4 @@
-"""Files of many videos: names, clips, patches and keyframes, and what is refused of them."""
+"""Files of multi-video models: names, clips, patches and keyframes, and their errors."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def refused(data: bytes, sentence: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-# --- what a file says ---------------------------------------------------------------------------------------
+# --- contents -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", MANY)
@@ -94,9 +94,9 @@ def test_what_is_read_is_what_was_written(
     grids = {"patch_rows": grid[0], "patch_columns": grid[1], "height": 16, "width": 48}
     model = clip_model(name, lengths=lengths, clip_frames=clip_frames, mean_e4=colour, deviation_e4=colour, **grids)
     segment = segment_of(model)
-    found = bitstream.read(file_of(segment))
-    assert found.segments == (segment,)
-    assert found.segments[0].spec == model.spec
+    stream = bitstream.read(file_of(segment))
+    assert stream.segments == (segment,)
+    assert stream.segments[0].spec == model.spec
 
 
 @pytest.mark.parametrize("name", MANY)
@@ -104,15 +104,21 @@ def test_what_is_read_is_what_was_written(
 def test_the_page_is_enough_to_find_everything(name: str, slices: bool) -> None:
     model = clip_model(name, height=16, width=16)
     segment = segment_of(model, slices=slices)
-    found = page_reader.sections(file_of(segment))
+    named_payloads = page_reader.sections(file_of(segment))
     with_keyframes = name == "d-nerv"
-    assert [kind for kind, _ in found] == ["video", "model", "videos", "weights", *["keyframes"] * with_keyframes]
-    values, spec = page_reader.model(found[1][1])
+    assert [kind for kind, _ in named_payloads] == [
+        "video",
+        "model",
+        "videos",
+        "weights",
+        *["keyframes"] * with_keyframes,
+    ]
+    values, spec = page_reader.model(named_payloads[1][1])
     assert values == {"architecture": name, "quantizer": 3 if slices else 1, "frames": 8}
     assert {**spec, "frames": 8, "height": 16, "width": 16, "lengths": (5, 3)} == dataclasses.asdict(model.spec)
-    assert page_reader.videos(found[2][1]) == [("first", 5, 25.0), ("zweites é", 3, 26.0)]
+    assert page_reader.videos(named_payloads[2][1]) == [("first", 5, 25.0), ("zweites é", 3, 26.0)]
     if with_keyframes:
-        codec, images = page_reader.keyframes(found[-1][1], 5)
+        codec, images = page_reader.keyframes(named_payloads[-1][1], 5)
         stored = Keyframes(segment.keyframes, 5, 16, 16)
         assert codec == 2
         assert images == [stored.coded(number) for number in range(5)]
@@ -128,7 +134,7 @@ def test_names_cost_little() -> None:
 
 
 def rendered(segment: Segment, model: VideoModel) -> list[NDArray[np.uint8]]:
-    """All frames, clip by clip, by a network with the weights of the file."""
+    """All frames, clip by clip, computed by a network with the weights of the file."""
     spec = segment.spec
     assert isinstance(spec, ClipSpec)
     stored = (
@@ -159,8 +165,8 @@ def test_any_frames_in_any_order_on_any_threads(name: str, slices: bool, tmp_pat
     assert len(expected) == len(video) == 9
     assert video.videos == {"first": (range(5), 25.0), "zweites é": (range(5, 9), 26.0)}
     np.testing.assert_array_equal(list(video.frames()), expected)
-    wanted = [8, 0, 4, 5, 2, 2]
-    np.testing.assert_array_equal(list(video.frames(wanted)), [expected[index] for index in wanted])
+    order = [8, 0, 4, 5, 2, 2]
+    np.testing.assert_array_equal(list(video.frames(order)), [expected[index] for index in order])
     np.testing.assert_array_equal(video[6], expected[6])
     threads = torch.get_num_threads()
     for count in (1, 3):
@@ -170,7 +176,7 @@ def test_any_frames_in_any_order_on_any_threads(name: str, slices: bool, tmp_pat
 
 
 def test_patches_stand_where_they_were_cut() -> None:
-    """A network that gives back its first keyframe shows every patch where it belongs."""
+    """With a network that returns its first keyframe, every patch ends up in its place."""
     spec = tiny_clip_spec("d-nerv", height=16, width=24, patch_rows=2, patch_columns=3, lengths=(3,), clip_frames=3)
 
     class Echo(torch.nn.Module):
@@ -182,22 +188,22 @@ def test_patches_stand_where_they_were_cut() -> None:
             return keyframes[:, :, :1].transpose(1, 2).expand(-1, spec.clip_frames, -1, -1, -1)
 
     image = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
-    made = render_clip(Echo(), spec, spec.clips[0], [image, image[::-1]])
-    np.testing.assert_array_equal(made, np.stack([image] * 3))
+    frames = render_clip(Echo(), spec, spec.clips[0], [image, image[::-1]])
+    np.testing.assert_array_equal(frames, np.stack([image] * 3))
 
 
 def test_segments_of_either_kind_stand_side_by_side(tmp_path: Path) -> None:
     many, other = clip_model("d-nerv", height=16, width=16), clip_model("d-nerv-baseline", height=16, width=16)
-    renamed = tuple(OneOfMany(f"other {each.name}", each.frames, 5.0) for each in segment_of(other).videos)
+    renamed = tuple(OneOfMany(f"other {entry.name}", entry.frames, 5.0) for entry in segment_of(other).videos)
     segments = [segment_of(many), dataclasses.replace(segment_of(other), videos=renamed)]
     video = opened(file_of(*segments), tmp_path)
     assert [*video.videos] == ["first", "zweites é", "other first", "other zweites é"]
     assert video.videos["other zweites é"] == (range(13, 16), 5.0)
-    whole = list(video.frames())
-    np.testing.assert_array_equal(list(video.frames([15, 0, 8])), [whole[15], whole[0], whole[8]])
+    frames = list(video.frames())
+    np.testing.assert_array_equal(list(video.frames([15, 0, 8])), [frames[15], frames[0], frames[8]])
 
 
-# --- what is refused ----------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------
 
 ROW = struct.Struct("<IdB")
 
@@ -233,27 +239,27 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_videos_that_cannot_be(case: str) -> None:
+def test_impossible_videos_of_a_segment(case: str) -> None:
     sections = split(file_of(segment_of(clip_model("d-nerv"))))
     changed = [(number, DAMAGED[case] if number == VIDEOS else payload) for number, payload in sections]
-    refused(join(changed), "section videos does not describe those of its segment; the file is damaged, get it again")
+    refused(join(changed), "section videos does not match its segment; the file is damaged, get it again")
 
 
 def test_equal_videos_are_refused_at_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six million rows in 185 kB: nothing but the first bytes of them is inflated."""
+    """Equal rows deflate to almost nothing; only the first of them are inflated."""
     rows = 200_000
     row = ROW.pack(1, 25.0, 1) + b"a"
     data = struct.pack("<I", rows) + zlib.compress(row * rows, 9)
     inflated = []
-    whole = bitstream._video_rows
+    all_rows = bitstream._video_rows
 
     def counted(data: bytes) -> Iterator[OneOfMany]:
-        for video in whole(data):
+        for video in all_rows(data):
             inflated.append(video)
             yield video
 
     monkeypatch.setattr(bitstream, "_video_rows", counted)
-    with pytest.raises(BitstreamError, match="section videos does not describe those of its segment"):
+    with pytest.raises(BitstreamError, match="section videos does not match its segment"):
         bitstream._read_videos(data, rows)
     assert len(inflated) == 2
 
@@ -273,17 +279,19 @@ def test_frames_that_are_claimed_take_no_memory(tmp_path: Path) -> None:
 
 def test_names_stand_once_in_a_file() -> None:
     segment = segment_of(clip_model("d-nerv-baseline"))
-    refused(file_of(segment, segment), "two of its videos have one name")
+    refused(file_of(segment, segment), "two of its videos have the same name")
 
 
 @pytest.mark.parametrize("number", [VIDEOS, KEYFRAMES])
 def test_sections_that_are_missing_or_not_wanted(number: int) -> None:
     sections = split(file_of(segment_of(clip_model("d-nerv"))))
-    refused(join([each for each in sections if each[0] != number]), "section (videos|keyframes) should follow")
-    twice = [again for each in sections for again in ([each, each] if each[0] == number else [each])]
-    refused(join(twice), "should follow|are announced")
+    refused(join([section for section in sections if section[0] != number]), "section (videos|keyframes) should follow")
+    twice = [
+        repeated for section in sections for repeated in ([section, section] if section[0] == number else [section])
+    ]
+    refused(join(twice), "should follow|announces")
     baseline = split(file_of(segment_of(clip_model("d-nerv-baseline"))))
-    payload = next(payload for found, payload in sections if found == number)
+    payload = next(payload for kind, payload in sections if kind == number)
     if number == KEYFRAMES:
         refused(join([*baseline, (KEYFRAMES, payload)]), "section model should follow, keyframes does")
 
@@ -292,7 +300,7 @@ def test_sections_that_are_missing_or_not_wanted(number: int) -> None:
     ("damage", "sentence"),
     [
         (lambda data: data[: len(data) // 2], "section keyframes: .* claims [0-9]+ bytes|is too short"),
-        (lambda data: b"\x63" + data[1:], "keyframe codec 99 is not known here; a newer boostnerv may know it"),
+        (lambda data: b"\x63" + data[1:], "keyframe codec 99 is unknown; a newer boostnerv may read it"),
         (
             lambda data: data.replace(b"WEBPVP8 ", b"WEBPVP8X"),
             "section keyframes: .*; the file is damaged, get it again",
@@ -314,7 +322,7 @@ def test_damaged_keyframes(damage: Any, sentence: str, tmp_path: Path) -> None:
 def test_a_grid_that_does_not_divide_is_refused() -> None:
     sections = split(file_of(segment_of(clip_model("d-nerv-baseline", height=16, width=16, patch_rows=2))))
     model = next(payload for number, payload in sections if number == MODEL)
-    # Architecture, quantiser, frames, strides, fc_dim and the frames of a clip stand before the rows of patches.
+    # Architecture, quantiser, frames, strides, fc_dim and clip_frames precede patch_rows.
     place = 7 + 1 + 2 * 2 + 4 + 4
     assert struct.unpack_from("<I", model, place) == (2,)
     changed = model[:place] + struct.pack("<I", 3) + model[place + 4 :]

@@ -1,4 +1,4 @@
-"""From weights to a file and back, for any model, size and weights; and what an opened file promises."""
+"""Round trips from weights to a file and back, for any model, size and weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from boostnerv.models.architecture import VideoModel, frame_time
 from tests.codec.tiny import encoded, file_of, noise_embeddings, older_segment, opened, quantized, segment_of
 from tests.models.tiny import ALL, PUBLISHED, tiny_model
 
-LARGEST = 1 << 19  # quantiser steps; beyond them an encoder refuses
+LARGEST = 1 << 19  # in quantiser steps; the encoder refuses larger values
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(model: VideoModel, values: Quantized, folder: Path, **choices: object) -> VideoFile:
-    """The file holds the encoder's codes, and decodes to the frames of a decoder with just those."""
+    """The file holds the encoder's codes, and decodes to the frames of a network with exactly these."""
     snapped = snap(values)
     video = opened(file_of([encode_segment(model.architecture, model.spec, snapped, **choices)]), folder)
     assert (len(video), video.fps) == (model.spec.frames, 25.0)
@@ -52,7 +52,7 @@ def check(model: VideoModel, values: Quantized, folder: Path, **choices: object)
     try:
         expected = list(measured(model, snapped))
     except NotANumberError:
-        with pytest.raises(BitstreamError, match=r"frame \d becomes no numbers"):
+        with pytest.raises(BitstreamError, match=r"frame \d contains NaN"):
             list(video.frames())
         return video
     finally:
@@ -73,7 +73,7 @@ def groups(embeddings: Embeddings) -> list[NDArray[np.int32]]:
 
 
 def measured(model: VideoModel, snapped: Snapped) -> Iterator[NDArray[np.uint8]]:
-    """Frames of a network with these codes, one at a time."""
+    """Frames of a network with these codes, computed one at a time."""
     values = (codes * step for codes, step in zip(snapped.weight_codes, step_values(snapped.step_index), strict=True))
     values = (tensor.astype(np.float32) for tensor in values)
     decoder = build_decoder(model.architecture, model.spec, values, torch.device("cpu"))
@@ -106,7 +106,7 @@ def test_any_model(
 
 
 def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
-    """Any weights: constant tensors, wide and narrow ones, single outliers, codes up to the limit."""
+    """Any weights: constant tensors, wide or narrow ones, single outliers, codes up to the limit."""
 
     def values(shape: torch.Size) -> torch.Tensor:
         scale = draw.draw(st.sampled_from([0.0, 1e-3, 1.0, 300.0, LARGEST / 2]))
@@ -116,9 +116,9 @@ def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
             return torch.full(shape, centre)
         if kind == "uniform":
             return centre + scale * (2 * torch.rand(shape) - 1)
-        found = torch.full(shape, centre)
-        found.view(-1)[-1] += scale
-        return found
+        outlier = torch.full(shape, centre)
+        outlier.view(-1)[-1] += scale
+        return outlier
 
     weights = {key: values(value.shape) for key, value in model.decoder.named_parameters()}
     step = draw.draw(st.sampled_from([1.0, 2.0**-20, 1.5, 2.0**10]))
@@ -128,7 +128,7 @@ def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
     return Quantized(
         weights={key: value * step for key, value in weights.items()},
         steps=[step] * len(weights),
-        # Less than the limit, as the sum is rounded.
+        # Below the limit, as the sum is rounded.
         embeddings=None if codes is None else codes.clamp(1 - LARGEST, LARGEST - 1) * step + offset,
         embedding_step=step,
         embedding_offset=offset,
@@ -162,19 +162,19 @@ def test_values_lie_within_half_a_step(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_each_entropy_model_makes_of_the_codes(name: str) -> None:
+def test_size_of_the_codes_under_every_entropy_model(name: str) -> None:
     model = tiny_model(name, frames=9, fc_dim=9)
     snapped = snap(quantized(model))
     sizes = payload_bytes(snapped, group=4)
     for entropy_model in ("auto", *BY_NAME):
         segment = encode_segment(model.architecture, model.spec, snapped, entropy_model=entropy_model, group=4)
         for section, payload in (("weights", segment.weights), ("embeddings", segment.embeddings)):
-            found = {key: size for key, size in sizes.items() if key.startswith(section)}
-            if found and entropy_model == "auto":
-                assert len(payload) <= min(found.values())
-            elif found:
-                # A model that cannot code weights leaves them to the published one.
-                assert len(payload) == found.get(f"{section}:{entropy_model}", sizes["weights:gaussian"])
+            section_sizes = {key: size for key, size in sizes.items() if key.startswith(section)}
+            if section_sizes and entropy_model == "auto":
+                assert len(payload) <= min(section_sizes.values())
+            elif section_sizes:
+                # For a model that cannot code weights, the published one is used.
+                assert len(payload) == section_sizes.get(f"{section}:{entropy_model}", sizes["weights:gaussian"])
 
 
 # --- several segments -----------------------------------------------------------------------------------------
@@ -212,9 +212,9 @@ def test_min_max_values_and_huffman_codes_come_back(folder: Path, name: str) -> 
     model = tiny_model(name, frames=5)
     video = opened(file_of([older_segment(model)]), folder)
     segment = video.segment(0)
-    wanted = [quantize(tensor, 8).dequantize() for tensor in model.decoder.parameters()]
-    found = [torch.from_numpy(values) for values in segment.weights.values()]
-    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    expected = [quantize(tensor, 8).dequantize() for tensor in model.decoder.parameters()]
+    decoded = [torch.from_numpy(values) for values in segment.weights.values()]
+    assert all(torch.equal(a, b) for a, b in zip(decoded, expected, strict=True))
     decoder = build_decoder(model.architecture, model.spec, segment.weights.values(), torch.device("cpu"))
     embeddings = noise_embeddings(model)
     for k, frame in enumerate(video.frames()):
@@ -222,7 +222,7 @@ def test_min_max_values_and_huffman_codes_come_back(folder: Path, name: str) -> 
         assert np.array_equal(frame, render(decoder, model.spec, range(k, k + 1), one)[0])
 
 
-# --- what is refused ----------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -278,7 +278,7 @@ def test_a_model_with_equal_weights_is_coded_with_its_own_quantisers(folder: Pat
 
 
 def pass_through(model: VideoModel) -> None:
-    """Weights of 0 and 1 so that channel 0 of the stem passes every block, through its sine, to the image."""
+    """Weights of 0 and 1 that pass channel 0 of the stem through every block's sine to the image."""
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             parameter.zero_()
@@ -306,8 +306,8 @@ def test_frames_of_an_embedding_model_are_in_order(folder: Path) -> None:
     pass_through(model)
     with torch.no_grad():
         model.decoder.stem[0].weight[0, 0] = 1
-    wanted = 90 + 2 * np.arange(40)
-    values = np.arctanh(2 * wanted / 255 - 1)
+    levels = 90 + 2 * np.arange(40)
+    values = np.arctanh(2 * levels / 255 - 1)
     for _ in range(3):  # the sines of stem and two stages
         values = np.arcsin(values)
     embeddings = torch.zeros(40, *model.spec.embedding_shape)
@@ -316,7 +316,7 @@ def test_frames_of_an_embedding_model_are_in_order(folder: Path) -> None:
     stored = quantized(model, steps=steps, embeddings=embeddings, embedding_step=1e-4, embedding_offset=0.0)
     video = opened(encoded(model, stored), folder)
     for k, frame in enumerate(video.frames()):
-        assert (frame == wanted[k]).all(), k
+        assert (frame == levels[k]).all(), k
     assert [int(video[k][3, 4, 1]) for k in (39, 0, 17)] == [168, 90, 124]
 
 
@@ -329,38 +329,38 @@ def test_frames_of_an_index_model_are_in_order(folder: Path) -> None:
     steps = [1.0] * sum(1 for _ in model.decoder.parameters())
     video = opened(encoded(model, quantized(model, steps=steps)), folder)
     t = (np.arange(41) + 1) / 41
-    wanted = grey(sines(np.cos(np.pi * t), 4))
-    assert len(set(wanted)) > 30
-    assert wanted == sorted(wanted, reverse=True)
-    shown = [np.unique(frame).tolist() for frame in video.frames()]
-    assert shown == [[level] for level in wanted]
+    levels = grey(sines(np.cos(np.pi * t), 4))
+    assert len(set(levels)) > 30
+    assert levels == sorted(levels, reverse=True)
+    frame_levels = [np.unique(frame).tolist() for frame in video.frames()]
+    assert frame_levels == [[level] for level in levels]
 
 
 # --- the trained network and the decoded one ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_fine_codes_decode_to_what_the_network_shows(folder: Path, name: str) -> None:
+def test_fine_codes_decode_to_the_frames_of_the_network(folder: Path, name: str) -> None:
     model = tiny_model(name, height=9, width=11)
     pictures = torch.rand(3, 3, 9, 11, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        shown = to_uint8(model(frame_time(torch.arange(3), 3), pictures))
+        original = to_uint8(model(frame_time(torch.arange(3), 3), pictures))
         embeddings = model.embed(pictures)
     stored = Quantized.after_training(dict(model.decoder.named_parameters()), embeddings, bits=16)
     decoded = np.stack(list(opened(encoded(model, stored), folder).frames()))
-    assert np.abs(decoded.astype(int) - shown).max() <= 1
+    assert np.abs(decoded.astype(int) - original).max() <= 1
 
 
 def test_codes_are_those_of_the_learned_steps(folder: Path) -> None:
-    """Fine-tuning fitted the network to these codes; a step of the grid scales them, and rounds nothing anew."""
+    """Fine-tuning fitted the network to these codes; snapping the step scales values but does not change codes."""
     model = tiny_model("hnerv-boost")
-    found = quantized(model, bits=10)
-    learned = [step * 1.003 for step in found.steps]  # between two steps of the grid
+    initial = quantized(model, bits=10)
+    learned = [step * 1.003 for step in initial.steps]  # between two steps of the grid
     weights = {
         name: torch.round(tensor / step) * step
-        for (name, tensor), step in zip(found.weights.items(), learned, strict=True)
+        for (name, tensor), step in zip(initial.weights.items(), learned, strict=True)
     }
-    video = check(model, dataclasses.replace(found, weights=weights, steps=learned), folder)
+    video = check(model, dataclasses.replace(initial, weights=weights, steps=learned), folder)
     codes = [np.rint(tensor.detach().numpy() / step) for tensor, step in zip(weights.values(), learned, strict=True)]
     weights_of_file = video.segment(0).weights
     assert isinstance(weights_of_file, Weights)
@@ -372,8 +372,8 @@ def test_codes_are_those_of_the_learned_steps(folder: Path) -> None:
 
 def test_a_step_finer_than_the_grid_becomes_its_finest(folder: Path) -> None:
     model = tiny_model("nerv")
-    found = quantized(model)
-    weights = {name: torch.full_like(tensor, 1e-14) for name, tensor in found.weights.items()}
-    tiny = dataclasses.replace(found, weights=weights, steps=[1e-21] * len(found.steps))
+    initial = quantized(model)
+    weights = {name: torch.full_like(tensor, 1e-14) for name, tensor in initial.weights.items()}
+    tiny = dataclasses.replace(initial, weights=weights, steps=[1e-21] * len(initial.steps))
     assert all(codes.tolist() == np.full_like(codes, 3).tolist() for codes in snap(tiny).weight_codes)
     check(model, tiny, folder)

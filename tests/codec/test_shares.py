@@ -1,4 +1,4 @@
-"""The bits of a file are all accounted for, each once."""
+"""All bits of a file are accounted for exactly once."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from tests.models.tiny import ALL, tiny_model
 
 
 def totals(video: VideoFile) -> dict[str, int]:
-    found: dict[str, int] = {}
+    bits: dict[str, int] = {}
     for share in file_shares(video.path):
         assert share.bits >= 0, share
-        found[share.kind] = found.get(share.kind, 0) + share.bits
-    return found
+        bits[share.kind] = bits.get(share.kind, 0) + share.bits
+    return bits
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_shares_of_every_model_add_up_to_the_file(name: str, tmp_path: Path) -> None:
     video = opened(encoded(tiny_model(name, frames=5, height=9, width=11)), tmp_path)
-    found = totals(video)
-    assert sum(found.values()) == 8 * video.file_bytes
+    bits = totals(video)
+    assert sum(bits.values()) == 8 * video.file_bytes
     segment = video.segment(0)
     named = [share.name for share in file_shares(video.path) if share.kind == "weights"]
     assert named == list(segment.shapes)
-    assert (found["embeddings"] > 0) == (segment.embeddings is not None)
-    assert found["weights"] > 0
+    assert (bits["embeddings"] > 0) == (segment.embeddings is not None)
+    assert bits["weights"] > 0
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_shares_of_every_kind_of_file_add_up_to_it(name: str, tmp_path: Path) -> None:
     video = opened(FILES[name](), tmp_path)
-    found = totals(video)
-    assert sum(found.values()) == 8 * video.file_bytes
+    bits = totals(video)
+    assert sum(bits.values()) == 8 * video.file_bytes
     parts = 8 * (video.section_bytes["weights"] + video.section_bytes.get("embeddings", 0))
-    assert found["weights"] + found["embeddings"] + found["side"] < parts  # heads of sections are no side information
+    assert bits["weights"] + bits["embeddings"] + bits["side"] < parts  # section heads are not side information
 
 
 @given(st.lists(st.lists(st.integers(0, 40), max_size=30), min_size=1, max_size=6))

@@ -1,4 +1,4 @@
-"""Files of every version of the format, as they were written once."""
+"""Golden files of every version of the format."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def test_old_files_decode_to_their_codes_and_frames(file: Path) -> None:
     recorded = np.load(file.with_suffix(".npy"))
     decoded = np.stack(list(video.frames()))
     assert decoded.shape == recorded.shape
-    # Codes are exact everywhere; pixels of two machines may differ by a level.
+    # Codes are exact everywhere; pixels may differ by one level between machines.
     apart = np.abs(decoded.astype(int) - recorded)
     if file.stem.endswith("-e-nerv-boost"):
-        # These untrained weights multiply the last bits of its first attention by 10⁵: few values, but by any level.
+        # These untrained weights amplify the last bits of the first attention by 10⁵: few pixels differ, by any level.
         assert (apart > 0).mean() < 0.1
     else:
         assert apart.max() <= 1

@@ -1,4 +1,4 @@
-"""Small files of models with random weights, hundreds of bytes each."""
+"""Small files of models with random weights, of a few hundred bytes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.models.tiny import tiny_model
 
 
 def quantized(model: VideoModel, *, bits: int = 5, **changes: Any) -> Quantized:
-    """Weights as initialised and standard normal embeddings, `changes` to the fields applied."""
-    found = Quantized.after_training(dict(model.decoder.named_parameters()), noise_embeddings(model), bits)
-    return dataclasses.replace(found, **changes)
+    """Initial weights and standard normal embeddings, with the fields in `changes` replaced."""
+    initial = Quantized.after_training(dict(model.decoder.named_parameters()), noise_embeddings(model), bits)
+    return dataclasses.replace(initial, **changes)
 
 
 def noise_embeddings(model: VideoModel) -> torch.Tensor | None:
-    """Standard normal embeddings of all frames, for models that have them."""
+    """Standard normal embeddings of all frames, or None for models without."""
     shape = model.spec.embedding_shape
     noise = torch.Generator().manual_seed(1)
     return torch.randn(model.spec.frames, *shape, generator=noise) if shape else None
@@ -34,13 +34,13 @@ def segment_of(model: VideoModel, values: Quantized | None = None, **choices: An
 
 
 def older_segment(model: VideoModel) -> Segment:
-    """A segment of min–max quantisers and Huffman codes."""
+    """A segment with min–max quantisers and Huffman codes."""
     weights = dict(model.decoder.named_parameters())
     return encode_after_training(model.architecture, model.spec, weights, noise_embeddings(model))[0]
 
 
 def file_of(segments: Sequence[Segment], **changes: Any) -> bytes:
-    """A file of these segments, `changes` to what is said of the video."""
+    """A file with these segments; `changes` replace fields of the video."""
     spec = segments[0].spec
     frames = sum(segment.spec.frames for segment in segments)
     video = Video(frames, spec.height, spec.width, 25.0, "ffmpeg-default")

@@ -99,11 +99,11 @@ def test_closed_streams_are_no_files(folder: Path) -> None:
         (OSError(errno.EXDEV, "Invalid link", "a", None, "b"), "a and b cannot be used (Invalid link); check the path"),
         (
             OSError(errno.EMFILE, "Too many open files"),
-            "the system refused something (Too many open files); see to that",
+            "a system call failed (Too many open files); remove the cause",
         ),
         (
             UnicodeEncodeError("utf-8", "x\udce9", 1, 2, "surrogates not allowed"),
-            r"'x\udce9' is not in the encoding that",
+            r"'x\udce9' is not valid in the required encoding",
         ),
     ],
 )
@@ -132,4 +132,4 @@ def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_file_that_was_being_written_is_named() -> None:
     error = OSError(errno.EIO, "Input/output error")
     error.add_note("while writing x.npy")
-    assert system_sentence(error).startswith("the system refused something while writing x.npy (Input/output error);")
+    assert system_sentence(error).startswith("a system call failed while writing x.npy (Input/output error);")

@@ -267,7 +267,7 @@ def test_blocks_by_an_option(tmp_path: Path, refused: Refused) -> None:
         "1,x": "option stage_blocks = '1,x' is not a list of whole numbers like 1,1,2; correct it",
         "1": "stage_blocks = [1] must have a number for each of the strides [2, 1]",
         "0,1": "stage_blocks = (0, 1) must be above zero",
-        "1,65": "stage_blocks asks for 65 blocks in a stage, and 64 are the most",
+        "1,65": "stage_blocks asks for 65 blocks in a stage, but at most 64 are allowed",
     }.items():
         said = ["--option", "lower_width=2", "--option", f"stage_blocks={value}"]
         assert sentence in refused("import", file, *flags, *said, output=output)

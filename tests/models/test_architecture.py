@@ -35,7 +35,7 @@ def test_every_model_is_registered_under_its_file_name() -> None:
         assert architecture(name).decoder.__module__ == f"boostnerv.models.zoo.{name.replace('-', '_')}"
 
 
-def test_an_unknown_model_is_met_with_the_nearest_name() -> None:
+def test_an_unknown_model_error_suggests_the_nearest_name() -> None:
     with pytest.raises(UserError, match=r"unknown model 'hnerv_boost': did you mean 'hnerv-boost'\?"):
         architecture("hnerv_boost")
 
@@ -89,28 +89,28 @@ def test_a_frame_does_not_depend_on_its_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_shapes_without_memory_are_those_of_the_decoder_in_order(name: str) -> None:
+def test_tensor_shapes_match_the_decoder_in_order(name: str) -> None:
     model = tiny_model(name)
     real = {key: value.shape for key, value in model.decoder.named_parameters()}
     assert list(tensor_shapes(model.architecture, model.spec).items()) == list(real.items())
-    # Everything a decoder has is a parameter: nothing that a file would have to store beside them.
+    # A decoder's state consists of parameters only; files store nothing else.
     assert set(model.decoder.state_dict()) == set(real)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_seed_decides_the_weights_and_nothing_else_does(name: str) -> None:
+def test_the_seed_alone_determines_the_weights(name: str) -> None:
     torch.manual_seed(5)
     first = build_model(name, tiny_spec(name), 1).state_dict()
     after = torch.rand(1)
     torch.manual_seed(5)
-    assert torch.equal(torch.rand(1), after)  # the caller's generator was left alone
+    assert torch.equal(torch.rand(1), after)  # the caller's generator is unchanged
     again, other = (build_model(name, tiny_spec(name), seed).state_dict() for seed in (1, 2))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
 @pytest.mark.parametrize("choice", [{"strides": ()}, {"strides": (2, 0)}, {"fc_dim": 0}, {"frames": 0}, {"height": -1}])
-def test_choices_that_make_no_model_are_refused(choice: dict[str, int]) -> None:
+def test_impossible_choices_are_refused(choice: dict[str, int]) -> None:
     with pytest.raises(UserError, match=f"model setting {next(iter(choice))}"):
         tiny_spec("hnerv-boost", **choice)
 
@@ -124,7 +124,7 @@ def test_blocks_of_the_published_models(name: str, stages: int) -> None:
     published = (1, 1, 2, 2, 2, 2, 2)[:stages] if name.endswith("boost") else (1,) * stages
     spec = tiny_spec(name, strides=(2,) * stages)
     assert spec.blocks == published
-    # Said or not, it is one spec.
+    # Explicit or not, it is the same spec.
     assert tiny_spec(name, strides=(2,) * stages, stage_blocks=published) == spec
     assert spec.unstored_choices() == {}
 
@@ -141,12 +141,12 @@ def test_further_blocks_keep_the_size_and_have_the_width_of_their_stage(name: st
 
 
 def _tensors_of_a_block(name: str) -> int:
-    """A convolution; its affine transforms, two of four linear maps, and two convolutions; or its modulation."""
+    """Convolution and, for boosted models, two affine transforms of four linear maps and two convolutions."""
     return 2 * {"nerv": 1, "hnerv": 1, "e-nerv": 2}.get(name, 1 + 2 * 4 + 2)
 
 
 @pytest.mark.parametrize("name", ["hnerv", "hnerv-boost"])
-def test_blocks_of_the_encoder_are_no_part_of_the_decoder(name: str) -> None:
+def test_encoder_blocks_do_not_change_the_decoder(name: str) -> None:
     one, three = tiny_model(name), tiny_model(name, encoder_blocks=3)
     assert one.encoder is not None
     assert three.encoder is not None
@@ -169,14 +169,14 @@ def test_blocks_of_the_encoder_are_no_part_of_the_decoder(name: str) -> None:
         ("e-nerv-boost", 1.0, 7),
     ],
 )
-def test_expansion_is_of_the_first_stage(name: str, expansion: float, first: int) -> None:
+def test_expansion_applies_to_the_first_stage(name: str, expansion: float, first: int) -> None:
     spec = tiny_spec(name, fc_dim=7, expansion=expansion)
     assert spec.widths[0] == first  # type: ignore[attr-defined]
     assert tensor_shapes(architecture(name), spec)["head.weight"][1] == spec.widths[-1]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("limit", "kernels"), [(3, [1, 3, 3]), (5, [1, 3, 5])])
-def test_the_largest_kernel_that_is_built(limit: int, kernels: list[int]) -> None:
+def test_the_kernel_limit_caps_the_convolutions(limit: int, kernels: list[int]) -> None:
     choices = {"kernel_smallest": 1, "kernel_largest": 5, "kernel_limit": limit, "stage_blocks": (1, 1, 1)}
     shapes = tensor_shapes(architecture("hnerv-boost"), tiny_spec("hnerv-boost", strides=(2, 2, 2), **choices))
     assert [shapes[f"stages.{stage}.upsample.conv.weight"][2] for stage in range(3)] == kernels
@@ -189,17 +189,17 @@ def test_the_largest_kernel_that_is_built(limit: int, kernels: list[int]) -> Non
         ((1,), "stage_blocks = [1] must have a number for each of the strides [2, 2]; correct it in options"),
         ((1, 2, 1), "stage_blocks = [1, 2, 1] must have a number for each of the strides [2, 2]; correct"),
         ((1, 0), "stage_blocks = (1, 0) must be above zero"),
-        ((1, 65), "stage_blocks asks for 65 blocks in a stage, and 64 are the most; correct it in options"),
+        ((1, 65), "stage_blocks asks for 65 blocks in a stage, but at most 64 are allowed; correct it in options"),
     ],
 )
-def test_blocks_that_cannot_be(name: str, blocks: tuple[int, ...], sentence: str) -> None:
+def test_impossible_numbers_of_blocks(name: str, blocks: tuple[int, ...], sentence: str) -> None:
     with pytest.raises(UserError) as caught:
         tiny_spec(name, stage_blocks=blocks)
     assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["hnerv", "hnerv-boost"])
-@pytest.mark.parametrize(("blocks", "word"), [(0, "must be above zero"), (65, "64 are the most")])
-def test_blocks_of_an_encoder_that_cannot_be(name: str, blocks: int, word: str) -> None:
+@pytest.mark.parametrize(("blocks", "word"), [(0, "must be above zero"), (65, "at most 64 are allowed")])
+def test_impossible_numbers_of_encoder_blocks(name: str, blocks: int, word: str) -> None:
     with pytest.raises(UserError, match=f"encoder_blocks.*{word}"):
         tiny_spec(name, encoder_blocks=blocks)

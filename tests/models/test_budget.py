@@ -32,7 +32,7 @@ def test_no_neighbouring_width_is_nearer_to_the_total(name: str, total_m: float)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_counts_are_those_of_the_module(name: str) -> None:
+def test_counts_match_the_module(name: str) -> None:
     model = tiny_model(name)
     entry, spec = model.architecture, model.spec
     assert decoder_parameters(entry, spec) == sum(p.numel() for p in model.decoder.parameters())
@@ -44,7 +44,7 @@ def test_counts_are_those_of_the_module(name: str) -> None:
 
 @pytest.mark.parametrize("size", [{"total_m": 0.01}, {"modelsize_m": 0.0001}])
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_too_small_a_size_says_what_the_narrowest_model_has(name: str, size: dict[str, float]) -> None:
+def test_a_size_too_small_reports_the_narrowest_model(name: str, size: dict[str, float]) -> None:
     with pytest.raises(UserError, match=r"too few for .*: the narrowest has 0\.\d+ M; choose a larger size"):
         resolve(sized(name, **size), *CLIP)
 
@@ -88,9 +88,9 @@ def test_options_reach_the_spec_with_their_types() -> None:
 
 def test_odd_sizes_are_padded_before_the_formula() -> None:
     padded = resolve(sized("hnerv-boost", modelsize_m=0.5), 16, 181, 333)
-    whole = resolve(sized("hnerv-boost", modelsize_m=0.5), 16, 200, 340)
+    divisible = resolve(sized("hnerv-boost", modelsize_m=0.5), 16, 200, 340)
     assert padded.padded == (200, 340)
-    assert padded.fc_dim == whole.fc_dim
+    assert padded.fc_dim == divisible.fc_dim
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -25,8 +25,9 @@ PATCHES = {"lengths": (600, 300), "patch_rows": 4, "patch_columns": 6}
 
 
 def inputs(spec: Spec, clips: int) -> tuple[Tensor | None, ...]:
-    """Random arguments of a decoder for several clips."""
-    return tuple(None if shaped is None else torch.rand(clips, *shaped.shape[1:]) for shaped in spec.decoder_inputs())
+    """Random decoder arguments for several clips."""
+    templates = spec.decoder_inputs()
+    return tuple(None if template is None else torch.rand(clips, *template.shape[1:]) for template in templates)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -35,7 +36,7 @@ def test_output_equals_the_original(golden: Golden, file: str) -> None:
     model = recorded_clip_model(FILES[file], recorded, tensors)
     assert decoder_parameters(model.architecture, model.spec) == recorded["params"]
     mean, deviation = (torch.tensor(recorded[f"dataset_{name}"]).view(3, 1, 1, 1) for name in ("mean", "std"))
-    keyframes = tensors["keyframes"] * deviation + mean  # recorded as the networks see them
+    keyframes = tensors["keyframes"] * deviation + mean  # recorded after normalisation
     with torch.no_grad():
         output = model.decoder(tensors["frame_index"], keyframes, tensors["backward_distance"])
     assert (output.transpose(1, 2) - tensors["output"]).abs().max() <= 1e-5
@@ -53,7 +54,7 @@ def test_published_sizes(golden: Golden, model: str) -> None:
 
 
 @pytest.mark.parametrize("name", MANY)
-def test_a_size_may_be_a_total_and_is_never_the_formula(name: str) -> None:
+def test_sizes_are_totals_and_the_formula_is_refused(name: str) -> None:
     entry = architecture(name)
     settings = ModelSettings(name=name, strides=(4, 2, 2, 2, 2), total_m=8.0)
     spec = resolve(settings, 900, 1024, 1920, shape_fields=PATCHES)
@@ -67,12 +68,12 @@ def test_a_size_may_be_a_total_and_is_never_the_formula(name: str) -> None:
         resolve(settings, 900, 1024, 1920, shape_fields=PATCHES)
 
 
-def test_a_width_goes_to_models_of_frames_as_well() -> None:
+def test_frame_models_accept_a_width_as_well() -> None:
     assert resolve(ModelSettings(name="nerv", strides=(5, 2), fc_dim=17), 3, 90, 160).fc_dim == 17
 
 
 @pytest.mark.parametrize("name", MANY)
-def test_shapes_without_memory_are_those_of_the_decoder_in_order(name: str) -> None:
+def test_tensor_shapes_match_the_decoder_in_order(name: str) -> None:
     spec = tiny_clip_spec(name)
     decoder = architecture(name).decoder(spec)
     real = {key: value.shape for key, value in decoder.named_parameters()}
@@ -85,9 +86,9 @@ def test_shapes_without_memory_are_those_of_the_decoder_in_order(name: str) -> N
 def test_output_is_a_patch_for_every_frame(name: str, size: tuple[int, int]) -> None:
     spec = tiny_clip_spec(name, height=2 * size[0], width=size[1], patch_rows=2)
     with torch.no_grad():
-        made = architecture(name).decoder(spec)(*inputs(spec, 2))
-    assert tuple(made.shape) == (2, spec.clip_frames, 3, *spec.padded)
-    assert ((made >= 0) & (made <= 1)).all()
+        output = architecture(name).decoder(spec)(*inputs(spec, 2))
+    assert tuple(output.shape) == (2, spec.clip_frames, 3, *spec.padded)
+    assert ((output >= 0) & (output <= 1)).all()
 
 
 @pytest.mark.parametrize("name", MANY)
@@ -97,27 +98,29 @@ def test_a_clip_does_not_depend_on_its_batch(name: str, channels_last: bool) -> 
     decoder = architecture(name).decoder(spec)
     if channels_last:
         decoder = decoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    given = inputs(spec, 3)
+    arguments = inputs(spec, 3)
     with torch.no_grad():
-        together = decoder(*given)
-        apart = [decoder(*(None if each is None else each[k : k + 1] for each in given)) for k in range(3)]
-    # Convolutions may be computed by another algorithm for another number of images.
+        together = decoder(*arguments)
+        apart = [
+            decoder(*(None if argument is None else argument[k : k + 1] for argument in arguments)) for k in range(3)
+        ]
+    # Convolutions may use another algorithm for another number of images.
     torch.testing.assert_close(together, torch.cat(apart), rtol=0, atol=1e-6)
 
 
-def test_keyframes_are_encoded_once_for_any_number_of_calls() -> None:
+def test_keyframes_can_be_encoded_once_for_several_calls() -> None:
     spec = tiny_clip_spec("d-nerv")
     decoder = architecture("d-nerv").decoder(spec)
     index, keyframes, distance = inputs(spec, 2)
     with torch.no_grad():
         keys = decoder.encode(keyframes)
-        assert [tuple(found.shape) for found in keys] == [
+        assert [tuple(features.shape) for features in keys] == [
             (2, 2, 3, 2, 2), (2, 2, 3, 4, 4), (2, 2, 3, 8, 8)
         ]  # fmt: skip
         assert torch.equal(decoder.decode(index, keys, distance), decoder(index, keyframes, distance))
 
 
-def test_a_fresh_model_shows_every_keyframe_and_frames_differ() -> None:
+def test_an_untrained_model_depends_on_every_keyframe_and_parameter() -> None:
     torch.manual_seed(1)
     spec = tiny_clip_spec("d-nerv", fc_dim=8)
     decoder = architecture("d-nerv").decoder(spec)
@@ -130,7 +133,7 @@ def test_a_fresh_model_shows_every_keyframe_and_frames_differ() -> None:
     assert all(parameter.grad is not None for parameter in decoder.parameters())
 
 
-def test_initialisation_is_xavier_where_the_paper_has_it_and_default_elsewhere() -> None:
+def test_initialisation_is_xavier_where_published_and_default_elsewhere() -> None:
     torch.manual_seed(0)
     spec = tiny_clip_spec("d-nerv", fc_dim=30, encoder_width=24, stem_width=40)
     decoder = architecture("d-nerv").decoder(spec)
@@ -161,17 +164,17 @@ def test_the_baseline_has_the_default_initialisation() -> None:
 
 
 @pytest.mark.parametrize("name", MANY)
-def test_work_is_that_of_a_whole_frame(name: str) -> None:
+def test_work_covers_all_patches_of_a_frame(name: str) -> None:
     entry = architecture(name)
-    whole = tiny_clip_spec(name, height=8, width=12, clip_frames=4)
-    cut = tiny_clip_spec(name, height=16, width=36, clip_frames=4, patch_rows=2, patch_columns=3)
-    one, six = decoding_work(entry, whole), decoding_work(entry, cut)
-    assert decoder_parameters(entry, whole) == decoder_parameters(entry, cut)
+    single_patch = tiny_clip_spec(name, height=8, width=12, clip_frames=4)
+    six_patches = tiny_clip_spec(name, height=16, width=36, clip_frames=4, patch_rows=2, patch_columns=3)
+    one, six = decoding_work(entry, single_patch), decoding_work(entry, six_patches)
+    assert decoder_parameters(entry, single_patch) == decoder_parameters(entry, six_patches)
     assert one.peak_bytes == six.peak_bytes
     assert six.macs == pytest.approx(6 * one.macs, abs=6)
     assert six.moved_bytes == pytest.approx(6 * one.moved_bytes, abs=6)
-    assert kmac_per_pixel(entry, cut) == pytest.approx(kmac_per_pixel(entry, whole), rel=1e-2)
-    assert cut.calls_per_frame == 6 / 4
+    assert kmac_per_pixel(entry, six_patches) == pytest.approx(kmac_per_pixel(entry, single_patch), rel=1e-2)
+    assert six_patches.calls_per_frame == 6 / 4
     assert tiny_spec("nerv").calls_per_frame == 1
 
 
@@ -185,6 +188,6 @@ def test_a_hand_count_of_multiplications() -> None:
     assert decoding_work(entry, spec).macs == stem + upsample + head
 
 
-def test_the_models_of_many_are_those_that_are_said_to_be() -> None:
+def test_the_list_of_multi_video_models_matches_their_specs() -> None:
     assert {name for name in model_names() if architecture(name).multi_video} == set(MODELS_OF_MANY)
     assert {name: tiny_clip_spec(name).uses_keyframes for name in MODELS_OF_MANY} == dict(MODELS_OF_MANY)

@@ -1,4 +1,4 @@
-"""The fast ways of convolutions compute what the plain ones compute: values, and gradients to everything."""
+"""The fused convolutions compute the same values and gradients as the plain ones."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.models.tiny import ALL, tiny_model
 
 
 def gradients(block: torch.nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-    """The result of `block`, and gradients of a weighted sum of it to inputs and parameters."""
-    made = block(*inputs)
-    weights = torch.linspace(-1, 1, made.numel(), dtype=made.dtype).view(made.shape)
-    return [made.detach(), *torch.autograd.grad((made * weights).sum(), [*inputs, *block.parameters()])]
+    """The output of `block`, and the gradients of a weighted sum of it with respect to inputs and parameters."""
+    output = block(*inputs)
+    weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view(output.shape)
+    return [output.detach(), *torch.autograd.grad((output * weights).sum(), [*inputs, *block.parameters()])]
 
 
 def same(block: torch.nn.Module, inputs: list[Tensor]) -> None:
@@ -37,7 +37,7 @@ def noise(*shape: int, channels_last: bool = True) -> Tensor:
     return values.to(memory_format=layout).requires_grad_()
 
 
-# One pixel, one row, one column: the border is everywhere. From 16 channels on, gradients are computed on copies.
+# One pixel, row or column: everything is border. From 16 channels on, gradients are computed on copies.
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 4), (5, 1), (2, 2), (7, 9)])
 @pytest.mark.parametrize("channels", [3, 17])
 def test_affine_transforms_are_folded_into_convolutions(channels: int, height: int, width: int) -> None:
@@ -46,7 +46,7 @@ def test_affine_transforms_are_folded_into_convolutions(channels: int, height: i
     same(block, [noise(1, channels, height, width), noise(1, 4)])
 
 
-def test_several_frames_have_affine_transforms_of_their_own() -> None:
+def test_several_frames_have_separate_affine_transforms() -> None:
     torch.manual_seed(0)
     block = TATResidualBlock(5, 4).double()
     same(block, [noise(3, 5, 6, 7), noise(3, 4)])
@@ -80,7 +80,7 @@ def test_gradients_of_convolutions_of_other_kinds(options: dict[str, Any]) -> No
     same(Convolution(5, 7, 3, **options).double(), [noise(2, 5, 8, 9)])
 
 
-def test_what_needs_no_gradient_gets_none() -> None:
+def test_only_required_gradients_are_computed() -> None:
     layer = Convolution(3, 4, 3, padding=1)
     fuse(layer)
     layer(torch.zeros(1, 3, 5, 5)).sum().backward()
@@ -102,17 +102,17 @@ def test_gelu(channels_last: bool) -> None:
 
 
 @pytest.mark.parametrize("activation", [Sine, GELU, partial(GELU, approximate="tanh")])
-def test_activations_leave_their_input_unless_a_block_says_that_nothing_reads_it(activation: Activated) -> None:
+def test_activations_overwrite_their_input_only_if_marked_in_place(activation: Activated) -> None:
     x = noise(2, 5, 3, 4).detach()
     with torch.inference_mode():
         plain = activation()(x)
         layer, owner = activation(), in_place(activation())
         fuse(nn.ModuleList([layer, owner]))
-        before, given = x.clone(), x.clone()
+        before, overwritten = x.clone(), x.clone()
         assert (layer(x) - plain).abs().max() < 1e-12
         assert torch.equal(x, before)
-        assert (owner(given) - plain).abs().max() < 1e-12
-        assert (given - plain).abs().max() < 1e-12
+        assert (owner(overwritten) - plain).abs().max() < 1e-12
+        assert (overwritten - plain).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize(("count", "samples"), [(1, 1), (2, 2), (3, 3), (4, 1)])
@@ -122,11 +122,11 @@ def test_weight_gradients_in_strips_are_those_of_the_whole(kernel: int, padding:
     weight = noise(4, 3, kernel, kernel).detach()
     gradient = noise(1, 4, 6, 7 + 2 * padding - kernel + 1).detach()
     rest = (weight, (1, 1))
-    strips, parts, left = convolution._in_strips(gradient, x, (padding, padding), count)
-    assert len(strips) == len(parts) == samples  # six rows; four do not divide them
-    whole = convolution._gradients(gradient, x, *rest, (padding, padding), 1, (False, True, True))
-    found = convolution._gradients(strips, parts, *rest, left, 1, (False, True, True))
-    for one, other in zip(found[1:], whole[1:], strict=True):
+    strips, parts, strip_padding = convolution._in_strips(gradient, x, (padding, padding), count)
+    assert len(strips) == len(parts) == samples  # six rows, which four does not divide
+    expected = convolution._gradients(gradient, x, *rest, (padding, padding), 1, (False, True, True))
+    actual = convolution._gradients(strips, parts, *rest, strip_padding, 1, (False, True, True))
+    for one, other in zip(actual[1:], expected[1:], strict=True):
         assert (one - other).abs().max() <= 1e-12
 
 
@@ -138,19 +138,19 @@ def test_a_fused_model_has_the_gradients_of_a_plain_one(name: str, threads: int)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = []
-        for make in (lambda: None, lambda: fuse(model)):
-            make()
+        results = []
+        for prepare in (lambda: None, lambda: fuse(model)):
+            prepare()
             loss = (model(torch.tensor([0.4], dtype=torch.float64), frames) - frames).square().sum()
-            found.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
+            results.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
     finally:
         torch.set_num_threads(before)
-    for one, other in zip(*found, strict=True):
+    for one, other in zip(*results, strict=True):
         assert (one - other).abs().max() <= 1e-9 * max(1.0, float(one.detach().abs().max()))
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_fused_decoder_makes_the_frames_of_a_plain_one(name: str) -> None:
+def test_a_fused_decoder_computes_the_frames_of_a_plain_one(name: str) -> None:
     model = tiny_model(name, height=10, width=12).to(memory_format=torch.channels_last)
     frames = torch.rand(3, 3, 10, 12, generator=torch.Generator().manual_seed(2))
     t = torch.tensor([0.2, 0.4, 0.6])

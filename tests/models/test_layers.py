@@ -15,7 +15,7 @@ from tests.conftest import Golden
 
 
 @pytest.mark.parametrize("base", [1.25, 1.05])
-def test_frequencies_are_those_of_the_original_to_the_last_bit(golden: Golden, base: float) -> None:
+def test_frequencies_equal_the_original_to_the_last_bit(golden: Golden, base: float) -> None:
     recorded = golden.tensors("positional_bases")[f"pe_{base}_80.bases"]
     assert torch.equal(PositionalEncoding(base, 80).frequencies, recorded)
 
@@ -23,8 +23,8 @@ def test_frequencies_are_those_of_the_original_to_the_last_bit(golden: Golden, b
 def test_frequencies_do_not_depend_on_the_instructions_of_the_processor() -> None:
     program = (
         "import hashlib, torch; from boostnerv.models.layers import PositionalEncoding as P;"
-        "found = b''.join(P(base, 80).frequencies.numpy().tobytes() for base in (1.05, 1.25, 1.3, 1.4));"
-        "print(torch.backends.cpu.get_cpu_capability(), hashlib.sha256(found).hexdigest())"
+        "frequencies = b''.join(P(base, 80).frequencies.numpy().tobytes() for base in (1.05, 1.25, 1.3, 1.4));"
+        "print(torch.backends.cpu.get_cpu_capability(), hashlib.sha256(frequencies).hexdigest())"
     )
 
     def printed(**environment: str) -> list[str]:
@@ -51,7 +51,7 @@ def test_time_counts_frames_from_one() -> None:
     assert frame_time(torch.tensor([32]), 132).item() == torch.tensor(33 / 132, dtype=torch.float64).float().item()
 
 
-def test_a_fresh_affine_transform_of_zero_weights_is_the_identity() -> None:
+def test_an_affine_transform_with_zero_weights_is_the_identity() -> None:
     affine = TemporalAffine(5, 4)
     for parameter in affine.parameters():
         torch.nn.init.zeros_(parameter)

@@ -1,4 +1,4 @@
-"""Work of decoding is counted as PyTorch counts it, without loading its compiler for most models."""
+"""Decoding work is counted as PyTorch counts it, without loading its compiler for most models."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_a_hand_count_of_multiplications() -> None:
 
 
 def test_multiplications_are_per_pixel_of_the_video_not_of_the_padded_frame() -> None:
-    whole, cut = (tiny_spec("hnerv-boost", height=height, width=8) for height in (8, 5))
+    unpadded, cropped = (tiny_spec("hnerv-boost", height=height, width=8) for height in (8, 5))
     entry = architecture("hnerv-boost")
-    assert kmac_per_pixel(entry, cut) == pytest.approx(kmac_per_pixel(entry, whole) * 8 / 5)
+    assert kmac_per_pixel(entry, cropped) == pytest.approx(kmac_per_pixel(entry, unpadded) * 8 / 5)
 
 
 @pytest.mark.parametrize("strides", [(2, 2), (3, 1, 2)])
@@ -59,7 +59,7 @@ def every_spec() -> list[tuple[str, Spec]]:
 
 
 @pytest.mark.parametrize(("name", "spec"), every_spec())
-def test_multiplications_are_those_that_pytorch_counts(name: str, spec: Spec) -> None:
+def test_multiplications_match_the_count_of_pytorch(name: str, spec: Spec) -> None:
     entry = architecture(name)
     with torch.device("meta"):
         decoder = entry.decoder(spec)
@@ -75,17 +75,17 @@ def test_results_have_the_shapes_and_types_of_pytorch(name: str, spec: Spec, mon
 
     def beside(func: Any, ours: Any) -> Any:
         @functools.wraps(ours)
-        def make(*args: Any, **kwargs: Any) -> Any:
+        def compare(*args: Any, **kwargs: Any) -> Any:
             mine, theirs = ours(*args, **kwargs), func(*args, **kwargs)
             if mine is None:
                 return None
-            made, _ = mine
-            for one, other in zip(tree_leaves(made), tree_leaves(theirs), strict=True):
+            result, _ = mine
+            for one, other in zip(tree_leaves(result), tree_leaves(theirs), strict=True):
                 assert (one.shape, one.dtype) == (other.shape, other.dtype), func
             compared.append(func)
-            return made, 0
+            return result, 0
 
-        return make
+        return compare
 
     monkeypatch.setattr(work, "_USUAL", {func: beside(func, ours) for func, ours in work._USUAL.items()})
     decoding_work.__wrapped__(architecture(name), spec)
@@ -93,7 +93,7 @@ def test_results_have_the_shapes_and_types_of_pytorch(name: str, spec: Spec, mon
 
 
 class Calls(nn.Module):
-    """A model that somebody adds, of one call."""
+    """A model with a single operation, such as users may add."""
 
     def __init__(self, spec: Any) -> None:
         super().__init__()
@@ -118,20 +118,20 @@ class Calls(nn.Module):
         (lambda x: torch.var_mean(x, dim=(1,), correction=0)[0], 0),
     ],
 )
-def test_calls_of_every_form_are_counted(call: Any, macs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
+def test_operations_in_every_form_are_counted(call: Any, macs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
 
     def called(x: Tensor) -> Tensor:
-        made.append(call(x))
-        return made[-1]
+        results.append(call(x))
+        return results[-1]
 
     entry: Any = SimpleNamespace(decoder=Calls)
-    shaped = (torch.empty(2, 3, 4, 5, device="meta"),)
-    spec: Any = SimpleNamespace(call=called, decoder_inputs=lambda: shaped, calls_per_frame=1)
-    found = decoding_work.__wrapped__(entry, spec)
+    template = (torch.empty(2, 3, 4, 5, device="meta"),)
+    spec: Any = SimpleNamespace(call=called, decoder_inputs=lambda: template, calls_per_frame=1)
+    work_of_call = decoding_work.__wrapped__(entry, spec)
     expected = call(torch.empty(2, 3, 4, 5))
-    assert found.macs == macs
-    assert (made[0].shape, made[0].dtype) == (expected.shape, expected.dtype)
+    assert work_of_call.macs == macs
+    assert (results[0].shape, results[0].dtype) == (expected.shape, expected.dtype)
 
 
 @pytest.mark.parametrize("shape", [(7, 3, 9, 9), (7, 2, 3, 3)])

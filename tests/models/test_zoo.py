@@ -1,4 +1,4 @@
-"""Parity of the models with the original implementations: outputs and counts."""
+"""Parity with the original implementations: outputs and parameter counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import Golden
 from tests.golden.models import images, recorded_model
 from tests.golden.subset import reduce_output
 
-BUNNY_FRAMES = 132  # of the video that the recorded counts are of
+BUNNY_FRAMES = 132  # of the video for which the counts were recorded
 SIZED = {"NeRV_Boost": "nerv-boost", "ENeRV_Boost": "e-nerv-boost", "HNeRV_Boost": "hnerv-boost", "HNeRV": "hnerv"}
 FILES = {
     "nerv": "nerv",
@@ -50,11 +50,11 @@ def test_published_sizes(golden: Golden, model: str) -> None:
         settings = ModelSettings(name=SIZED[model], strides=tuple(row["strides"]), modelsize_m=row["size"])
         spec = resolve(settings, row["frames"], row["height"], row["width"])
         entry = architecture(settings.name)
-        found = {
+        counts = {
             "fc_dim": spec.fc_dim,
             "decoder_params": decoder_parameters(entry, spec),
             "embedding_params": spec.embedding_parameters,
             "encoder_params": encoder_parameters(entry, spec),
             "total_params": total_parameters(entry, spec),
         }
-        assert found == {key: row[key] for key in found}, row
+        assert counts == {key: row[key] for key in counts}, row

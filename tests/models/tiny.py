@@ -1,4 +1,4 @@
-"""The smallest specs that still have every part of their model: a few hundred parameters."""
+"""The smallest specs that still contain every part of their model: a few hundred parameters."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def tiny_clip_spec(
     clip_frames: int = 3,
     **choices: Any,
 ) -> ClipSpec:
-    """Two videos of two clips and of one, by default; `choices` are further fields of the spec."""
+    """By default two videos, of two clips and one; `choices` are further fields of the spec."""
     spec = architecture(name).spec(
         frames=sum(lengths),
         height=height,

@@ -216,7 +216,10 @@ def test_a_run_goes_through_its_steps(tmp_path: Path, experiment: Experiment) ->
         ("boostnerv: the loss is not finite in epoch 3; run it again with a lower training.lr.peak", "failed"),
         ("torch.cuda.OutOfMemoryError: CUDA out of memory.", "failed"),
         ("KeyError: 'frames'\n", "failed"),
-        ("boostnerv: stopped by SIGTERM in epoch 3 of 9; the state is saved, run the same command to go on", "stopped"),
+        (
+            "boostnerv: stopped by SIGTERM in epoch 3 of 9; the state is saved, run the same command to resume",
+            "stopped",
+        ),
         ("train: 30/400 steps, 1.00/s, 370 s left · 20.00 dB, loss 0.100", "stopped"),
         ("", "stopped"),
     ],

@@ -77,7 +77,7 @@ def test_a_signal_at_any_step(name: str, step: int, train: Train, tmp_path: Path
         train(job, progress=signal_at(step, signal.SIGTERM))
     assert caught.value.signal_number == signal.SIGTERM
     assert str(caught.value) == (
-        f"stopped by SIGTERM in epoch {(step - 1) // 4 + 1} of 3; the state is saved, run the same command to go on"
+        f"stopped by SIGTERM in epoch {(step - 1) // 4 + 1} of 3; the state is saved, run the same command to resume"
     )
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
     interrupted(place(tmp_path, "train"))

@@ -240,7 +240,7 @@ def test_a_gpu_where_there_is_none(
         choose_device(name)
     assert str(caught.value) == (
         f"device '{name}' is not available here: PyTorch {torch.__version__} {reason}; "
-        "give --device cpu or auto, or see what `boostnerv doctor` says of the GPU"
+        "give --device cpu or auto, or see what `boostnerv doctor` reports about the GPU"
     )
 
 
@@ -252,9 +252,7 @@ def test_a_gpu_behind_the_last_one(monkeypatch: pytest.MonkeyPatch, count: int, 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(UserError) as caught:
         choose_device("cuda:9")
-    assert str(caught.value) == (
-        f"device 'cuda:9' is not available here: {named}; give one that is there, or --device auto"
-    )
+    assert str(caught.value) == (f"device 'cuda:9' is not available here: {named}; give one of these, or --device auto")
 
 
 @pytest.mark.parametrize("text", ["", "no json", '{"epoch": 1}\n'])

@@ -1,26 +1,26 @@
-"""The ``.bnv`` container, version 1: what every byte of a file is. ``docs/format.md`` is made from these tables.
+"""The ``.bnv`` container, version 1: the meaning of every byte. ``docs/format.md`` is generated from these tables.
 
 All numbers are little-endian. A file is ``BNV``, a version byte and sections; each section is ``id u8, length u32,
-CRC-32 u32, payload``. The CRC is of every byte of the file before the section, of its head without the CRC, and of its
-payload: a section cannot be damaged, left out, or taken from another file without notice. In order:
+CRC-32 u32, payload``. The CRC covers every byte of the file before the section, its head without the CRC, and its
+payload, so that a damaged section, a missing one and one from another file are all detected. In order:
 
-    1 video        once: what belongs to the whole video
-    2 timestamps   at most once: when each frame is shown, where the rate varies
-    then for each segment of the video, a run of frames with a model of its own:
+    1 video        once: properties of the whole video
+    2 timestamps   at most once: presentation time of each frame, for variable frame rates
+    then for each segment of the video, a run of frames with a network of its own:
     3 model        the architecture and its spec
-    6 videos       names and lengths, for models of many videos
+    6 videos       names and lengths, for multi-video models
     4 weights      the coded tensors of the decoder
-    5 embeddings   the coded embeddings of the frames, for models that have them
-    7 keyframes    images between which clips lie, for models that need them
+    5 embeddings   the coded embeddings of the frames, for architectures that have them
+    7 keyframes    the images at both ends of each clip, for architectures that need them
 
-Sections of numbers from 128 on are remarks: they may stand anywhere behind the first section, count for the CRCs, and
-are passed over by readers that do not know them. Nothing that frames depend on may stand there. One is known:
+Sections numbered 128 and above are remarks: they may appear anywhere after the first section, are covered by the CRCs,
+and are skipped by readers that do not know them. Frames never depend on them. One is defined:
 
-    128 display    how frames are meant to be shown, where that is not as progressive SDR of square pixels
+    128 display    how to display the frames, unless they are progressive SDR with square pixels
 
-Nothing is executed or unpickled, and every length is compared with the bytes at hand before memory is taken. Version 1
-is frozen: what comes later comes under new numbers, of sections or of what fields name; this reader refuses those it
-does not know, remarks excepted.
+Nothing is executed or unpickled, and every length is compared with the remaining bytes before memory is allocated.
+Version 1 is frozen: later additions get new numbers, for sections or for values of fields; this reader refuses numbers
+it does not know, remarks excepted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SECTIONS = {
 FIRST_REMARK = DISPLAY = 128
 REMARKS = "remarks"
 COLOURS = {1: "ffmpeg-default", 2: "bt709-float", 3: "bt601-float"}
-# How codes become numbers, and by which coder the codes are stored.
+# How codes become values, and which entropy coder stores them.
 QUANTIZERS = {1: "uniform", 2: "min-max", 3: "slices"}
 FIELD_ORDERS = {0: "progressive", 1: "tff", 2: "bff"}
 # The code points of ITU-T H.273, by ffmpeg's names.
@@ -73,12 +73,12 @@ LEAST_FPS, FPS_LIMIT = 1e-6, 1e6
 _INFLATED_AT_ONCE = 1 << 16
 _SECTION_HEAD = struct.Struct("<BII")
 _COUNT = struct.Struct("<I")
-_FOLLOWING = ("frames", "height", "width", "lengths")  # fields of a spec that follow from the video and its segments
+_FOLLOWING = ("frames", "height", "width", "lengths")  # fields of a spec that the video and its segments determine
 
 
 @dataclass(frozen=True)
 class Field:
-    """A number of a section: its name, its type as `struct` calls it, and what it says."""
+    """A number in a section: its name, its `struct` type code and its meaning."""
 
     name: str
     code: str
@@ -86,43 +86,43 @@ class Field:
 
 
 def layout(fields: Sequence[Field]) -> struct.Struct:
-    """Fields one after the other, little-endian, without gaps."""
+    """The packed little-endian layout of consecutive fields."""
     return struct.Struct("<" + "".join(field.code for field in fields))
 
 
 VIDEO_FIELDS = (
     Field("frames", "I", "frames of the video, T"),
-    Field("height", "H", "height of the video in pixels, H; models may make more, which is cut off below"),
-    Field("width", "H", "width of the video in pixels, W; models may make more, which is cut off on the right"),
-    Field("fps", "d", "frames per second; the mean where timestamps follow"),
-    Field("colour", "B", "profile by which the source became RGB"),
-    Field("batch", "B", "frames that the exact decoder computes together, from the first of a segment on"),
-    Field("segments", "I", "how many segments follow"),
+    Field("height", "H", "height of the video in pixels, H; rows that a model adds at the bottom are cropped"),
+    Field("width", "H", "width of the video in pixels, W; columns that a model adds on the right are cropped"),
+    Field("fps", "d", "frames per second; the mean if timestamps follow"),
+    Field("colour", "B", "colour profile that converted the source to RGB"),
+    Field("batch", "B", "frames that the exact decoder computes together, counted from the start of a segment"),
+    Field("segments", "I", "number of segments that follow"),
 )
 MODEL_FIELDS = (
-    Field("architecture", "H", "the model"),
-    Field("quantizer", "B", "how codes become numbers"),
+    Field("architecture", "H", "architecture of the network"),
+    Field("quantizer", "B", "how codes become values"),
     Field("frames", "I", "frames of the segment"),
 )
 DISPLAY_FIELDS = (
-    Field("aspect_width", "I", "width of a pixel in units of `aspect_height`, above 0"),
-    Field("aspect_height", "I", "height of a pixel, above 0"),
-    Field("field_order", "B", "which field of a frame is first in time"),
+    Field("aspect_width", "I", "width of the pixel aspect ratio, above 0"),
+    Field("aspect_height", "I", "height of the pixel aspect ratio, above 0"),
+    Field("field_order", "B", "which field of a frame comes first in time"),
     Field("transfer", "B", "transfer function of R, G and B; `unknown` for SDR"),
     Field("primaries", "B", "primaries of R, G and B"),
 )
 ONE_OF_MANY_FIELDS = (
     Field("frames", "I", "frames of the video"),
     Field("fps", "d", "its frames per second"),
-    Field("name", "B", "length in bytes of its name, UTF-8, which follows"),
+    Field("name", "B", "length in bytes of its UTF-8 name, which follows"),
 )
 
 
 @dataclass(frozen=True)
 class Display:
-    """How frames are meant to be shown. Colour names are ffmpeg's; those of SDR are not told apart from ``unknown``."""
+    """How to display the frames. Colour names are ffmpeg's; SDR colours are not distinguished from ``unknown``."""
 
-    sample_aspect: str = "1:1"  # width to height of a pixel
+    sample_aspect: str = "1:1"  # pixel aspect ratio, width to height
     field_order: str = "progressive"
     transfer: str = "unknown"
     primaries: str = "unknown"
@@ -130,9 +130,9 @@ class Display:
 
 @dataclass(frozen=True)
 class Video:
-    """What belongs to the whole video. `timestamps_s` counts from the first frame; None at a constant rate.
+    """Properties of the whole video. `timestamps_s` is relative to the first frame; None at a constant rate.
 
-    `display` is a remark, None for progressive SDR of square pixels.
+    `display` is a remark, None for progressive SDR with square pixels.
     """
 
     frames: int
@@ -147,7 +147,7 @@ class Video:
 
 @dataclass(frozen=True)
 class OneOfMany:
-    """One of the videos of a segment whose model is of many."""
+    """One of the videos of a segment with a multi-video model."""
 
     name: str
     frames: int
@@ -156,9 +156,9 @@ class OneOfMany:
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of frames with a model of its own; `weights`, `embeddings` and `keyframes` are payloads, still coded.
+    """A run of frames with a network of its own; `weights`, `embeddings` and `keyframes` are coded payloads.
 
-    `videos` are those of a model of many, in order.
+    `videos` lists the videos of a multi-video model, in order.
     """
 
     architecture: Architecture
@@ -171,7 +171,7 @@ class Segment:
 
     @property
     def coded_bytes(self) -> int:
-        """Bytes of its payloads."""
+        """Total bytes of the coded payloads."""
         return len(self.weights) + len(self.embeddings) + len(self.keyframes)
 
 
@@ -187,7 +187,7 @@ class Bitstream:
 
 
 def write(stream: Bitstream) -> bytes:
-    """Serialise to the bytes of a file; raises `UserError` for what the format cannot hold."""
+    """Serialise to the bytes of a file; raises `UserError` if the format cannot represent the stream."""
     _check_fits(stream)
     sections = _head(stream.video, len(stream.segments))
     for segment in stream.segments:
@@ -203,12 +203,12 @@ def write(stream: Bitstream) -> bytes:
 
 
 def head_bytes(video: Video) -> int:
-    """Bytes of a file before its segments."""
+    """Number of bytes that precede the segments of a file."""
     return len(join(_head(video, 1)))
 
 
 def coded_bytes(segment: Segment) -> int:
-    """Bytes of a file of one segment, without those of its videos and keyframes."""
+    """Number of bytes of a file with this one segment, not counting its videos and keyframes."""
     video = Video(segment.spec.frames, segment.spec.height, segment.spec.width, 25.0, COLOURS[1])
     sections = [*_head(video, 1), (MODEL, _write_model(segment)), (WEIGHTS, segment.weights)]
     if segment.spec.embedding_shape is not None:
@@ -228,7 +228,7 @@ def _head(video: Video, segments: int) -> list[tuple[int, bytes]]:
 
 
 def join(sections: Sequence[tuple[int, bytes]]) -> bytes:
-    """Bytes of a file of these sections, whatever they hold."""
+    """The bytes of a file with these sections; payloads are not checked."""
     data = bytearray(MAGIC + bytes([VERSION]))
     running = zlib.crc32(data)
     for number, payload in sections:
@@ -238,7 +238,7 @@ def join(sections: Sequence[tuple[int, bytes]]) -> bytes:
 
 
 def _section_head(number: int, payload: bytes, running: int) -> tuple[bytes, int]:
-    """The head of a section, and the CRC of all bytes up to its end, given that of all before."""
+    """The head of a section, and the CRC of all bytes up to its end, given the CRC of all bytes before it."""
     crc = _crc(number, payload, running)
     head = _SECTION_HEAD.pack(number, len(payload), crc)
     return head, zlib.crc32(payload, zlib.crc32(head, running))
@@ -252,20 +252,20 @@ def _check_fits(stream: Bitstream) -> None:
     video = stream.video
     if max(video.height, video.width) > LARGEST_SIDE or video.frames > LARGEST_FRAME_COUNT:
         raise UserError(
-            f"a video of {video.frames} frames of {video.height}×{video.width} does not fit the format, which ends at "
-            f"{LARGEST_FRAME_COUNT} frames and sides of {LARGEST_SIDE}; cut or scale it"
+            f"a video of {video.frames} frames of {video.height}×{video.width} does not fit the format, which allows "
+            f"at most {LARGEST_FRAME_COUNT} frames and sides of {LARGEST_SIDE}; cut or scale it"
         )
-    if not 1 <= video.batch <= LARGEST_BATCH or sum(each.spec.frames for each in stream.segments) != video.frames:
-        raise ValueError(f"batch {video.batch} is none, or the segments do not have the video's {video.frames} frames")
+    if not 1 <= video.batch <= LARGEST_BATCH or sum(segment.spec.frames for segment in stream.segments) != video.frames:
+        raise ValueError(f"batch {video.batch} is invalid, or the segments do not add up to {video.frames} frames")
     if not LEAST_FPS <= video.fps < FPS_LIMIT:
         raise UserError(
-            f"{video.fps:g} frames per second do not fit the format, which has {LEAST_FPS:g} to {FPS_LIMIT:g}; convert "
-            "the video to another rate"
+            f"{video.fps:g} frames per second do not fit the format, which allows {LEAST_FPS:g} to {FPS_LIMIT:g}; "
+            "convert the video to another rate"
         )
     if video.timestamps_s is not None and not _rises(video.timestamps_s, video.frames):
         raise UserError(
-            f"the timestamps of the {video.frames} frames do not fit the format: there must be one a frame that is "
-            "never before the last one; convert the video to a constant rate"
+            f"the timestamps of the {video.frames} frames do not fit the format: there must be one per frame, and they "
+            "must not decrease; convert the video to a constant rate"
         )
     for segment in stream.segments:
         check_storable(segment.architecture, segment.spec)
@@ -284,7 +284,7 @@ def _pack(fields: Sequence[Field], values: dict[str, Any]) -> bytes:
 
 
 def _write_timestamps(timestamps_s: Sequence[float]) -> bytes:
-    """Differences in ticks of 1/90000 s."""
+    """Differences between consecutive frames in ticks of 1/90000 s, as varints."""
     ticks = [round(time * TICKS_PER_SECOND) for time in timestamps_s]
     return b"".join(write_number(after - before) for before, after in itertools.pairwise(ticks))
 
@@ -311,40 +311,40 @@ def _write_model(segment: Segment) -> bytes:
 
 
 def _write_videos(segment: Segment) -> bytes:
-    """How many, then all in one deflated run: names are much alike."""
+    """The number of videos, then all rows in one zlib stream, as names are much alike."""
     assert isinstance(segment.spec, ClipSpec)
     if tuple(video.frames for video in segment.videos) != segment.spec.lengths:
-        raise ValueError("the videos of a segment have the lengths of its spec")
+        raise ValueError("the videos of a segment must have the lengths in its spec")
     rows = []
     for video in segment.videos:
         name = video.name.encode()
         if not (1 <= len(name) <= LONGEST_NAME and is_video_name(video.name)):
             raise UserError(
-                f"the video name '{video.name}' is no printable one of 1 to {LONGEST_NAME} bytes without '/'; choose "
-                "another"
+                f"the video name '{video.name}' must have 1 to {LONGEST_NAME} bytes, all printable, without '/'; "
+                "choose another"
             )
         rows.append(_pack(ONE_OF_MANY_FIELDS, {"frames": video.frames, "fps": video.fps, "name": len(name)}) + name)
     return _COUNT.pack(len(rows)) + zlib.compress(b"".join(rows), level=9)
 
 
 def spec_fields(kind: type[Spec]) -> list[dataclasses.Field[Any]]:
-    """The fields of a spec that a file stores; the others follow from the video, the segment and its videos, or have
-    their default."""
+    """The fields of a spec that a file stores; the others follow from the video, the segment and its videos, or keep
+    their defaults."""
     return [field for field in dataclasses.fields(kind) if field.name not in _FOLLOWING and is_stored(field)]
 
 
 def check_storable(entry: Architecture, spec: Spec) -> None:
-    """Raise `UserError` for a decoder that the format cannot describe, as fields that it does not store differ."""
+    """Raise `UserError` if the spec changes a field of the decoder that the format does not store."""
     for name, value in spec.unstored_choices(of_encoder=False).items():
-        said = list(value) if isinstance(value, tuple) else value
+        text = list(value) if isinstance(value, tuple) else value
         raise UserError(
-            f"{entry.name} has {name} = {said}, which format version {VERSION} of .bnv files does not store: it can be "
-            "trained, evaluated and exported, not coded; leave that option out, or the coding"
+            f"{entry.name} has {name} = {text}, which format version {VERSION} of .bnv files does not store: it can be "
+            "trained, evaluated and exported, but not coded; remove that option, or skip coding"
         )
 
 
 def _write_spec(spec: Spec) -> bytes:
-    """Fields in the order of the class: ``int`` u32, ``float`` f64, ``tuple[int, ...]`` u8 count and u16 each."""
+    """Fields in class order: ``int`` as u32, ``float`` as f64, ``tuple[int, ...]`` as a u8 count and u16 entries."""
     parts = []
     for field in spec_fields(type(spec)):
         value = getattr(spec, field.name)
@@ -358,27 +358,27 @@ def _write_spec(spec: Spec) -> bytes:
 
 
 def _number(names: dict[int, str], name: str) -> int:
-    return next(number for number, known in names.items() if known == name)
+    return next(number for number, listed in names.items() if listed == name)
 
 
 # --- reading -------------------------------------------------------------------------------------------------
 
 
 def version(data: bytes) -> int:
-    """The version of a file's format; raises `BitstreamError` for bytes that are no ``.bnv`` file."""
+    """The format version of a file; raises `BitstreamError` if the bytes are not a ``.bnv`` file."""
     if data[: len(MAGIC)] != MAGIC or len(data) < len(MAGIC) + 1:
         raise BitstreamError("this is not a .bnv file (it does not begin with BNV); check the path")
     return data[len(MAGIC)]
 
 
 def read(data: bytes) -> Bitstream:
-    """Parse and check the bytes of a file; raises `BitstreamError` in one sentence."""
-    everything = split(data)
-    sections = [(number, payload) for number, payload in everything if number < FIRST_REMARK]
+    """Parse and check the bytes of a file; raises `BitstreamError` with a one-sentence message."""
+    all_sections = split(data)
+    sections = [(number, payload) for number, payload in all_sections if number < FIRST_REMARK]
     if not sections or sections[0][0] != VIDEO:
         raise BitstreamError("section video is missing; the file is truncated, get it again")
     video, count = _read_video(sections[0][1])
-    displays = (_read_display(payload) for number, payload in everything if number == DISPLAY)
+    displays = (_read_display(payload) for number, payload in all_sections if number == DISPLAY)
     video = dataclasses.replace(video, display=next(filter(None, displays), None))
     rest = sections[1:]
     if rest and rest[0][0] == TIMESTAMPS:
@@ -387,17 +387,17 @@ def read(data: bytes) -> Bitstream:
     segments = _read_segments(rest, video)
     if len(segments) != count or sum(segment.spec.frames for segment in segments) != video.frames:
         raise BitstreamError(
-            f"{count} segments with {video.frames} frames are announced, {len(segments)} with "
-            f"{sum(segment.spec.frames for segment in segments)} are there; the file is truncated, get it again"
+            f"the header announces {count} segments with {video.frames} frames, the file has {len(segments)} with "
+            f"{sum(segment.spec.frames for segment in segments)}; the file is truncated, get it again"
         )
-    names = [each.name for segment in segments for each in segment.videos]
+    names = [entry.name for segment in segments for entry in segment.videos]
     if len(set(names)) < len(names):
-        raise BitstreamError("two of its videos have one name; the file is damaged, get it again")
+        raise BitstreamError("two of its videos have the same name; the file is damaged, get it again")
     return Bitstream(video, segments)
 
 
 def section_bytes(data: bytes) -> dict[str, int]:
-    """Bytes of all sections of a kind, their heads included, and of the container itself; they add up to the file."""
+    """Bytes of the sections of each kind, heads included, and of the container itself; they add up to the file size."""
     sizes = {"container": len(MAGIC) + 1}
     for number, payload in split(data):
         name = SECTIONS.get(number, REMARKS)
@@ -406,11 +406,11 @@ def section_bytes(data: bytes) -> dict[str, int]:
 
 
 def split(data: bytes) -> list[tuple[int, bytes]]:
-    """Numbers and payloads of the sections, their CRCs checked."""
-    found = version(data)
-    if found != VERSION:
+    """Numbers and payloads of the sections, after checking their CRCs; raises `BitstreamError`."""
+    file_version = version(data)
+    if file_version != VERSION:
         raise BitstreamError(
-            f"this file has format version {found}, this program reads versions 0 to {VERSION}; "
+            f"this file has format version {file_version}, this program reads versions 0 to {VERSION}; "
             "use a newer boostnerv release"
         )
     sections: list[tuple[int, bytes]] = []
@@ -423,11 +423,11 @@ def split(data: bytes) -> list[tuple[int, bytes]]:
             )
         number, length, crc = _SECTION_HEAD.unpack_from(data, position)
         if number not in SECTIONS and (number < FIRST_REMARK or not sections):
-            raise BitstreamError(f"section {number} is not known here; a newer boostnerv may know it")
+            raise BitstreamError(f"section {number} is unknown; a newer boostnerv may read it")
         position += _SECTION_HEAD.size
         if length > len(data) - position:
             raise BitstreamError(
-                f"section {SECTIONS.get(number, number)} wants {length} bytes, {len(data) - position} are left; "
+                f"section {SECTIONS.get(number, number)} needs {length} bytes, {len(data) - position} are left; "
                 "the file is truncated or damaged, get it again"
             )
         payload = data[position : position + length]
@@ -442,7 +442,7 @@ def split(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def _unpack(fields: Sequence[Field], data: bytes, section: str) -> tuple[dict[str, Any], bytes]:
-    """Values of the fields, and the bytes behind them."""
+    """Values of the fields, and the bytes that follow them."""
     head = layout(fields)
     if len(data) < head.size:
         raise BitstreamError(f"section {section} is too short; the file is damaged, get it again")
@@ -455,7 +455,7 @@ def _read_video(data: bytes) -> tuple[Video, int]:
     if rest:
         raise BitstreamError("section video is too long; the file is damaged, get it again")
     if not LEAST_FPS <= values["fps"] < FPS_LIMIT:
-        raise BitstreamError(f"{values['fps']} frames per second cannot be; the file is damaged, get it again")
+        raise BitstreamError(f"{values['fps']} frames per second is impossible; the file is damaged, get it again")
     limits = {
         "frames": LARGEST_FRAME_COUNT,
         "height": LARGEST_SIDE,
@@ -465,15 +465,13 @@ def _read_video(data: bytes) -> tuple[Video, int]:
     }
     for name, limit in limits.items():
         if not 1 <= values[name] <= limit:
-            raise BitstreamError(f"{values[name]} for {name} cannot be; the file is damaged, get it again")
+            raise BitstreamError(f"{name} = {values[name]} is impossible; the file is damaged, get it again")
     count = values.pop("segments")
     return Video(**values | {"colour": _known(COLOURS, values["colour"], "colour profile")}), count
 
 
 def _read_timestamps(data: bytes, frames: int) -> tuple[float, ...]:
-    damaged = BitstreamError(
-        f"section timestamps does not hold those of {frames} frames; the file is damaged, get it again"
-    )
+    damaged = BitstreamError(f"section timestamps does not hold {frames} timestamps; the file is damaged, get it again")
     try:
         steps, end = read_numbers(data, 0, frames - 1, _MOST_TICK_BYTES)
     except ValueError as error:
@@ -485,7 +483,7 @@ def _read_timestamps(data: bytes, frames: int) -> tuple[float, ...]:
 
 
 def _read_display(data: bytes) -> Display | None:
-    """The remark, None where it is not one that this reader knows: frames do not depend on it."""
+    """The display remark, or None if this reader does not understand it: frames do not depend on it."""
     head = layout(DISPLAY_FIELDS)
     if len(data) != head.size:
         return None
@@ -498,38 +496,38 @@ def _read_display(data: bytes) -> Display | None:
 
 def _read_segments(sections: list[tuple[int, bytes]], video: Video) -> tuple[Segment, ...]:
     segments: list[Segment] = []
-    left = list(reversed(sections))
+    remaining = list(reversed(sections))
 
     def take(number: int) -> bytes:
-        if not left or left[-1][0] != number:
-            found = SECTIONS[left[-1][0]] if left else "the end of the file"
+        if not remaining or remaining[-1][0] != number:
+            actual = SECTIONS[remaining[-1][0]] if remaining else "the end of the file"
             raise BitstreamError(
-                f"section {SECTIONS[number]} should follow, {found} does; the file is damaged, get it again"
+                f"section {SECTIONS[number]} should follow, {actual} does; the file is damaged, get it again"
             )
-        return left.pop()[1]
+        return remaining.pop()[1]
 
-    while left:
+    while remaining:
         segments.append(_read_segment(take, video))
     return tuple(segments)
 
 
 def _read_segment(take: Callable[[int], bytes], video: Video) -> Segment:
-    """A segment of the payloads that `take` gives, one after the other."""
+    """A segment from the payloads of its sections, which `take` returns in file order by section number."""
     values, rest = _unpack(MODEL_FIELDS, take(MODEL), "model")
     entry = architectures_by_wire_id().get(values["architecture"])
     if entry is None:
-        raise BitstreamError(f"architecture {values['architecture']} is not known here; a newer boostnerv may know it")
+        raise BitstreamError(f"architecture {values['architecture']} is unknown; a newer boostnerv may read it")
     quantizer = _known(QUANTIZERS, values["quantizer"], "quantiser")
     if not 1 <= values["frames"] <= video.frames:
         raise BitstreamError(
-            f"a segment of {values['frames']} frames in a video of {video.frames} cannot be; "
+            f"a segment of {values['frames']} frames in a video of {video.frames} is impossible; "
             "the file is damaged, get it again"
         )
     shape: dict[str, Any] = {"frames": values["frames"], "height": video.height, "width": video.width}
     videos: tuple[OneOfMany, ...] = ()
     if entry.multi_video:
         videos = _read_videos(take(VIDEOS), values["frames"])
-        shape["lengths"] = tuple(each.frames for each in videos)
+        shape["lengths"] = tuple(entry.frames for entry in videos)
     spec = _read_spec(rest, entry.spec, shape)
     return Segment(
         entry,
@@ -543,8 +541,8 @@ def _read_segment(take: Callable[[int], bytes], video: Video) -> Segment:
 
 
 def _read_videos(data: bytes, frames: int) -> tuple[OneOfMany, ...]:
-    """The videos of a segment of so many frames, refused at the first row that cannot be."""
-    damaged = BitstreamError("section videos does not describe those of its segment; the file is damaged, get it again")
+    """The videos of a segment of `frames` frames; raises `BitstreamError` at the first impossible row."""
+    damaged = BitstreamError("section videos does not match its segment; the file is damaged, get it again")
     if len(data) < _COUNT.size:
         raise damaged
     (count,) = _COUNT.unpack_from(data)
@@ -570,22 +568,22 @@ def _read_videos(data: bytes, frames: int) -> tuple[OneOfMany, ...]:
 
 
 def is_video_name(name: str) -> bool:
-    """Whether one of many videos may have this name, which may become that of a file."""
+    """Whether a video of a multi-video model may have this name; it must be safe as a file name."""
     return bool(name) and name.isprintable() and "/" not in name and name not in (".", "..")
 
 
 def _video_rows(data: bytes) -> Generator[OneOfMany]:
-    """Rows of a deflated section, inflated a little at a time: equal ones take next to no bytes.
+    """Rows of a deflated section, inflated in small pieces, as many equal rows deflate to a few bytes.
 
-    Raises `zlib.error` for data that is no whole stream, `struct.error` where it ends within a row.
+    Raises `zlib.error` unless the data is one complete stream, `struct.error` if it ends within a row.
     """
     head, inflate, rows = layout(ONE_OF_MANY_FIELDS), zlib.decompressobj(), b""
     while not inflate.eof:
-        more = inflate.decompress(data, _INFLATED_AT_ONCE)
+        inflated = inflate.decompress(data, _INFLATED_AT_ONCE)
         data = inflate.unconsumed_tail
-        if not (more or data or inflate.eof):
+        if not (inflated or data or inflate.eof):
             raise zlib.error("the stream is cut off")
-        rows += more
+        rows += inflated
         position = 0
         while len(rows) - position >= head.size + LONGEST_NAME or (inflate.eof and position < len(rows)):
             length, fps, name_bytes = head.unpack_from(rows, position)
@@ -600,7 +598,7 @@ def _video_rows(data: bytes) -> Generator[OneOfMany]:
 
 def _known(names: dict[int, str], number: int, what: str) -> str:
     if number not in names:
-        raise BitstreamError(f"{what} {number} is not known here; a newer boostnerv may know it")
+        raise BitstreamError(f"{what} {number} is unknown; a newer boostnerv may read it")
     return names[number]
 
 
@@ -621,7 +619,7 @@ def _read_spec(data: bytes, kind: type[Spec], shape: dict[str, Any]) -> Spec:
         check_spec(spec)
     except (struct.error, IndexError, OverflowError, UserError) as error:
         raise BitstreamError(
-            f"the model description is not possible ({error}); the file is damaged, get it again"
+            f"the model description is invalid ({error}); the file is damaged, get it again"
         ) from error
     if data:
         raise BitstreamError("section model is too long; the file is damaged, get it again")
@@ -629,7 +627,7 @@ def _read_spec(data: bytes, kind: type[Spec], shape: dict[str, Any]) -> Spec:
 
 
 def check_spec(spec: Spec) -> None:
-    """Raise `UserError` for a spec that no encoder writes."""
+    """Raise `UserError` for a spec outside the limits of the format."""
     for field in spec_fields(type(spec)):
         value = getattr(spec, field.name)
         numbers = value if isinstance(value, tuple) else (value,)

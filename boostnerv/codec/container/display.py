@@ -1,7 +1,7 @@
-"""How frames are meant to be shown that were coded as their source has them: interlaced, HDR, of no square pixels.
+"""How to display frames that were coded as they are in the source: interlaced, HDR or with non-square pixels.
 
-Version 1 of the format has no place for it that decoding knows, so that files carry it as a remark
-(`bitstream.Display`), and everyone who writes or decodes one is told what players will make of it.
+Decoding does not depend on it, so that files carry it as a remark (`bitstream.Display`), and whoever writes or decodes
+such a file is told what players will get wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LARGEST_TERM = 1 << 15
 
 
 def display_of(manifest: VideosManifest) -> Display | None:
-    """How the frames of a manifest are meant to be shown; None where that is as progressive SDR of square pixels."""
+    """How to display the frames of a manifest; None for progressive SDR with square pixels."""
     source, preparation = manifest.source, manifest.preparation
     if source is None or preparation is None:
         return None
@@ -34,7 +34,7 @@ def display_of(manifest: VideosManifest) -> Display | None:
 
 
 def display_notes(display: Display | None, height: int, width: int) -> list[str]:
-    """What players do not learn from videos that are decoded of a file, and how they are told, a sentence each.
+    """What the metadata of decoded videos gets wrong and how to correct it, one sentence per property.
 
     Frames have `height` × `width` pixels.
     """
@@ -45,7 +45,7 @@ def display_notes(display: Display | None, height: int, width: int) -> list[str]
     if aspect != 1:
         shape = aspect * width / height
         notes.append(
-            f"the pixel aspect is {display.sample_aspect}, and decoded videos say square pixels; "
+            f"the pixel aspect is {display.sample_aspect}, but decoded videos claim square pixels; "
             + _corrected(f"-aspect {shape.numerator}:{shape.denominator}")
         )
     if display.transfer != "unknown":
@@ -53,20 +53,20 @@ def display_notes(display: Display | None, height: int, width: int) -> list[str]
         if display.primaries != "unknown":
             options = f"-color_primaries {display.primaries} {options}"
         notes.append(
-            f"values are HDR (transfer {display.transfer}, primaries {display.primaries}), and decoded videos say "
+            f"values are HDR (transfer {display.transfer}, primaries {display.primaries}), but decoded videos claim "
             f"BT.709; {_corrected(options)}"
         )
     if display.field_order != "progressive":
-        notes.append(f"frames are interlaced ({display.field_order}), and decoded videos say progressive")
+        notes.append(f"frames are interlaced ({display.field_order}), but decoded videos claim progressive")
     return notes
 
 
 def _corrected(options: str) -> str:
-    return f"`ffmpeg -i DECODED -c copy {options} CORRECTED` tells players"
+    return f"`ffmpeg -i DECODED -c copy {options} CORRECTED` corrects that"
 
 
 def _aspect(source: SourceInfo, preparation: Preparation) -> str:
-    """Width to height of a pixel of the prepared frames, exact where nothing is scaled."""
+    """Pixel aspect ratio (width to height) of the prepared frames, exact unless they are scaled."""
     from boostnerv.video.info import geometry
 
     aspect = source.aspect

@@ -1,6 +1,6 @@
-"""The text of ``docs/format.md``: the file format for those who write a decoder of their own, from the code's tables.
+"""Generator of ``docs/format.md``: the file format for authors of other decoders, from the code's own tables.
 
-``python -m boostnerv.codec.container.format_page`` writes the page; a test says when it is stale.
+``python -m boostnerv.codec.container.format_page`` writes the page; a test detects a stale one.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _TYPES = {"B": "u8", "H": "u16", "I": "u32", "i": "i32", "d": "f64"}
 _SPEC_TYPES = {"int": "u32", "float": "f64", "tuple[int, ...]": "list"}
 _GRIDS = {"step": STEP_GRID, "sigma": SIGMA_GRID, "coarse sigma": COARSE_SIGMA_GRID}
 _SECTION_MEANINGS = {
-    bitstream.VIDEO: ("file, first", "what belongs to the whole video"),
-    bitstream.TIMESTAMPS: ("file, second, or nowhere", "when each frame is shown, where the rate varies"),
+    bitstream.VIDEO: ("file, first", "properties of the whole video"),
+    bitstream.TIMESTAMPS: ("file, second, optional", "presentation time of each frame, for variable frame rates"),
     bitstream.MODEL: ("each segment, first", "the architecture and its spec"),
-    bitstream.VIDEOS: ("each segment, behind `model`", "names and lengths, if the architecture is of many videos"),
+    bitstream.VIDEOS: ("each segment, after `model`", "names and lengths, for multi-video architectures"),
     bitstream.WEIGHTS: ("each segment, next", "the coded tensors of the decoder"),
     bitstream.EMBEDDINGS: ("each segment, next", "the coded embeddings, if the architecture has them"),
     bitstream.KEYFRAMES: ("each segment, last", "coded images, if the architecture needs them"),
@@ -59,7 +59,7 @@ def format_page() -> str:
 
 
 def _wrapped(block: str) -> str:
-    """A paragraph in full lines; headings, tables and code as they are."""
+    """A paragraph filled to the line width; headings, tables and code unchanged."""
     if block.startswith(("#", "|", "    ", "- ")):
         return block
     return textwrap.fill(block, 120, break_long_words=False, break_on_hyphens=False)
@@ -72,19 +72,19 @@ def _beginning() -> str:
     return f"""
 # The file format `.bnv`, version {bitstream.VERSION}
 
-Generated from `boostnerv/codec` by `make docs`; a test keeps it in step. This page says what every byte of a file is,
-for those who write a decoder of their own. What the networks compute is said by their code in
+Generated from `boostnerv/codec` by `make docs`; a test keeps it in step. This page defines every byte of a file, for
+anyone who writes another decoder. The networks themselves are defined by their code in
 [boostnerv/models](../boostnerv/models).
 
-A video of T frames of H×W pixels is one or more **segments**, runs of frames with a network of their own. A network
-is an **architecture** with the numbers that define it, its **spec**; its **tensors** are the weights. Some
-architectures also have an **embedding** `[e, h, w]` for each frame; some are of many videos of one size, whose frames
-stand one after the other in a segment. Tensors and embeddings are stored as **codes**,
-whole numbers in ±{_power(LARGEST_CODE)} that a quantiser turns into float32.
+A video of T frames of H×W pixels consists of one or more **segments**, runs of frames with a network of their own. A
+network is an **architecture** with its parameters, the **spec**; its **tensors** are the weights. Some architectures
+also have an **embedding** `[e, h, w]` per frame; multi-video architectures represent several videos of one size, whose
+frames follow one another in a segment. Tensors and embeddings are stored as **codes**,
+integers in ±{_power(LARGEST_CODE)} that a quantiser maps to float32 values.
 
 All numbers are little-endian: u8, u16, u32 unsigned, i8, i32 two's complement, f16, f32, f64 IEEE 754. A **list** is a
-u8 count and as many u16. Arrays are in C order, the last index fastest. In formulas numbers are reals, or doubles,
-which makes no difference unless it is said.
+u8 count followed by that many u16. Arrays are in C order, the last index fastest. Formulas hold for real numbers and
+for doubles alike, unless stated otherwise.
 """
 
 
@@ -99,19 +99,19 @@ def _container() -> str:
     return f"""
 ## Container
 
-A file is the three bytes `{bitstream.MAGIC.decode()}`, the version as u8 ({bitstream.VERSION}), and sections up to its
-end:
+A file consists of the three bytes `{bitstream.MAGIC.decode()}`, the version as u8 ({bitstream.VERSION}), and
+sections up to the end of the file:
 
 {_table(("offset", "type", "what"), head)}
 
-The CRC-32 is that of zlib and PNG, taken over every byte of the file before the section, then the first five bytes of
-the section, then its payload. The bytes before include the CRCs of earlier sections.
+The CRC-32 is that of zlib and PNG, computed over every byte of the file before the section (earlier CRCs included),
+then the first five bytes of the section, then its payload.
 
 {_table(("number", "section", "where", "what"), rows)}
 
-Sections of numbers from {bitstream.FIRST_REMARK} to 255 are **remarks**. They may stand anywhere behind the first
-section, their CRCs have to be right, and a reader passes over those that it does not know. What frames depend on is
-never a remark: other unknown numbers are refused. One remark is defined, {bitstream.DISPLAY} `display`.
+Sections numbered {bitstream.FIRST_REMARK} to 255 are **remarks**. They may appear anywhere after the first section,
+their CRCs must be correct, and readers skip those that they do not know. Frames never depend on a remark; all other
+unknown sections are refused. One remark is defined, {bitstream.DISPLAY} `display`.
 """
 
 
@@ -121,24 +121,24 @@ def _video() -> str:
 
 {_fields(bitstream.VIDEO_FIELDS)}
 
-Colour profiles: {_numbered(bitstream.COLOURS)}. The profile says how the source became RGB; what is decoded is RGB.
+Colour profiles: {_numbered(bitstream.COLOURS)}. The profile records how the source was
+converted to RGB; decoded frames are RGB.
 
 ## Section timestamps
 
-T − 1 numbers: how many ticks of 1/{bitstream.TICKS_PER_SECOND} s each frame but the first is shown after the one
-before. A number is written in groups of seven bits, the lowest first, one to a byte; the top bit of a byte says that
-another follows, and six bytes are the most. The first frame is shown at 0. Without this section
-frame k is shown at k / fps.
+T − 1 numbers: the time from each frame to the next in ticks of 1/{bitstream.TICKS_PER_SECOND} s. Numbers are LEB128: a
+byte holds seven bits, the lowest first, its top bit is set if another byte follows, and a number has at most six bytes.
+The presentation time of the first frame is 0. Without this section, that of frame k is k / fps.
 
 ## Remark display
 
-How the frames are meant to be shown, if their source was interlaced or HDR, or had pixels that are not square, and was
-coded as it is. Frames are decoded without it; a file without it holds progressive SDR of square pixels. A remark of
-another length or with other values is passed over.
+How to display the frames, if the source was interlaced, HDR or had non-square pixels and was coded as it is. Decoding
+ignores it; a file without it holds progressive SDR with square pixels. A remark of another length or with other values
+is skipped.
 
 {_fields(bitstream.DISPLAY_FIELDS)}
 
-Field orders: {_numbered(bitstream.FIELD_ORDERS)}. Transfer functions and primaries have the numbers of ITU-T H.273:
+Field orders: {_numbered(bitstream.FIELD_ORDERS)}. Transfer functions and primaries use the code points of ITU-T H.273:
 {_numbered(bitstream.TRANSFERS)}; {_numbered(bitstream.PRIMARIES)}.
 """
 
@@ -152,19 +152,19 @@ def _model() -> str:
 
 {_fields(bitstream.MODEL_FIELDS)}
 
-Behind these stands the spec of the architecture, its fields in this order without gaps:
+The spec of the architecture follows, its fields packed in this order:
 
 {_table(("number", "architecture", "spec"), rows)}
 
-A spec also has T (`frames` of the segment), H and W. {_unstored()}
+A spec also contains T (`frames` of the segment), H and W. {_unstored()}
 
-The tensors and their shapes follow from the spec, in the order in which
+The spec determines the tensors and their shapes, in the order in which
 the architecture's modules register them, depth first; `boostnerv info --json FILE` lists them. {with_embeddings} have
 embeddings `[e, h, w]`: e is `embedding_width`, h and w are H and W divided by the product of the strides and rounded
 up.
 
-Quantisers: {_numbered(bitstream.QUANTIZERS)}. For `uniform` the sections `weights` and `embeddings` hold what the next
-four headings say; for `min-max` and `slices`, what stands under *Older pipeline* and *Slices*.
+Quantisers: {_numbered(bitstream.QUANTIZERS)}. For `uniform` the next four headings describe the sections `weights` and
+`embeddings`; for `min-max` and `slices`, see *Older pipeline* and *Slices*.
 """
 
 
@@ -173,12 +173,12 @@ def _videos() -> str:
     return f"""
 ## Section videos
 
-Of {of_many}. The number of videos, u32; then, as one zlib stream (RFC 1950), for each video in order:
+For {of_many}. The number of videos, u32; then one zlib stream (RFC 1950) with these fields for each video in order:
 
 {_fields(bitstream.ONE_OF_MANY_FIELDS)}
 
-Their frames add up to those of the segment; no name stands twice. The spec of such an architecture has these frames as
-`lengths` too.
+The frame counts add up to the frames of the segment; names are unique. The counts are also the `lengths` in the spec
+of such an architecture.
 """
 
 
@@ -189,20 +189,20 @@ def _keyframes() -> str:
     return f"""
 ## Section keyframes
 
-Of {with_keyframes}: images of H×W, those of a video one after the other, video after video. The keyframes of a video
-of T frames are its frames 0, D, 2·D, …, where D is `clip_frames`, and its last one.
+For {with_keyframes}: images of H×W pixels, video by video. The keyframes of a video of T frames are its frames 0, D,
+2·D, …, where D is `clip_frames`, and its last frame.
 
 {_fields(keyframe_section.KEYFRAMES_FIELDS)}
 
-Image codecs: {_numbered(codecs)}. Behind the head stands a number for each image, in groups of seven bits as in section
-timestamps, {keyframe_section.MOST_LENGTH_BYTES} bytes at most: twice the bytes that it has here, plus 1 where it is
-deflated. Then the images. A deflated one is a raw deflate stream (RFC 1951) whose window begins with the first
-{keyframe_section.DICTIONARY_BYTES} bytes of the first image, or all of it; the first image is never deflated. Inflated,
-an image has at most {_power(most)} bytes and {per_value} for each of its 3·H·W values.
+Image codecs: {_numbered(codecs)}. The head is followed by one LEB128 number per image, as in section timestamps,
+of at most {keyframe_section.MOST_LENGTH_BYTES} bytes: twice the stored length of the image in bytes, plus 1 if it is
+deflated. Then come the images. A deflated image is a raw deflate stream (RFC 1951) with the first
+{keyframe_section.DICTIONARY_BYTES} bytes of the first image, or all of it, as its preset dictionary; the first image is
+never deflated. An inflated image has at most {_power(most)} bytes plus {per_value} for each of its 3·H·W values.
 
 `avif` is a file of one still AV1 picture, `webp` a WebP file, `x265-intra` an HEVC picture with its parameter sets, as
-an Annex B stream. What they decode to is 8-bit RGB. The conversion of AVIF from YUV is that of libavif, and may differ
-by a level from version to version.
+an Annex B stream. They decode to 8-bit RGB. AVIF is converted from YUV by libavif, and versions of it may
+differ by one level.
 """
 
 
@@ -215,17 +215,17 @@ def _stream() -> str:
     return f"""
 ## Streams and grids
 
-A stream is a stack of u32 words under an asymmetric numeral system, `AnsCoder` of
-[constriction](https://bamler-lab.github.io/constriction/) {CONSTRICTION}: words of 32 bits, a state x of 64, and
-probabilities in parts of {total}. A model gives symbol s the interval [start(s), start(s + 1)) of [0, {total}).
+A stream is a stack of u32 words coded with asymmetric numeral systems (ANS), `AnsCoder` of
+[constriction](https://bamler-lab.github.io/constriction/) {CONSTRICTION}: words of 32 bits, a state x of 64 bits, and
+probabilities in units of 1/{total}. A model assigns symbol s the interval [start(s), start(s + 1)) of [0, {total}).
 
-    begin    x = 0; twice, if there are words left: x = x·2^32 + last word, which is taken away
-    symbol   q = x mod {total}; s is the symbol whose interval holds q
+    begin    x = 0; twice, if any words are left: x = x·2^32 + last word, which is removed
+    symbol   q = x mod {total}; s is the symbol whose interval contains q
              x = floor(x / {total})·(start(s + 1) − start(s)) + q − start(s)
-             if x < 2^32 and there are words left: x = x·2^32 + last word, which is taken away
+             if x < 2^32 and any words are left: x = x·2^32 + last word, which is removed
     end      no words are left and x = 0
 
-The last word of a stream is never 0; a stream may have no words. Three kinds of models occur:
+The last word of a stream is never 0; a stream may be empty. There are three kinds of models:
 
 | model | symbols | start(k) |
 |---|---|---|
@@ -238,11 +238,10 @@ The interval of the last symbol ends at {total}. f is {total} − 1 − (high �
     Gaussian   F(x) = ½·(1 + erf((x − m) / (s·√2)))
     Laplace    F(x) = ½·exp((x − m) / s) for x ≤ m, else 1 − ½·exp((m − x) / s)
 
-These are constriction's `Uniform`, `QuantizedGaussian` and `QuantizedLaplace`. Another erf or exp, whose results differ
-in the last digit, gives another start for less than one symbol in 10^8; such a symbol would spoil the rest of its
-stream.
+These are constriction's `Uniform`, `QuantizedGaussian` and `QuantizedLaplace`. An erf or exp whose results differ in
+the last digit changes the start of less than one symbol in 10^8; such a symbol would corrupt the rest of its stream.
 
-The range of codes about locations m and scales s follows from the **reach** R, a number that the file stores:
+The range of codes with locations m and scales s is determined by the **reach** R, which the file stores:
 
     low  = floor(max(least of m − R·s, −{_power(LARGEST_CODE)}))
     high = ceil(min(largest of m + R·s, {_power(LARGEST_CODE)})) + 1
@@ -259,18 +258,18 @@ def _weights() -> str:
     return f"""
 ## Section weights
 
-One stream, for all tensors in their order. Symbols are Uniform unless it is said otherwise:
+One stream for all tensors, in order:
 
     R                                               Uniform({payloads.REACHES})
     number of the entropy model of all tensors,
-    or {payloads.ANY_MODEL}: each tensor has its own                   Uniform({payloads.MODEL_NUMBERS})
+    or {payloads.ANY_MODEL} if each tensor has its own                 Uniform({payloads.MODEL_NUMBERS})
     for each tensor
         index of δ on the step grid                 Uniform({STEP_GRID.levels})
-        if the number was {payloads.ANY_MODEL}: that of its model      Uniform({payloads.MODEL_NUMBERS})
+        after {payloads.ANY_MODEL}: number of the tensor's model       Uniform({payloads.MODEL_NUMBERS})
         parameters of the model                     next heading
         codes                                       next heading
 
-The value of a code is δ·code: one product of float32 numbers.
+The value of a code is δ·code, a product of float32 numbers.
 """
 
 
@@ -292,29 +291,29 @@ def _entropy_models() -> str:
     return f"""
 ## Entropy models
 
-{_table(("number", "model", "codes", "distribution", "m and s are those of", "low and high are those of"), rows)}
+{_table(("number", "model", "codes", "distribution", "m and s per", "low and high per"), rows)}
 
-Codes stand in C order, each under the distribution with its m and s; the range is that of all m and s of what the last
-column names. Every m and s is exact in doubles. Parameters come first:
+Codes are in C order, each coded under the distribution with its m and s; the range follows from all m and s within the
+unit in the last column. Every m and s is exact in double precision. The parameters come first:
 
 **{plain}, parameters of weights.** i, the index of s on the sigma grid, Uniform({SIGMA_GRID.levels});
 j + {1 << (MEAN_BITS["weights"] - 1)}, Uniform({1 << MEAN_BITS["weights"]}). Then m = j·s/{UNITS_PER_SIGMA}.
 
 **{plain}, parameters of embeddings.** o + {_power(entropy_models.ORIGIN_RANGE // 2)},
-Uniform({_power(entropy_models.ORIGIN_RANGE)}); then i of all T frames, Uniform({SIGMA_GRID.levels}) each; then
-j + {1 << (MEAN_BITS["embeddings"] - 1)} of all frames, Uniform({1 << MEAN_BITS["embeddings"]}) each. Then
+Uniform({_power(entropy_models.ORIGIN_RANGE)}); then i for all T frames, Uniform({SIGMA_GRID.levels}) each; then
+j + {1 << (MEAN_BITS["embeddings"] - 1)} for all frames, Uniform({1 << MEAN_BITS["embeddings"]}) each. Then
 m = o + j·s/{UNITS_PER_SIGMA}.
 
 **{by_channel}.** For embeddings o as above, for weights o = 0; then the i of all channels as an index list, and
 the j of all channels as another. Then m = o + j·s/{UNITS_PER_SIGMA_OF_CHANNEL}.
 
-**`temporal`.** Two symbols, Uniform(2) each: whether μ and σ₀, and whether a and σ₁, are given for each position
-`[e, h, w]` (1) or for each channel `[e]` (0). Then four index lists: μ in parts of 1/{entropy_models.UNITS_PER_CODE},
-σ₀ on the coarse sigma grid, a in parts of 1/{entropy_models.SLOPE_UNITS}, σ₁ on the coarse sigma grid. In the first
-frame of a group m = μ, s = σ₀; in each later one m = μ + a·(c − μ), s = σ₁, where c is the code at the same place of
-the frame before.
+**`temporal`.** Two symbols, Uniform(2) each: whether μ and σ₀, and whether a and σ₁, are given per position
+`[e, h, w]` (1) or per channel `[e]` (0). Then four index lists: μ in units of 1/{entropy_models.UNITS_PER_CODE},
+σ₀ on the coarse sigma grid, a in units of 1/{entropy_models.SLOPE_UNITS}, σ₁ on the coarse sigma grid. In the first
+frame of a group m = μ, s = σ₀; in each later one m = μ + a·(c − μ), s = σ₁, where c is the code at the same position
+of the previous frame.
 
-**An index list** of n whole numbers:
+**An index list** of n integers:
 
     low + {index // 2}                                     Uniform({index})
     span                                            Uniform({index})
@@ -323,7 +322,7 @@ the frame before.
         index of s on the sigma grid                Uniform({SIGMA_GRID.levels})
         n numbers                                   Gaussian(low, low + span, low + span·c/{centre}, s)
 
-Indices beyond the ends of their grid, and a beyond ±1, are taken for these ends.
+Indices outside their grid, and values of a outside ±1, are clamped.
 """
 
 
@@ -333,12 +332,12 @@ def _embeddings() -> str:
 
 {_fields(payloads.EMBEDDINGS_FIELDS)}
 
-Then, for each group of N frames (the last may have fewer), the length of its stream in words, u32; then the stream of
-the parameters; then the groups' streams one after another. Each stream is decoded on its own: a frame needs the
-parameters and its group.
+Next, for each group of N frames (the last may have fewer), the length of its stream in words, u32; then the stream of
+the parameters; then the streams of the groups. Each stream is decoded on its own: a frame needs only the parameters and
+its group.
 
-δ is on the step grid and β = offset·(δ/{OFFSET_UNITS_PER_STEP}), rounded to float32. The value of a code is δ·code + β:
-a product of float32 numbers, rounded, then a sum, rounded.
+δ is on the step grid and β = offset·(δ/{OFFSET_UNITS_PER_STEP}), rounded to float32. The value of a code is δ·code + β,
+a float32 product, rounded, then a float32 sum, rounded.
 """
 
 
@@ -347,45 +346,51 @@ def _older() -> str:
         ("u8", f"b, bits of a code, 1 to {post_training.MOST_BITS}"),
         ("", "for each tensor:"),
         ("i8", f"axis, or −{-side_information.WHOLE} for the whole tensor"),
-        ("f32, or f16 for an axis", "minima, in the shape of the tensor with one entry along the axis; or one for all"),
-        ("the same", "scales, as many"),
+        (
+            "f32, or f16 for an axis",
+            "minima, in the shape of the tensor with one entry along the axis; a single one without an axis",
+        ),
+        ("the same", "scales, in the same shape"),
         ("", "for all tensors together:"),
         ("u16", "L, the largest symbol"),
-        ("u8 each", "length in bits of the code words of symbols 0 … L, 0 for one that does not occur"),
-        ("bits", "code words, the highest bit of a byte first, filled up to a byte with zeros"),
+        ("u8 each", "length in bits of the code word of each symbol 0 … L, 0 if the symbol does not occur"),
+        ("bits", "code words, most significant bit first, zero-padded to a byte"),
     )
     return f"""
 ## Older pipeline
 
-Both sections hold tensors in their order; `embeddings` holds one, `[T, e, h, w]`.
+Post-training quantization (PTQ) with min–max quantisers, as in HNeRV. Both sections hold tensors in order; `embeddings`
+holds a single one, `[T, e, h, w]`.
 
 {_table(("type", "what"), rows)}
 
-The words are canonical: sorted by length, then by symbol, the first is 0 and each other is the one before plus one,
-with zeros appended up to its length. They are at most {huffman.LARGEST_LENGTH} bits long and the code is complete; a
-single symbol has the word 0 of one bit. A code is a symbol below 2^b. Its value is minimum + scale·code: a product of
-float32 numbers, rounded, then a sum, rounded.
+The Huffman code is canonical: sorted by length, then by symbol, the first word is 0 and each further one is its
+predecessor plus one, with zeros appended up to its length. Words have at most {huffman.LARGEST_LENGTH} bits and the
+code is complete; a single symbol has the one-bit word 0. A code is a symbol below 2^b. Its value is
+minimum + scale·code, a float32 product, rounded, then a float32 sum, rounded.
 """
 
 
 def _slices() -> str:
     rows = (
-        ("u8", f"b, bits that the scales were made for, 1 to {slices.MOST_BITS}"),
+        ("u8", f"b, bits for which the scales were computed, 1 to {slices.MOST_BITS}"),
         ("i32", f"lowest code, −{slices.LARGEST_CODE} to 0"),
         ("", "for each tensor:"),
         ("i8", f"axis, or −{-side_information.WHOLE} for the whole tensor"),
-        ("f32", "minima, one for each index of the axis; or one for all"),
-        ("f32", "scales, as many"),
+        ("f32", "minima, one per index of the axis; a single one without an axis"),
+        ("f32", "scales, as many as minima"),
         ("", "for all tensors together:"),
         ("", "L, lengths and code words, as under *Older pipeline*"),
     )
     return f"""
 ## Slices
 
+PTQ slice by slice, as in D-NeRV.
+
 {_table(("type", "what"), rows)}
 
-A code is its symbol plus the lowest code. Its value is minimum + scale·code with the numbers of its index of the axis:
-a product of float32 numbers, rounded, then a sum, rounded.
+A code is its symbol plus the lowest code. Its value is minimum + scale·code, with the minimum and scale of its index on
+the axis: a float32 product, rounded, then a float32 sum, rounded.
 """
 
 
@@ -393,21 +398,21 @@ def _frames() -> str:
     return """
 ## From tensors to frames
 
-The network is called with t = (k + 1)/T, rounded to float32, for frame k = 0 … T − 1 of its segment of T frames, and
-with the frame's embedding. It makes RGB of H'×W', H and W rounded up to multiples of the product of the strides; rows
-below and columns to the right are cut off. A pixel is 255 times the value in float32, rounded to the nearest whole
-number (halves to the even one) and kept within 0 and 255.
+The inputs of the network for frame k = 0 … T − 1 of a segment of T frames are t = (k + 1)/T, rounded to float32, and
+the embedding of the frame. Its output is RGB of H'×W' pixels, H and W rounded up to multiples of the product of the
+strides; the bottom rows and right columns in excess are cropped. A pixel is 255 times the value in float32, rounded to
+the nearest integer (halves to even) and clamped to 0 … 255.
 
-Codes, δ, β and values are the same everywhere, to the bit, as far as erf and exp are (see *Streams and grids*). What
-the network makes of them depends on the order in which floats are added. The exact decoder computes the frames
-0 … B − 1 of a segment together, then the next B and so on (the last may be fewer), where B is `batch` of section video,
+Codes, δ, β and values are bit-identical everywhere, provided that erf and exp are (see *Streams and grids*). The output
+of the network depends on the order of floating-point additions. The exact decoder computes the frames 0 … B − 1 of a
+segment together, then the next B and so on (the last batch may be smaller), where B is `batch` of section video, and
 each batch on one thread: on one machine with one version of PyTorch its pixels depend neither on which frames are
-wanted nor on the number of threads. Other processors, GPUs, other versions, and batches of another size may give pixels
-that differ by a level. That is what trained networks do; the format cannot promise it of any weights, as a network may
-multiply a difference in the last bits by any factor.
+requested nor on the number of threads. With other processors, GPUs, versions or batch sizes, pixels may differ by one
+level. That holds for trained networks; the format cannot guarantee it for arbitrary weights, which may amplify a
+difference in the last bits by any factor.
 
-Subnormal numbers, below 2^−126 in size, count as zero wherever a decoder on a CPU reads or makes them: some processors
-compute with them a hundred times as slowly as with others.
+Subnormal numbers, below 2^−126 in magnitude, are flushed to zero by decoders on CPUs, as inputs and as results: some
+processors compute with them a hundred times more slowly.
 """
 
 
@@ -415,46 +420,46 @@ def _clips() -> str:
     return """
 ## Clips, patches and keyframes
 
-An architecture of many videos makes D = `clip_frames` frames of a patch at once. A video is cut into clips of D frames
-from its first on; the last may have fewer. A frame is a grid of `patch_rows` × `patch_columns` patches of one size,
-numbered row by row, which are put together without overlap. The network is called with, for frame k of a video of T
-frames in patch p, all divided in doubles and rounded to float32:
+One forward pass of a multi-video architecture produces D = `clip_frames` frames of a patch. A video is divided into
+clips of D frames; the last may have fewer. A frame is a grid of `patch_rows` × `patch_columns` patches of one size
+without overlap, numbered row by row. The inputs of the network for frame k of a video of T frames in patch p are,
+divided in double precision and rounded to float32:
 
-- index: k / (T − 1), or 0 where T = 1. Of `d-nerv-baseline` it is g / (G − 1), where g counts frames over all videos of
-  the segment before, with all their patches, then over the patches before p of this video, then k; G is their number.
-- distance: (k − a) / (b − a), or 0 where a = b, where a is the first frame of the clip and b the next keyframe.
-- keyframes: patch p of the images at a and b, each value divided by 255, padded below and on the right to multiples of
-  the product of the strides by repeating the last row and column. Before the network sees them, the mean
-  (`mean_e4` in 1/10000, for R, G, B) is taken away and the rest divided by the deviation (`deviation_e4`).
+- index: k / (T − 1), or 0 if T = 1. For `d-nerv-baseline`, g / (G − 1), where g is the number of frames in all patches
+  of the preceding videos of the segment, plus those in the patches before p of this video, plus k; G is their total.
+- distance: (k − a) / (b − a), or 0 if a = b, where a is the first frame of the clip and b the next keyframe.
+- keyframes: patch p of the images at a and b, divided by 255 and padded at the bottom and on the right to multiples of
+  the product of the strides by repeating the last row and column. They are normalised by the mean (`mean_e4`, in
+  1/10000, for R, G, B) and the deviation (`deviation_e4`).
 
-Frames of a clip behind the end of the video have index and distance of the last frame, and are thrown away. Each patch
-of a clip is computed on its own, on one thread, whatever `batch` says.
+Frames of a clip beyond the end of the video take the index and distance of the last frame, and are discarded. Each
+patch of a clip is computed separately, on one thread, regardless of `batch`.
 """
 
 
 def _limits() -> str:
     side = bitstream.LARGEST_SIDE
     rows = (
-        ("frames", f"1 to {_power(bitstream.LARGEST_FRAME_COUNT)}; the segments' add up to the video's"),
+        ("frames", f"1 to {_power(bitstream.LARGEST_FRAME_COUNT)}; those of the segments add up to those of the video"),
         ("height, width", f"1 to {_power(side)}; rounded up to the strides, up to {_power(2 * side)}"),
-        ("segments", "1 to frames, as many as there are"),
-        ("fps", "10^-6 or more, under 10^6"),
+        ("segments", "1 to frames; the number of segments that follow"),
+        ("fps", "at least 10^-6, below 10^6"),
         ("batch, group", "1 to 255"),
         (
-            "a number of a spec",
-            f"above 0, up to {_power(bitstream.LARGEST_WIDTH)}; odd where its name begins `kernel_`",
+            "a number in a spec",
+            f"above 0, up to {_power(bitstream.LARGEST_WIDTH)}; odd if its name begins with `kernel_`",
         ),
-        ("a list of a spec", f"1 to {bitstream.LARGEST_STRIDES} numbers; three where its name ends in `_e4`"),
+        ("a list in a spec", f"1 to {bitstream.LARGEST_STRIDES} numbers; three if its name ends in `_e4`"),
         ("names of videos", "printable, without `/`, neither `.` nor `..`; frames per second as in section video"),
         ("clip_frames", "1 to 255"),
-        ("patch_rows, patch_columns", "divisors of height and width, 4096 patches at most"),
+        ("patch_rows, patch_columns", "divisors of height and width, at most 4096 patches"),
         (
             "codes",
-            f"up to {payloads.CODES_PER_BYTE} for each byte of the section and {_power(payloads.ANY_CODES)} more",
+            f"up to {_power(payloads.ANY_CODES)}, plus {payloads.CODES_PER_BYTE} for each byte of the section",
         ),
         (
             "channels",
-            f"first axes of all tensors: up to {payloads.CHANNELS_PER_BYTE} a byte and {_power(payloads.ANY_CHANNELS)}",
+            f"first axes of tensors: up to {_power(payloads.ANY_CHANNELS)}, plus {payloads.CHANNELS_PER_BYTE} a byte",
         ),
     )
     return f"""
@@ -462,22 +467,23 @@ def _limits() -> str:
 
 {_table(("what", "values"), rows)}
 
-A reader refuses anything else, and wrong CRCs, sections in another order or of unknown numbers, unknown numbers of
-architectures, quantisers, colour profiles and entropy models, and payloads that are longer or shorter than what they
-say; minima and scales that are not finite, and scales below 0; and frames that become no numbers (NaN). Lengths are
-compared with the bytes at hand before memory is taken.
+A reader refuses anything else: wrong CRCs, unknown or misplaced sections, unknown architectures, quantisers, colour
+profiles and entropy models, payloads that are longer or shorter than they declare, minima and scales that are not
+finite, scales below 0, and frames with values that are not numbers (NaN). Lengths are compared with the remaining bytes
+before memory is allocated.
 
-Equal codes cost next to nothing, so that few bytes may describe a large network. Ours refuses a segment whose first
-frame would take more than {limits.ANY_SEGMENT_S:g} s of CPU time or {limits.ANY_SEGMENT_BYTES / 1e6:g} MB of memory,
-and {limits.S_PER_BYTE * 1e3:g} ms and {limits.MEMORY_PER_BYTE / 1e3:g} kB more for each byte of its own `weights`,
+Equal codes cost next to nothing, so that a few bytes may describe a large network. This decoder refuses a segment whose
+first frame would take more than {limits.ANY_SEGMENT_S:g} s of CPU time or {limits.ANY_SEGMENT_BYTES / 1e6:g} MB of
+memory, plus {limits.S_PER_BYTE * 1e3:g} ms and {limits.MEMORY_PER_BYTE / 1e3:g} kB for each byte of its `weights`,
 `embeddings` and `keyframes`: a network of 3 million parameters at one bit each may take
 {limits.ANY_SEGMENT_S + 375_000 * limits.S_PER_BYTE:.0f} s and
-{(limits.ANY_SEGMENT_BYTES + 375_000 * limits.MEMORY_PER_BYTE) / 1e9:.1f} GB. The first frame is all that is computed
-together with it: the codes of its group, the frames of its batch or clip. Both amounts are estimates from shapes, the
-same on every machine: {work.MACS_PER_S / 1e9:g}·10^9 multiply–accumulates a second, with output channels rounded up to
-{work.OUTPUTS_AT_ONCE} (kernels above {work.SLOWER_BY_KERNEL[0][0]} take {work.SLOWER_BY_KERNEL[1][1]} times as long,
+{(limits.ANY_SEGMENT_BYTES + 375_000 * limits.MEMORY_PER_BYTE) / 1e9:.1f} GB. The cost of the first frame includes
+everything computed together with it: the codes of its group, the frames of its batch or clip. Both are estimates from
+shapes, the same on every machine: {work.MACS_PER_S / 1e9:g}·10^9 multiply–accumulates a second, with
+output channels rounded up to {work.OUTPUTS_AT_ONCE} (kernels above
+{work.SLOWER_BY_KERNEL[0][0]} take {work.SLOWER_BY_KERNEL[1][1]} times as long,
 above {work.SLOWER_BY_KERNEL[1][0]} {work.SLOWER_BY_KERNEL[2][1]} times), {work.BYTES_PER_S / 1e9:g} GB a second
-read and written, {limits.S_PER_CODE * 1e6:g} µs a code. Measured times are a half to a fifth of it
+read and written, {limits.S_PER_CODE * 1e6:g} µs a code. Measured times are a half to a fifth of these estimates
 (`bench/crafted_files.py`).
 """
 
@@ -486,13 +492,13 @@ def _versions() -> str:
     return f"""
 ## Versions
 
-Version {bitstream.VERSION} is frozen: files that it allows today are read by every later release, and mean the same.
-What comes later comes as sections of new numbers, or as new numbers of architectures, quantisers and entropy models,
-which older readers refuse, or as remarks, which they pass over; a number is never given twice. The version of
-constriction belongs to the format: its models are a part of it. Another one that is installed is used, and a line on
-the standard error output names both; 0.4.2 made and read the same files.
+Version {bitstream.VERSION} is frozen: every later release reads the files that are valid today, with the same meaning.
+Extensions use new numbers for sections, architectures, quantisers and entropy models, which older readers refuse, or
+remarks, which they skip; numbers are never reused. The version of constriction is part of the format, as its models
+are. If another version is installed, it is used, and a line on standard error names both; 0.4.2 wrote and read the same
+files.
 
-Files of version {version0.VERSION}, written before the format was frozen, are read and no longer written;
+Files of version {version0.VERSION}, written before the format was frozen, can still be read but are no longer written;
 [version0.py](../boostnerv/codec/container/version0.py) describes them.
 """
 
@@ -515,12 +521,12 @@ def _fields(fields: Sequence[Field]) -> str:
 
 
 def _unstored() -> str:
-    """What decoders have that the spec of a file does not say."""
+    """Which fields of the specs a file does not store."""
     kinds = [entry.spec for entry in architectures_by_wire_id().values()]
     fields = [field for kind in kinds for field in dataclasses.fields(kind)]
     names = {field.name for field in fields if not is_stored(field) and not is_of_encoder(field)}
     listed = ", ".join(f"`{name}`" for name in sorted(names))
-    return f"Fields of its class that are missing in the table ({listed}) have their defaults in files of this version."
+    return f"Fields of its class that are not in the table ({listed}) have their defaults in files of this version."
 
 
 def _spec(entry: Architecture) -> str:
@@ -542,14 +548,14 @@ def _numbered(names: dict[int, str]) -> str:
 
 
 def _power(number: int) -> str:
-    """A power of two as it is written: ``2^19``."""
+    """A power of two in the notation of the page: ``2^19``."""
     exponent = number.bit_length() - 1
     assert number == 1 << exponent
     return f"2^{exponent}"
 
 
 def main() -> None:
-    """Write the page into the checkout that is the current folder."""
+    """Write the page into the checkout in the current folder."""
     write_text(_PAGE, format_page())
 
 

@@ -1,10 +1,10 @@
-"""Whole numbers in groups of seven bits, a byte each, the lowest first; the top bit says that more follow."""
+"""Variable-length integers (LEB128): seven bits per byte, lowest first; a set top bit means that more bytes follow."""
 
 from __future__ import annotations
 
 
 def write_number(value: int) -> bytes:
-    """Bytes of a number from 0 on."""
+    """Encode an integer ≥ 0."""
     data = bytearray()
     while value >= 128:
         data.append(value & 127 | 128)
@@ -14,15 +14,15 @@ def write_number(value: int) -> bytes:
 
 
 def read_numbers(data: bytes, position: int, count: int, most_bytes: int) -> tuple[list[int], int]:
-    """So many numbers from a position on, and where they end.
+    """Decode `count` numbers starting at byte `position`; returns them and the position after the last.
 
-    Raises `ValueError` where the bytes end before, or a number has more of them than `most_bytes`.
+    Raises `ValueError` if the data ends too early or a number is longer than `most_bytes` bytes.
     """
     values: list[int] = []
     value = shift = 0
     while len(values) < count:
         if position >= len(data) or shift >= 7 * most_bytes:
-            raise ValueError(f"{count} numbers of {most_bytes} bytes at most")
+            raise ValueError(f"the data does not hold {count} numbers of at most {most_bytes} bytes")
         byte = data[position]
         position += 1
         value |= (byte & 127) << shift

@@ -1,15 +1,15 @@
-"""Reading of ``.bnv`` files of version 0, which were written before the format was frozen.
+"""Reader of ``.bnv`` files of version 0, written before the format was frozen.
 
     magic "BNV", version u8
-    sections, each: id u8, length u32 (bytes of payload), CRC-32 u32 of id, length and payload, payload
+    sections: id u8, length u32 (bytes of payload), CRC-32 u32 of id, length and payload, payload
       1 header      architecture u16, entropy model u8 (1), colour u8, fps f64, reach of weights u8, reach of embeddings
-                    u8, then the spec's fields: T, H, W u32 each, the others as in version 1
-      2 side        one u32 a weight tensor: δ (12 bits), σ (8), μ (12); for embedding models δ u16, β i32, origin i32,
-                    then σ u8 and μ i8 a frame
+                    u8, then the spec's fields: T, H, W as u32, the others as in version 1
+      2 side        one u32 per weight tensor: δ (12 bits), σ (8), μ (12); with embeddings δ u16, β i32, origin i32,
+                    then σ u8 and μ i8 per frame
       3 weights     ANS words of all weight codes, in the order of the decoder's tensors
-      4 embeddings  ANS words of all embedding codes, frame by frame (embedding models only)
+      4 embeddings  ANS words of all embedding codes, frame by frame (architectures with embeddings only)
 
-What is read becomes a `Bitstream` of version 1 with the same codes and quantisers, so that nothing else has to know.
+The result is a `Bitstream` of version 1 with the same codes and quantisers, so that no other code handles version 0.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ _SECTION_HEAD = struct.Struct("<BII")
 _ENTROPY_GAUSSIAN = 1
 _MEAN_BITS = 12
 _UNITS_PER_SIGMA = 16
-_CODINGS = 3  # of embeddings: decoded, measured and coded again
+_CODINGS = 3  # passes over embedding codes: decode, measure, encode
 
 
 def read(data: bytes) -> bitstream.Bitstream:
-    """Parse the bytes of a file, decode its codes and code them again; raises `BitstreamError` in one sentence."""
+    """Parse the bytes of a file, decode and re-encode its codes; raises `BitstreamError` with one sentence."""
     sections = _split(data)
     if len(sections[1]) < _HEADER.size + _SIZE.size:
         raise _damaged("the header is too short")
     architecture, entropy, colour, fps, *reaches = _HEADER.unpack_from(sections[1])
     frames, height, width = _SIZE.unpack_from(sections[1], _HEADER.size)
     if entropy != _ENTROPY_GAUSSIAN:
-        raise BitstreamError(f"entropy model {entropy} is not known here; a newer boostnerv may know it")
+        raise BitstreamError(f"entropy model {entropy} is unknown; a newer boostnerv may read it")
     if max(height, width) >= 1 << 16:
-        raise _damaged(f"a frame of {height}×{width} cannot be")
+        raise _damaged(f"a frame of {height}×{width} is impossible")
     model = struct.pack("<HBI", architecture, 1, frames) + sections[1][_HEADER.size + _SIZE.size :]
     video = struct.pack("<IHHdBBI", frames, height, width, fps, colour, 1, 1)
     empty = [(bitstream.VIDEO, video), (bitstream.MODEL, model), (bitstream.WEIGHTS, b"")]
     if 4 in sections:
         empty.append((bitstream.EMBEDDINGS, b""))
-    found = bitstream.read(bitstream.join(empty))
-    return bitstream.Bitstream(found.video, (_recoded(found.segments[0], sections, reaches),))
+    stream = bitstream.read(bitstream.join(empty))
+    return bitstream.Bitstream(stream.video, (_recoded(stream.segments[0], sections, reaches),))
 
 
 def section_bytes(data: bytes) -> dict[str, int]:
-    """Bytes of each section, its head included, and of the container itself; they add up to the file."""
+    """Bytes of each section, head included, and of the container itself; they add up to the file size."""
     sizes = {"container": 4}
     return sizes | {_SECTIONS[number]: _SECTION_HEAD.size + len(part) for number, part in _split(data).items()}
 
@@ -78,7 +78,7 @@ def _split(data: bytes) -> dict[int, bytes]:
         position += _SECTION_HEAD.size
         payload = data[position : position + length]
         if number not in _SECTIONS or number <= max(sections, default=0) or len(payload) != length:
-            raise _damaged(f"section {number} at byte {position} is not expected or not complete")
+            raise _damaged(f"section {number} at byte {position} is unexpected or incomplete")
         if zlib.crc32(payload, zlib.crc32(struct.pack("<BI", number, length))) != crc:
             raise _damaged(f"section {_SECTIONS[number]} fails its CRC")
         sections[number] = payload
@@ -94,7 +94,7 @@ def _recoded(segment: bitstream.Segment, sections: dict[int, bytes], reaches: li
     try:
         shapes = [tuple(shape) for shape in tensor_shapes(segment.architecture, spec).values()]
     except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
-        raise _damaged("the header describes no possible model") from error
+        raise _damaged("the header describes an impossible model") from error
     embeds = spec.embedding_shape is not None
     side, tensors = sections[2], len(shapes)
     if len(side) != 4 * tensors + ((10 + 2 * spec.frames) if embeds else 0) or embeds != (4 in sections):
@@ -118,17 +118,17 @@ def _recoded(segment: bitstream.Segment, sections: dict[int, bytes], reaches: li
 
 
 def _check_recoding(segment: bitstream.Segment, sections: dict[int, bytes]) -> None:
-    """Raise `BitstreamError` where the codes of all frames take more time than their bytes are worth."""
-    wanted = limits.demand(segment.architecture, segment.spec)
+    """Raise `BitstreamError` if decoding all codes takes more time than a file of this size may."""
+    demand = limits.demand(segment.architecture, segment.spec)
     codes_s = _CODINGS * limits.S_PER_CODE * segment.spec.embedding_parameters
-    wanted = dataclasses.replace(wanted, nominal_s=wanted.nominal_s + codes_s)
-    limits.check_proportion(wanted, len(sections[3]) + len(sections.get(4, b"")))
+    demand = dataclasses.replace(demand, nominal_s=demand.nominal_s + codes_s)
+    limits.check_proportion(demand, len(sections[3]) + len(sections.get(4, b"")))
 
 
 def _recoded_embeddings(side: bytes, data: bytes, shape: tuple[int, ...], reach: int) -> bytes:
     step_index, offset_index, origin = struct.unpack_from("<Hii", side)
     if step_index >= STEP_GRID.levels or abs(origin) > 1 << 24:
-        raise _damaged("the embedding quantiser is not possible")
+        raise _damaged("the embedding quantiser is impossible")
     sigma = SIGMA_GRID.decode(np.frombuffer(side[10 : 10 + shape[0]], dtype=np.uint8))
     mean = origin + np.frombuffer(side[10 + shape[0] :], dtype=np.int8) * (sigma / _UNITS_PER_SIGMA)
     payloads.check_shapes([shape], len(data))
@@ -151,5 +151,5 @@ def _decode(
     return codes
 
 
-def _damaged(what: str) -> BitstreamError:
-    return BitstreamError(f"{what}; the file is damaged, get it again")
+def _damaged(problem: str) -> BitstreamError:
+    return BitstreamError(f"{problem}; the file is damaged, get it again")

@@ -1,17 +1,17 @@
-"""Entropy models by name and by number in files: how likely each code is, from numbers that the file stores.
+"""Entropy models by name and file number: the probability of each code, from parameters that the file stores.
 
-    1  gaussian          mean and deviation a tensor, a frame for embeddings: the published model (Zhang et al., CVPR
-                         2024, section 3.4)
-    2  gaussian-channel  mean and deviation a channel: of the output for weights, of the embedding for embeddings
-    3  laplace           location and scale a tensor, a frame for embeddings
-    4  temporal          embeddings only: each code is predicted from the same position of the frame before
+    1  gaussian          mean and deviation per tensor, per frame for embeddings: the published model (Zhang et al.,
+                         CVPR 2024, section 3.4)
+    2  gaussian-channel  mean and deviation per channel: output channel of weights, channel of embeddings
+    3  laplace           location and scale per tensor, per frame for embeddings
+    4  temporal          embeddings only: each code is predicted from the same position of the previous frame
 
-What a model needs to know of the codes (its parameters) lies on grids and is a part of the same streams. All values
-that enter a distribution are products of small integers and powers of two, which no machine rounds differently; what
-is left to agree on are erf and exp, those of constriction.
+The parameters of a model lie on grids and are stored in the same streams as the codes. All values that enter a
+distribution are products of small integers and powers of two, which are exact on every machine; only erf and exp
+remain to agree on, and those are constriction's.
 
-Codes of embeddings come in groups of N frames, each group a stream of its own that the `temporal` model starts afresh:
-a frame needs at most N − 1 others' embeddings.
+Codes of embeddings are divided into groups of N frames, each in a stream of its own in which the `temporal` model
+starts afresh: decoding a frame needs at most N − 1 other frames' embeddings.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ LARGEST_REACH = 255  # codes lie within this many scales of their location
 _SPARE_REACH = 1  # rounding a location to its grid moves it by less than a scale
 ORIGIN_RANGE = 1 << 21
 MEAN_BITS: dict[Role, int] = {"weights": 12, "embeddings": 8}
-UNITS_PER_SIGMA = 16  # locations of tensors and frames: sixteenths of the scale
-UNITS_PER_SIGMA_OF_CHANNEL = 4  # fewer codes, fewer digits
-UNITS_PER_CODE = 4  # locations of positions: quarters of a code
+UNITS_PER_SIGMA = 16  # locations of tensors and frames are in sixteenths of the scale
+UNITS_PER_SIGMA_OF_CHANNEL = 4  # a channel has fewer codes, so less precision suffices
+UNITS_PER_CODE = 4  # locations of positions are in quarters of a code
 SLOPE_UNITS = 16  # slopes are sixteenths in [−1, 1]
 _BY_POSITION, _BY_CHANNEL = (0,), (0, 2, 3)  # axes of embeddings that share a value
 _LARGEST_INDEX = (1 << 15) - 1
 INDEX_RANGE = 1 << 16  # indices lie in [−2^15, 2^15)
-CENTRE_UNITS = 256  # the mean of indices is told in parts of their range
+CENTRE_UNITS = 256  # the mean of indices is stored in 256ths of their range
 _CODES_PER_TABLE_ENTRY = 64
-_SPARE_BITS = 64  # what the coder's state may hold, and more
+_SPARE_BITS = 64  # more than the coder's state can hold
 
 
 class Parameters(Protocol):
-    """What an entropy model knows of a tensor, or of all embeddings: on grids, ready to be written."""
+    """Parameters of an entropy model for one tensor, or for all embeddings, on their grids."""
 
     @property
     def reach(self) -> int:
-        """Scales that a code is away from its location at most, in [1, 255]."""
+        """Largest distance of a code from its location in scales, in [1, 255]."""
         ...
 
     def write(self, writer: SymbolWriter) -> None:
-        """Put the parameters into a stream."""
+        """Append the parameters to a stream."""
         ...
 
     def encode(self, writer: SymbolWriter, codes: Codes, first: int, reach: int) -> None:
-        """Put codes into a stream; of embeddings, a group ``[n, e, h, w]`` that begins with frame `first`."""
+        """Append codes to a stream; embeddings are a group ``[n, e, h, w]`` that starts with frame `first`."""
         ...
 
     def decode(self, reader: SymbolReader, shape: tuple[int, ...], first: int, reach: int) -> Codes:
@@ -83,7 +83,7 @@ class Units:
 
 
 class EntropyModel(Protocol):
-    """An entropy model; `name` is that of its row in the catalogue, which has its number and its roles."""
+    """An entropy model; the catalogue's row of the same `name` holds its number and its roles."""
 
     @property
     def name(self) -> str: ...
@@ -93,11 +93,11 @@ class EntropyModel(Protocol):
         ...
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
-        """Parameters fitted to codes ``[out, …]`` or ``[T, e, h, w]``; the encoder takes those that cost least."""
+        """Parameters fitted to codes ``[out, …]`` or ``[T, e, h, w]``; the encoder chooses the cheapest."""
         ...
 
     def read(self, reader: SymbolReader, shape: tuple[int, ...], role: Role) -> Parameters:
-        """Inverse of `Parameters.write` for codes of a shape."""
+        """Inverse of `Parameters.write` for codes of this shape."""
         ...
 
 
@@ -106,7 +106,7 @@ class EntropyModel(Protocol):
 
 @dataclass(frozen=True)
 class Independent:
-    """Codes that know nothing of each other: a location and a scale for each unit, a tensor, frame or channel."""
+    """Independent codes with one location and one scale per unit: a tensor, frame or channel."""
 
     name: str
     distribution: Distribution
@@ -125,13 +125,13 @@ class Independent:
         axes = tuple(axis for axis, count in enumerate(units) if count == 1)
         centre = np.median if self.distribution == "laplace" else np.mean
         mean = centre(codes, axis=axes, keepdims=True).astype(np.float64)
-        away = np.abs(codes - mean)
+        distance = np.abs(codes - mean)
         if self.distribution == "laplace":
-            scale = away.mean(axis=axes, keepdims=True)
+            scale = distance.mean(axis=axes, keepdims=True)
         else:
-            scale = np.sqrt(np.square(away).mean(axis=axes, keepdims=True))
+            scale = np.sqrt(np.square(distance).mean(axis=axes, keepdims=True))
         origin = 0 if role == "weights" else round(float(mean.mean()))
-        return [self._snapped(mean, scale, away.max(axis=axes, keepdims=True), origin, role)]
+        return [self._snapped(mean, scale, distance.max(axis=axes, keepdims=True), origin, role)]
 
     def read(self, reader: SymbolReader, shape: tuple[int, ...], role: Role) -> Parameters:
         units = self._units(shape, role)
@@ -148,7 +148,7 @@ class Independent:
         return tuple(count if i == axis and not single else 1 for i, count in enumerate(shape))
 
     def _snapped(self, mean: Floats, scale: Floats, farthest: Floats, origin: int, role: Role) -> IndependentParameters:
-        """Grid values; the scale grows where the grid could not hold the location or a code far from it."""
+        """Parameters on the grids; the scale is enlarged until location and farthest code fit their ranges."""
         units = UNITS_PER_SIGMA_OF_CHANNEL if self.by_channel else UNITS_PER_SIGMA
         largest = _LARGEST_INDEX if self.by_channel else (1 << (MEAN_BITS[role] - 1)) - 1
         needed = np.maximum(np.abs(mean - origin) * units / (largest - 0.5), farthest / (LARGEST_REACH - _SPARE_REACH))
@@ -161,7 +161,7 @@ class Independent:
 
 @dataclass(frozen=True)
 class IndependentParameters:
-    """`scale_index` on `SIGMA_GRID` and `mean_index` in parts of the scale from `origin`, shaped to broadcast."""
+    """`scale_index` on `SIGMA_GRID` and `mean_index` in fractions of the scale from `origin`; shapes broadcast."""
 
     model: Independent
     role: Role
@@ -177,7 +177,7 @@ class IndependentParameters:
 
     @property
     def mean(self) -> Floats:
-        """Locations in codes."""
+        """Locations, in codes."""
         units = UNITS_PER_SIGMA_OF_CHANNEL if self.model.by_channel else UNITS_PER_SIGMA
         return self.origin + self.mean_index * (self.scale / units)
 
@@ -203,7 +203,7 @@ class IndependentParameters:
         return codes
 
     def _of(self, first: int, count: int) -> tuple[Floats, Floats]:
-        """Locations and scales of the frames from `first` on; of weights, all."""
+        """Locations and scales of `count` frames from `first` on; for weights, all of them."""
         part = slice(None)
         if self.role == "embeddings" and not self.model.by_channel:
             part = slice(first, first + count)
@@ -213,24 +213,24 @@ class IndependentParameters:
 def _pieces(
     mean: Floats, scale: Floats, shape: tuple[int, ...]
 ) -> Iterator[tuple[slice, float | Floats, float | Floats]]:
-    """Runs of codes with one location and scale each where there are few, else all codes at once."""
+    """Slices of codes with one location and scale per slice if units lie on the first axis, else all codes at once."""
     if len(mean) == mean.size:
-        # One distribution for many codes is built once instead of once a code.
+        # Build a distribution once for many codes instead of once per code.
         for index, (location, spread) in enumerate(zip(mean.ravel().tolist(), scale.ravel().tolist(), strict=True)):
             yield slice(None) if len(mean) == 1 else slice(index, index + 1), location, spread
     else:
         yield slice(None), np.broadcast_to(mean, shape), np.broadcast_to(scale, shape)
 
 
-# --- predicted from the frame before -----------------------------------------------------------------------
+# --- predicted from the previous frame ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Temporal:
-    """Codes of embeddings as a first-order process over time, started afresh with every group.
+    """Codes of embeddings as a first-order autoregressive process over time, restarted in every group.
 
     The first frame of a group is Gaussian about μ with deviation σ₀; in each later one a code is Gaussian about
-    ``μ + a·(code before − μ)`` with deviation σ₁. μ and σ₀, and a and σ₁, are given a channel or a position.
+    ``μ + a·(previous code − μ)`` with deviation σ₁. μ and σ₀, as well as a and σ₁, are given per channel or position.
     """
 
     name: str = "temporal"
@@ -240,7 +240,7 @@ class Temporal:
 
     def candidates(self, codes: Codes, role: Role, group: int) -> Sequence[Parameters]:
         units = (_BY_CHANNEL, _BY_POSITION)
-        return [fitted for first in units for fitted in _fit_temporal(codes, group, first, units)]
+        return [parameters for first in units for parameters in _fit_temporal(codes, group, first, units)]
 
     def read(self, reader: SymbolReader, shape: tuple[int, ...], role: Role) -> Parameters:
         by_position = reader.integer(2), reader.integer(2)
@@ -274,27 +274,27 @@ class TemporalParameters:
 
     def encode(self, writer: SymbolWriter, codes: Codes, first: int, reach: int) -> None:
         for index in range(len(codes)):
-            one = codes[index : index + 1]
-            mean, sigma = self._expected(codes[index - 1 : index], one.shape)
-            _encode(writer, "gaussian", one, mean, sigma, reach)
+            frame = codes[index : index + 1]
+            mean, sigma = self._expected(codes[index - 1 : index], frame.shape)
+            _encode(writer, "gaussian", frame, mean, sigma, reach)
 
     def decode(self, reader: SymbolReader, shape: tuple[int, ...], first: int, reach: int) -> Codes:
         codes = np.empty(shape, dtype=np.int32)
-        one = (1, *shape[1:])
+        frame_shape = (1, *shape[1:])
         for index in range(shape[0]):
-            mean, sigma = self._expected(codes[index - 1 : index], one)
-            codes[index : index + 1] = _decode(reader, "gaussian", one, mean, sigma, reach)
+            mean, sigma = self._expected(codes[index - 1 : index], frame_shape)
+            codes[index : index + 1] = _decode(reader, "gaussian", frame_shape, mean, sigma, reach)
         return codes
 
-    def _expected(self, before: Codes, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
-        """Location and scale of a frame's codes `shape`, given those of the frame before ``[1, e, h, w]`` or none."""
-        if len(before) == 0:
+    def _expected(self, previous: Codes, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+        """Location and scale of a frame's codes of `shape`, given the previous frame's ``[1, e, h, w]``, or empty."""
+        if len(previous) == 0:
             return np.broadcast_to(self._mean, shape), np.broadcast_to(self._first_sigma, shape)
-        return self._mean + self._slope * (before - self._mean), np.broadcast_to(self._later_sigma, shape)
+        return self._mean + self._slope * (previous - self._mean), np.broadcast_to(self._later_sigma, shape)
 
     @property
     def values(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """μ, σ₀, a and σ₁ off their grids."""
+        """Values of μ, σ₀, a and σ₁."""
         return self._mean, self._first_sigma, self._slope, self._later_sigma
 
     @cached_property
@@ -315,34 +315,34 @@ class TemporalParameters:
 
 
 def temporal_process(codes: Codes, group: int) -> tuple[Floats, ...]:
-    """μ, σ₀, a and σ₁ of embedding codes ``[T, e, h, w]``, each ``[1, e, h, w]``: what training holds of the model."""
-    (found,) = _fit_temporal(codes, group, _BY_CHANNEL, [_BY_POSITION])
-    return tuple(np.broadcast_to(values, codes[:1].shape) for values in found.values)
+    """μ, σ₀, a and σ₁ of embedding codes ``[T, e, h, w]``, each ``[1, e, h, w]``: the model that training assumes."""
+    (parameters,) = _fit_temporal(codes, group, _BY_CHANNEL, [_BY_POSITION])
+    return tuple(np.broadcast_to(values, codes[:1].shape) for values in parameters.values)
 
 
 def _fit_temporal(
     codes: Codes, group: int, first: tuple[int, ...], laters: Sequence[tuple[int, ...]]
 ) -> Iterator[TemporalParameters]:
-    """Moments over the axes `first` of all codes, and for each of `laters` the least squares over these axes of each
-    code on the one before in its group.
+    """Moments of all codes over the axes `first`, and for each of `laters` the least-squares regression, over these
+    axes, of each code on its predecessor in the group.
     """
     mean_index = _clipped(codes.mean(axis=first, keepdims=True) * UNITS_PER_CODE)
-    around = codes.astype(np.float32) - (mean_index / UNITS_PER_CODE).astype(np.float32)
+    centred = codes.astype(np.float32) - (mean_index / UNITS_PER_CODE).astype(np.float32)
     starts = np.arange(len(codes)) % group == 0
-    first_index, first_reach = _spread(around, around[starts], first)
-    before, after = around[np.flatnonzero(~starts) - 1], around[~starts]
+    first_index, first_reach = _spread(centred, centred[starts], first)
+    before, after = centred[np.flatnonzero(~starts) - 1], centred[~starts]
     powers, products = np.square(before), before * after
     for later in laters:
         power, product = (values.sum(axis=later, keepdims=True) for values in (powers, products))
         slope = product / np.maximum(power, 1e-9)
         slope_index = np.clip(np.rint(slope * SLOPE_UNITS), -SLOPE_UNITS, SLOPE_UNITS).astype(np.int64)
-        left = after - (slope_index / SLOPE_UNITS).astype(np.float32) * before
-        later_index, later_reach = _spread(left, left, later)
+        residual = after - (slope_index / SLOPE_UNITS).astype(np.float32) * before
+        later_index, later_reach = _spread(residual, residual, later)
         yield TemporalParameters(mean_index, first_index, slope_index, later_index, max(first_reach, later_reach))
 
 
 def _spread(values: NDArray[np.float32], coded: NDArray[np.float32], axes: tuple[int, ...]) -> tuple[Indices, int]:
-    """Deviation of values about zero on the coarse grid, large enough for the `coded` ones; and their reach."""
+    """Index of the deviation of `values` about zero on the coarse grid, enlarged to fit `coded`; and the reach."""
     if len(values) == 0:
         shape = tuple(1 if axis in axes else count for axis, count in enumerate(values.shape))
         return np.zeros(shape, dtype=np.int64), 1
@@ -365,7 +365,7 @@ BY_WIRE_ID = {entry.wire_id: BY_NAME[entry.name] for entry in ENTROPY_MODELS}
 
 
 def models_of(role: Role) -> tuple[EntropyModel, ...]:
-    """Models that can code weights, or embeddings."""
+    """Models that can code weights or embeddings, by role."""
     return tuple(BY_NAME[name] for name in entropy_model_names(role))
 
 
@@ -407,7 +407,7 @@ def _decode(
 def _coder_model(
     distribution: Distribution, mean: float | Floats, scale: float | Floats, low: int, high: int
 ) -> tuple[Any, tuple[Any, ...]]:
-    """Constriction's model of codes with one location and scale, or its family and those of each code."""
+    """Constriction's model for one location and scale, or its model family with the parameters of each code."""
     kinds = constriction.stream.model
     family = kinds.QuantizedGaussian if distribution == "gaussian" else kinds.QuantizedLaplace
     if isinstance(mean, float):
@@ -416,17 +416,20 @@ def _coder_model(
 
 
 def _table_pays(count: int, mean: float | Floats, low: int, high: int) -> bool:
-    """Whether a table is the faster way to code so many codes; what is coded is the same."""
+    """Whether coding `count` codes is faster with a table; the coded bits are the same."""
     return isinstance(mean, float) and count > _CODES_PER_TABLE_ENTRY * (high - low + 1)
 
 
 def support(mean: float | Floats, scale: float | Floats, reach: int) -> tuple[int, int]:
-    """Least and largest code, inclusive; always at least two, as the coder wants."""
+    """Smallest and largest code, inclusive; the coder requires at least two.
+
+    Raises `BitstreamError` if all locations lie beyond ±2^19.
+    """
     lows, highs = mean - reach * scale, mean + reach * scale
     low = max(float(lows if isinstance(lows, float) else lows.min()), -LARGEST_CODE)
     high = min(float(highs if isinstance(highs, float) else highs.max()), LARGEST_CODE)
     if low > high:
-        raise BitstreamError("a mean code beyond the largest one cannot be; the file is damaged, get it again")
+        raise BitstreamError("a mean beyond the largest code is impossible; the file is damaged, get it again")
     return math.floor(low), math.ceil(high) + 1
 
 
@@ -452,7 +455,7 @@ def _write_fixed(writer: SymbolWriter, scale_index: Indices, mean_index: Indices
 
 def _read_fixed(reader: SymbolReader, units: tuple[int, ...], mean_bits: int) -> tuple[Indices, Indices]:
     count = math.prod(units)
-    # Locations are never the least number, so that all of them cost their bits.
+    # The encoder never writes the smallest location, so that every location costs its bits.
     if count * (8 + mean_bits) > reader.bits_left() + _SPARE_BITS:
         raise BitstreamError("the parameters of an entropy model end too early; the file is damaged, get it again")
     scale_index = reader.integers(count, SIGMA_GRID.levels)
@@ -461,7 +464,7 @@ def _read_fixed(reader: SymbolReader, units: tuple[int, ...], mean_bits: int) ->
 
 
 def _write_indices(writer: SymbolWriter, values: Indices) -> None:
-    """Indices in [−2^15, 2^15) under a Gaussian over their range: least, range, mean and deviation come first."""
+    """Indices in [−2^15, 2^15) under a Gaussian over their range, after their minimum, span, mean and deviation."""
     flat = values.reshape(-1)
     low, span = int(flat.min()), int(flat.max() - flat.min())
     writer.integers([low + INDEX_RANGE // 2, span], INDEX_RANGE)

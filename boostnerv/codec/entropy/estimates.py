@@ -1,10 +1,10 @@
-"""The published entropy model: the rate that training sees, and the published way of counting bits.
+"""The published entropy model: its rate estimate for training, and its bit count.
 
-Zhang et al., CVPR 2024, section 3.4. Mean μ and deviation σ are those of a tensor's own unrounded codes (of
-each frame's own, for embeddings); the same two numbers serve training, evaluation and coding, which is the
-consistency in "consistent entropy minimisation".
+Zhang et al., CVPR 2024, section 3.4. Mean μ and deviation σ are computed from a tensor's unrounded codes
+(for embeddings, from each frame's); training, evaluation and coding use the same two numbers, which is the consistency
+in "consistent entropy minimisation".
 
-What a file stores of them, and other models of the same codes, are in `boostnerv.codec.entropy.entropy_models`.
+The stored parameters and the other entropy models are in `boostnerv.codec.entropy.entropy_models`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ _SMALLEST_SIGMA = 1e-5
 _LARGEST_SIGMA = 1e10
 
 
-# --- the rate as training sees it --------------------------------------------------------------------------
+# --- the rate estimate for training ------------------------------------------------------------------------
 
 
 def segment_moments(codes: Tensor, segment: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (N − 1) of the codes of each segment: codes ``[P]`` → μ ``[S]``, σ ``[S]``."""
+    """Mean and deviation (N − 1) of the codes of each tensor: codes ``[P]`` → μ ``[S]``, σ ``[S]``.
+
+    `segment` ``[P]`` int64 is the tensor number of each code, `counts` ``[S]`` the codes per tensor.
+    """
     zeros = torch.zeros(len(counts), dtype=codes.dtype, device=codes.device)
     mean = zeros.index_add(0, segment, codes) / counts
     squares = zeros.index_add(0, segment, (codes - mean[segment]).square())
@@ -56,7 +59,7 @@ def _normal_cdf(x: Tensor) -> Tensor:
 
 
 def _safe_sqrt(variance: Tensor) -> Tensor:
-    # The square root has an infinite slope at zero, and a tensor of equal codes has no variance.
+    # The square root has an infinite slope at zero, and the variance of equal codes is zero.
     positive = variance > 0
     return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0)
 
@@ -65,7 +68,7 @@ def _safe_sqrt(variance: Tensor) -> Tensor:
 
 
 def coded_bits(codes: NDArray[np.int32], mean: float, sigma: float) -> int:
-    """Bits of one tensor coded alone with float μ, σ over [min, max], as the paper counts them."""
+    """Bits of a tensor coded alone with float μ, σ over [min, max], as the paper counts them; whole words."""
     low, high = int(codes.min()), int(codes.max())
     if low == high:
         return 0

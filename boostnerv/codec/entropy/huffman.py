@@ -1,12 +1,12 @@
-"""A Huffman coder of integers in [0, 65535]: one canonical code for all of them.
+"""A Huffman coder for integers in [0, 65535], with one canonical code.
 
     largest symbol u16, little-endian
-    length of the code word of each symbol from 0 to the largest, u8, 0 where it does not occur
-    code words, first bit highest, filled up to a byte with zeros
+    length of the code word of each symbol from 0 to the largest, u8, 0 if it does not occur
+    code words, most significant bit first, zero-padded to a byte
 
-Words are numbered by length, then by symbol, so that lengths say all. They are at most 32 bits long. A single symbol
-has the word 0, one bit long, so that the bytes of a file always bound the number of codes in it. No codes are no
-bytes. The number of codes is known to the reader, and there is no end symbol.
+Words are assigned by length, then by symbol, so that the lengths define the code. They have at most 32 bits. A single
+symbol has the one-bit word 0, so that the size of a file always bounds its number of codes. No codes take no bytes. The
+reader knows the number of codes; there is no end symbol.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from boostnerv.errors import BitstreamError
 LARGEST_LENGTH = 32
 _LARGEST_SYMBOL = 0xFFFF
 _HEAD = struct.Struct("<H")
-# Codes are written, and bytes read, in blocks of this many: memory does not grow with the length of their words.
+# Codes are written, and bytes read, in blocks of this size, so that memory does not grow with the data.
 _BLOCK = 1 << 12
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The S symbols that occur, in the order of their words: `words` are aligned to the left of 32 bits."""
+    """The S symbols that occur, in the order of their words; `words` are left-aligned in 32 bits."""
 
     symbols: NDArray[np.int32]
     lengths: NDArray[np.int64]
@@ -38,31 +38,33 @@ class _Table:
 
     @staticmethod
     def of(lengths: NDArray[np.integer]) -> _Table:
-        """The canonical code of word lengths by symbol ``[L]``; lengths that no code has are refused."""
+        """The canonical code for word lengths by symbol ``[L]``; raises `BitstreamError` for impossible lengths."""
         if lengths.max() > LARGEST_LENGTH:
             raise BitstreamError(
-                f"a Huffman code word of {lengths.max()} bits cannot be; the file is damaged, get it again"
+                f"a Huffman code word of {lengths.max()} bits is impossible; the file is damaged, get it again"
             )
         symbols = np.flatnonzero(lengths)
         symbols = symbols[np.argsort(lengths[symbols], kind="stable")]
         widths = np.int64(1) << (LARGEST_LENGTH - lengths[symbols].astype(np.int64))
-        alone = len(symbols) == 1 and lengths[symbols[0]] == 1
-        if widths.sum() != 1 << LARGEST_LENGTH and not alone:
-            raise BitstreamError("the Huffman word lengths make no complete code; the file is damaged, get it again")
+        single = len(symbols) == 1 and lengths[symbols[0]] == 1
+        if widths.sum() != 1 << LARGEST_LENGTH and not single:
+            raise BitstreamError(
+                "the Huffman word lengths do not form a complete code; the file is damaged, get it again"
+            )
         return _Table(symbols.astype(np.int32), lengths[symbols].astype(np.int64), np.cumsum(widths) - widths)
 
 
 def code_lengths(frequencies: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Bits of each symbol's word from how often it occurs ``[L]``; 0 for symbols that do not occur.
+    """Bits of each symbol's word from its frequency ``[L]``; 0 for symbols that do not occur.
 
-    Optimal, unless words would be longer than 32 bits: then the rarest symbols are taken for more frequent.
+    Optimal, unless words would exceed 32 bits; then frequencies are halved, rounding up, until they fit.
     """
     frequencies = np.asarray(frequencies, dtype=np.int64)
     lengths = np.zeros(len(frequencies), dtype=np.uint8)
     symbols = np.flatnonzero(frequencies)
     if not len(symbols):
         return lengths
-    # An end symbol that is one of the others adds none.
+    # Reuse a symbol as the end symbol, so that none is added.
     codec = HuffmanCodec.from_frequencies(
         dict(zip(symbols.tolist(), frequencies[symbols].tolist(), strict=True)), eof=int(symbols[0])
     )
@@ -74,13 +76,13 @@ def code_lengths(frequencies: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def coded_bits(codes: NDArray[np.int32]) -> int:
-    """Bits of the code words of all codes, any shape; the table is not counted."""
+    """Total bits of the code words of codes of any shape, without the table."""
     frequencies = np.bincount(codes.ravel())
     return int(frequencies @ code_lengths(frequencies).astype(np.int64))
 
 
 def run_bits(data: bytes, counts: Sequence[int]) -> list[int]:
-    """Bits of the code words of each of the runs of `counts` codes that follow one another in the data of `encode`.
+    """Bits of the code words of consecutive runs of `counts` codes in data written by `encode`.
 
     Raises `BitstreamError` as `decode` does.
     """
@@ -94,28 +96,28 @@ def run_bits(data: bytes, counts: Sequence[int]) -> list[int]:
 
 
 def encode(codes: NDArray[np.int32]) -> bytes:
-    """Code integers in [0, 65535], any shape, in C order."""
+    """Encode integers in [0, 65535] of any shape in C order; raises `ValueError` outside that range."""
     flat = codes.ravel()
     if not flat.size:
         return b""
     if flat.min() < 0 or flat.max() > _LARGEST_SYMBOL:
-        raise ValueError(f"codes from {flat.min()} to {flat.max()}")
+        raise ValueError(f"codes from {flat.min()} to {flat.max()} exceed 0 to {_LARGEST_SYMBOL}")
     lengths = code_lengths(np.bincount(flat))
     return _HEAD.pack(len(lengths) - 1) + lengths.tobytes() + _write_words(flat, _Table.of(lengths))
 
 
 def decode(data: bytes, count: int) -> NDArray[np.int32]:
-    """The `count` codes of `encode`, flat; raises `BitstreamError` unless they are all that there is in `data`."""
+    """Decode `count` codes, flat; raises `BitstreamError` unless `data` holds exactly these."""
     if count == 0:
         if data:
-            raise BitstreamError("there is data where no Huffman codes are; the file is damaged, get it again")
+            raise BitstreamError("there is data although there are no Huffman codes; the file is damaged, get it again")
         return np.zeros(0, dtype=np.int32)
     if len(data) < _HEAD.size:
         raise BitstreamError("the Huffman table is missing; the file is truncated, get it again")
     start = _HEAD.size + _HEAD.unpack_from(data)[0] + 1
     if len(data) < start:
         raise BitstreamError(
-            f"the Huffman table wants {start} bytes, {len(data)} are left; the file is truncated, get it again"
+            f"the Huffman table needs {start} bytes, {len(data)} are left; the file is truncated, get it again"
         )
     table = _Table.of(np.frombuffer(data, dtype=np.uint8, count=start - _HEAD.size, offset=_HEAD.size))
     words = data[start:]
@@ -125,7 +127,7 @@ def decode(data: bytes, count: int) -> NDArray[np.int32]:
         )
     codes, used_bits = _read_words(words, count, table)
     if (used_bits + 7) // 8 != len(words) or (used_bits % 8 and words[-1] & (0xFF >> used_bits % 8)):
-        raise BitstreamError("there is data behind the last Huffman code; the file is damaged, get it again")
+        raise BitstreamError("there is data after the last Huffman code; the file is damaged, get it again")
     if len(table.symbols) == 1 and any(words):
         raise BitstreamError("a Huffman code word is not in the table; the file is damaged, get it again")
     return codes
@@ -134,22 +136,22 @@ def decode(data: bytes, count: int) -> NDArray[np.int32]:
 def _write_words(codes: NDArray[np.int32], table: _Table) -> bytes:
     longest = int(table.lengths.max())
     digits = np.zeros((int(codes.max()) + 1, longest), dtype=np.uint8)
-    within = np.zeros(digits.shape, dtype=np.bool_)
+    used = np.zeros(digits.shape, dtype=np.bool_)
     digits[table.symbols] = (table.words[:, None] >> (LARGEST_LENGTH - 1 - np.arange(longest))) & 1
-    within[table.symbols] = np.arange(longest) < table.lengths[:, None]
+    used[table.symbols] = np.arange(longest) < table.lengths[:, None]
     packed = []
     rest = np.zeros(0, dtype=np.uint8)
     for start in range(0, len(codes), _BLOCK):
         block = codes[start : start + _BLOCK]
-        bits = np.concatenate([rest, digits[block][within[block]]])
-        whole = len(bits) // 8 * 8
-        packed.append(np.packbits(bits[:whole]).tobytes())
-        rest = bits[whole:]
+        bits = np.concatenate([rest, digits[block][used[block]]])
+        full_bits = len(bits) // 8 * 8
+        packed.append(np.packbits(bits[:full_bits]).tobytes())
+        rest = bits[full_bits:]
     return b"".join(packed) + np.packbits(rest).tobytes()
 
 
 def _read_words(data: bytes, count: int, table: _Table) -> tuple[NDArray[np.int32], int]:
-    """The first `count` codes and how many bits they took."""
+    """The first `count` codes and their total bits."""
     codes = np.empty(count, dtype=np.int32)
     done, position = 0, 0
     while done < count:
@@ -158,7 +160,7 @@ def _read_words(data: bytes, count: int, table: _Table) -> tuple[NDArray[np.int3
             raise BitstreamError(
                 f"the Huffman code words end after {done} of {count} codes; the file is damaged, get it again"
             )
-        # Which word stands at every bit of the block, then only those that follow one another.
+        # Find the word at every bit of the block, then keep those that follow one another.
         windows = _windows(data[first_byte : first_byte + _BLOCK + 4], min(_BLOCK, len(data) - first_byte))
         words = np.searchsorted(table.words, windows, side="right") - 1
         steps = table.lengths[words].tolist()
@@ -176,7 +178,7 @@ def _read_words(data: bytes, count: int, table: _Table) -> tuple[NDArray[np.int3
 
 
 def _windows(data: bytes, length: int) -> NDArray[np.int64]:
-    """The 32 bits that begin at each bit of the first `length` bytes ``[8·length]``; zeros follow the data."""
+    """The 32 bits starting at each bit of the first `length` bytes ``[8·length]``; the data is zero-padded."""
     padded = np.frombuffer(data.ljust(length + 4, b"\0"), dtype=np.uint8).astype(np.int64)
     forty = np.lib.stride_tricks.sliding_window_view(padded, 5)[:length] @ (1 << np.arange(32, -1, -8))
     return np.asarray((forty[:, None] >> (8 - np.arange(8))) & 0xFFFFFFFF).reshape(-1)

@@ -1,11 +1,11 @@
-"""What the sections ``weights`` and ``embeddings`` hold where codes are uniform: quantiser steps, parameters, codes.
+"""Payloads of the sections ``weights`` and ``embeddings`` for uniform quantisers: steps, parameters, codes.
 
 ``weights`` is one stream of symbols: reach (8 bits), number of the entropy model or 0 (4 bits), then for each tensor of
-the decoder in its order: δ on its grid (12 bits), with 0 above the number of the tensor's own model (4 bits), the
-parameters of the model, the codes.
+the decoder in order: δ on its grid (12 bits), after a 0 the number of the tensor's own model (4 bits), the parameters
+of the model, the codes.
 
-``embeddings`` is `EMBEDDINGS_FIELDS`, the length of each group's stream in words (u32 each), a stream with the
-parameters of the model, and the groups' streams.
+``embeddings`` consists of `EMBEDDINGS_FIELDS`, the length of each group's stream in words (u32), a stream with the
+parameters of the model, and the streams of the groups.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ LARGEST_GROUP = 255
 ANY_MODEL = 0
 MODEL_NUMBERS = 16
 REACHES = 256
-# Equal codes cost next to nothing, so that any payload may have many; beyond that, codes and the tensors' channels,
-# which may have distributions of their own, come with bytes.
+# Equal codes cost next to nothing, so that any payload may have many. Beyond that, the bytes bound the numbers of codes
+# and of channels, which may have distributions of their own.
 ANY_CODES, CODES_PER_BYTE = 1 << 21, 256
 ANY_CHANNELS, CHANNELS_PER_BYTE = 1 << 14, 16
 
@@ -52,51 +52,51 @@ EMBEDDINGS_FIELDS = (
     Field("model", "B", "entropy model"),
     Field("reach", "B", "codes lie within this many scales of their location"),
     Field("group", "B", "N, frames whose codes are decoded together"),
-    Field("parameters", "I", "length of the parameters' stream in words"),
+    Field("parameters", "I", "length of the parameter stream in words"),
 )
 _EMBEDDINGS_HEAD = layout(EMBEDDINGS_FIELDS)
 
 
 def check_choice(choice: str) -> None:
-    """Raise `UserError` for an entropy model that is not registered."""
+    """Raise `UserError` unless `choice` is ``auto`` or a registered entropy model."""
     if choice not in (AUTO, *BY_NAME):
         raise UserError(f"unknown entropy model '{choice}': {nearest(choice, [AUTO, *BY_NAME])}")
 
 
 class CodedWeights(Protocol):
-    """What the decoder needs of a section ``weights``, whatever its quantisers."""
+    """A decoded section ``weights``, for any quantiser."""
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Entropy model of each tensor."""
+        """Name of the entropy model of each tensor."""
         ...
 
     @property
     def side_bits(self) -> int:
-        """Bits that are not codes."""
+        """Bits of the section that are not codes."""
         ...
 
     def values(self) -> Iterator[NDArray[np.float32]]:
-        """Each tensor."""
+        """Values of each tensor, in decoder order."""
         ...
 
 
 class CodedEmbeddings(Protocol):
-    """What the decoder needs of a section ``embeddings``, whatever its quantisers."""
+    """A decoded section ``embeddings``, for any quantiser."""
 
     @property
     def model_name(self) -> str:
-        """Entropy model."""
+        """Name of the entropy model."""
         ...
 
     @property
     def group(self) -> int:
-        """Frames that are decoded together."""
+        """Number of frames decoded together."""
         ...
 
     @property
     def side_bits(self) -> int:
-        """Bits that are not codes."""
+        """Bits of the section that are not codes."""
         ...
 
     def values(self, number: int) -> NDArray[np.float32]:
@@ -109,9 +109,9 @@ class CodedEmbeddings(Protocol):
 
 @dataclass(frozen=True)
 class Weights:
-    """Decoded section: codes of each tensor in its shape, grid indices of δ ``[S]``, models by name, side bits.
+    """Decoded section: codes of each tensor in its shape, grid indices of δ ``[S]``, names of models, side bits.
 
-    `tensor_bits` are those of each tensor's codes: by how many the coder's state shrank.
+    `tensor_bits` is the number of bits by which decoding each tensor's codes shrank the coder's state.
     """
 
     codes: list[Codes]
@@ -126,29 +126,30 @@ class Weights:
         return step_values(self.step_index)
 
     def values(self) -> Iterator[NDArray[np.float32]]:
-        """Each tensor: ``δ·code`` in float32."""
+        """Values ``δ·code`` of each tensor in float32."""
         for codes, step in zip(self.codes, self.steps, strict=True):
             yield codes.astype(np.float32) * step
 
 
 def write_weights(codes: Sequence[Codes], step_index: Indices, choice: str = AUTO) -> bytes:
-    """Payload of the codes of S tensors, under the model called `choice` or the cheapest ones.
+    """Payload of the codes of S tensors under the entropy model `choice`, or the cheapest ones for ``auto``.
 
-    ``auto`` is never larger than a single model. A model that cannot code weights leaves them to ``gaussian``.
+    `step_index` ``[S]`` are grid indices of δ. ``auto`` is never larger than any single model. If `choice` cannot code
+    weights, ``gaussian`` is used.
     """
     allowed = {model.name: model for model in models_of("weights")}
     if choice != AUTO:
         model = allowed.get(choice, BY_NAME["gaussian"])
         return _write_weights(codes, step_index, [_fitted(tensor, model) for tensor in codes])
     fitted = [[_fitted(tensor, model) for model in allowed.values()] for tensor in codes]
-    layouts = [[found[number] for found in fitted] for number in range(len(allowed))]
-    layouts.append([min(found, key=_bits) for found in fitted])
+    layouts = [[choices[number] for choices in fitted] for number in range(len(allowed))]
+    layouts.append([min(choices, key=_bits) for choices in fitted])
     return min((_write_weights(codes, step_index, layout) for layout in layouts), key=len)
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """A model with parameters fitted to a tensor."""
+    """An entropy model with parameters fitted to the codes of a tensor."""
 
     model: EntropyModel
     parameters: Parameters
@@ -156,7 +157,7 @@ class _Choice:
 
     @cached_property
     def bits(self) -> int:
-        """What the tensor and the parameters cost."""
+        """Cost of parameters and codes."""
         writer = SymbolWriter()
         self.parameters.write(writer)
         self.parameters.encode(writer, self.codes, 0, self.parameters.reach)
@@ -168,7 +169,7 @@ def _bits(choice: _Choice) -> int:
 
 
 def _fitted(tensor: Codes, model: EntropyModel) -> _Choice:
-    """A model with those of its parameters that cost least."""
+    """A model with its cheapest parameters for a tensor."""
     choices = [_Choice(model, parameters, tensor) for parameters in model.candidates(tensor, "weights", 1)]
     return choices[0] if len(choices) == 1 else min(choices, key=_bits)
 
@@ -190,7 +191,7 @@ def _write_weights(codes: Sequence[Codes], step_index: Indices, layout: Sequence
 
 
 def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
-    """Inverse of `write_weights` for tensors of these shapes; raises `BitstreamError`."""
+    """Inverse of `write_weights` for tensors of these shapes; raises `BitstreamError` for damaged data."""
     check_shapes(shapes, len(data))
     reader = SymbolReader(data)
     reach = reader.integer(REACHES)
@@ -201,11 +202,11 @@ def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
         number = reader.integer(MODEL_NUMBERS) if common == ANY_MODEL else common
         model = _model(number)
         if "weights" not in entropy_model(model.name).roles:
-            raise BitstreamError(f"entropy model {model.name} is not one of weights; the file is damaged, get it again")
+            raise BitstreamError(f"entropy model {model.name} cannot code weights; the file is damaged, get it again")
         parameters = model.read(reader, shape, "weights")
-        left = reader.bits_left()
+        bits_before = reader.bits_left()
         codes.append(parameters.decode(reader, shape, 0, reach))
-        tensor_bits.append(left - reader.bits_left())
+        tensor_bits.append(bits_before - reader.bits_left())
         models.append(model.name)
     reader.finish()
     side_bits = max(8 * len(data) - sum(tensor_bits), 0)
@@ -216,9 +217,11 @@ def read_weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> Weights:
 
 
 def write_embeddings(codes: Codes, step_index: int, offset_index: int, group: int, choice: str = AUTO) -> bytes:
-    """Payload of the codes of all frames' embeddings ``[T, e, h, w]``, under the model `choice` or the cheapest."""
+    """Payload of the embedding codes of all frames ``[T, e, h, w]`` under the model `choice`, or the cheapest for
+    ``auto``; `group` frames (1 to 255) are coded together.
+    """
     if not 1 <= group <= LARGEST_GROUP:
-        raise ValueError(f"a group of {group} frames does not fit the format, which ends at {LARGEST_GROUP}")
+        raise ValueError(f"a group of {group} frames does not fit the format, which allows 1 to {LARGEST_GROUP}")
     models = models_of("embeddings") if choice == AUTO else [BY_NAME[choice]]
     payloads = [
         _write_embeddings(codes, step_index, offset_index, group, model, parameters)
@@ -246,9 +249,9 @@ def _write_embeddings(
 
 
 class Embeddings:
-    """The section ``embeddings`` of frames of shape ``[T, e, h, w]``; groups of frames are decoded when asked for.
+    """The section ``embeddings`` for embeddings ``[T, e, h, w]``; groups of frames are decoded on request.
 
-    Raises `BitstreamError` for a payload that cannot be.
+    Raises `BitstreamError` for a damaged payload.
     """
 
     def __init__(self, data: bytes, shape: tuple[int, ...]) -> None:
@@ -263,12 +266,12 @@ class Embeddings:
             or self.group == 0
             or self.step_index >= STEP_GRID.levels
         ):
-            raise BitstreamError("its quantiser or model is not possible; the file is damaged, get it again")
+            raise BitstreamError("its quantiser or entropy model is invalid; the file is damaged, get it again")
         check_shapes([(1, min(self.group, shape[0]), *shape[1:])], len(data))
         self._bounds = self._find_bounds(words)
 
     def _find_bounds(self, parameter_words: int) -> list[int]:
-        """Where each stream begins, and where the last ends."""
+        """Byte offset of the start of each stream, and of the end of the last."""
         groups = -(-self._shape[0] // self.group)
         start = _EMBEDDINGS_HEAD.size + 4 * groups
         if start > len(self._data):
@@ -277,7 +280,7 @@ class Embeddings:
         bounds = start + 4 * np.cumsum([0, parameter_words, *lengths.tolist()])
         if int(bounds[-1]) != len(self._data):
             raise BitstreamError(
-                f"its streams claim {int(bounds[-1])} bytes, {len(self._data)} are there; "
+                f"its streams claim {int(bounds[-1])} bytes, the section has {len(self._data)}; "
                 "the file is damaged, get it again"
             )
         return [int(bound) for bound in bounds]
@@ -307,7 +310,7 @@ class Embeddings:
 
     @property
     def code_bits(self) -> int:
-        """Bits of the codes of all groups, without what fills their streams up to words."""
+        """Bits of the codes of all groups, without the padding of their streams to words."""
         streams = itertools.pairwise(self._bounds[1:])
         return sum(SymbolReader(self._data[start:end]).bits_left() for start, end in streams)
 
@@ -333,19 +336,19 @@ class Embeddings:
 
 
 def dequantize(codes: Codes, step: np.float32, offset: np.float32) -> NDArray[np.float32]:
-    """Values of codes, any shape: ``δ·code + β`` in float32."""
+    """Values ``δ·code + β`` of codes of any shape, in float32."""
     values: NDArray[np.float32] = codes.astype(np.float32) * step + offset
     return values
 
 
 def _model(number: int) -> EntropyModel:
     if number not in BY_WIRE_ID:
-        raise BitstreamError(f"entropy model {number} is not known here; a newer boostnerv may know it")
+        raise BitstreamError(f"entropy model {number} is unknown; a newer boostnerv may read it")
     return BY_WIRE_ID[number]
 
 
 def check_shapes(shapes: Sequence[tuple[int, ...]], size: int) -> None:
-    """Raise `BitstreamError` for tensors of more codes or channels ``[out, …]`` than `size` bytes are worth."""
+    """Raise `BitstreamError` if tensors ``[out, …]`` have more codes or channels than `size` bytes permit."""
     codes, channels = sum(map(math.prod, shapes)), sum(shape[0] for shape in shapes)
     if codes > ANY_CODES + CODES_PER_BYTE * size or channels > ANY_CHANNELS + CHANNELS_PER_BYTE * size:
         raise BitstreamError(

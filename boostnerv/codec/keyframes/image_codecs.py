@@ -1,7 +1,7 @@
-"""Image codecs for keyframes, behind one interface: AVIF and WebP through Pillow, HEVC intra pictures through ffmpeg.
+"""Image codecs for keyframes with one interface: AVIF and WebP through Pillow, HEVC intra pictures through ffmpeg.
 
-Images are uint8 RGB ``[H, W, 3]``, all of one size, H and W from 1 on. What an encoder writes follows from an image
-and its quality, not from the number of threads or from the other images of a call (HEVC may differ in a header's bit).
+Images are uint8 RGB ``[H, W, 3]``, all of one size, H and W at least 1. The output of an encoder depends only on the
+image and the quality, not on the number of threads or the other images of a call (HEVC may differ in one header bit).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Pixels = NDArray[np.uint8]
 
 LARGEST_PIXELS = 1 << 26
 _WEBP_LARGEST_SIDE = 16383
-# One bit in 25 is saved over speed 6, at five times its work; slower ones save nothing worth their time.
+# Saves 1 bit in 25 over speed 6 at five times the work; slower speeds gain too little for their time.
 _AVIF_SPEED = 4
 _HEVC_SMALLEST_SIDE = 16
 _ROUNDED_UP = 255
-# Part of the format, whatever is chosen elsewhere: files that are there are decoded by them.
+# Part of the format: existing files are decoded with these flags, whatever other code uses.
 _SWS_FLAGS = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
 _TO_YUV = f"scale=in_range=pc:out_range=pc:out_color_matrix=bt709:out_chroma_loc=left:flags={_SWS_FLAGS},format=yuv420p"
 _TO_RGB = f"scale=in_range=pc:out_range=pc:in_color_matrix=bt709:in_chroma_loc=left:flags={_SWS_FLAGS},format=rgb24"
@@ -36,10 +36,10 @@ _TO_RGB = f"scale=in_range=pc:out_range=pc:in_color_matrix=bt709:in_chroma_loc=l
 
 @dataclass(frozen=True)
 class KeyframeCodec:
-    """An image codec; its row in the catalogue has its number in files, its qualities and what they mean.
+    """An image codec; its row in the catalogue holds its number in a file, its range of qualities and their meaning.
 
-    `encoder` takes images, a quality and a number of threads; `decoder` takes coded images, height and width. Both
-    may rely on what `encode` and `decode` have checked. `missing` says what is not installed, None for nothing.
+    `encoder` takes images, a quality and a number of threads; `decoder` takes coded images, height and width. Both rely
+    on the checks of `encode` and `decode`. `missing`, called with True for encoding, names what is not installed.
     """
 
     name: str
@@ -54,7 +54,7 @@ class KeyframeCodec:
         return IMAGE_CODECS[self.name]
 
     def check_encoder(self, quality: int) -> None:
-        """Raise `UserError` where the codec is not installed here or has no such quality."""
+        """Raise `UserError` if the codec is not installed or `quality` is out of range."""
         missing = self.missing(True)
         if missing:
             raise UserError(f"keyframe codec '{self.name}' cannot be used: {missing}, or choose another codec")
@@ -66,17 +66,17 @@ class KeyframeCodec:
             )
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise `UserError` for images that are too large."""
+        """Raise `UserError` for images that are too large for the codec."""
         if not self._holds(height, width):
             raise UserError(
-                f"keyframes of {height}×{width} are too large for codec '{self.name}', which ends at sides of "
+                f"keyframes of {height}×{width} are too large for codec '{self.name}', which allows sides up to "
                 f"{self.largest_side} and {LARGEST_PIXELS} pixels; crop or resize the frames"
             )
 
     def encode(self, images: Sequence[Pixels], quality: int, threads: int | None = None) -> list[bytes]:
-        """Bytes of each image, computed on so many threads (by default as many as cores).
+        """Encode each image on `threads` threads (by default one per core).
 
-        Raises `UserError` as `check_encoder` does, and for images that are too large.
+        Raises `UserError` as `check_encoder` and `check_size` do, `ValueError` unless all are uint8 of one size.
         """
         self.check_encoder(quality)
         if not images:
@@ -89,13 +89,13 @@ class KeyframeCodec:
         return self.encoder(images, quality, threads or os.cpu_count() or 1)
 
     def decode(self, data: Sequence[bytes], height: int, width: int) -> list[Pixels]:
-        """Images of this size; raises `BitstreamError` for what is none, `UserError` where the codec is missing."""
+        """Decode images of this size; raises `BitstreamError` for other data, `UserError` if the codec is missing."""
         missing = self.missing(False)
         if missing:
             raise UserError(f"this file's keyframes are coded with '{self.name}': {missing}")
         if not self._holds(height, width):
             raise BitstreamError(
-                f"keyframes of {height}×{width} are larger than codec '{self.name}' can have; the file is damaged, "
+                f"keyframes of {height}×{width} are larger than codec '{self.name}' allows; the file is damaged, "
                 "get it again"
             )
         return self.decoder(data, height, width) if data else []
@@ -152,15 +152,15 @@ def _pillow_decoder(
                 if image.size == (width, height):
                     return np.array(image.convert("RGB"))
         except Exception as error:
-            # Pillow has no common error, and not all that a damaged image can raise is said.
+            # Pillow has no common error class and does not document everything that a damaged image can raise.
             raise _undecodable(form) from error
         raise _undecodable(form)
 
     return decode
 
 
-def _undecodable(form: str, why: object = "") -> BitstreamError:
-    reason = f" ({why})" if why else ""
+def _undecodable(form: str, cause: object = "") -> BitstreamError:
+    reason = f" ({cause})" if cause else ""
     return BitstreamError(f"a keyframe cannot be decoded as {form}{reason}; the file is damaged, get it again")
 
 
@@ -179,7 +179,7 @@ def _hevc_missing(encoding: bool) -> str | None:
 
 
 def _hevc_size(height: int, width: int) -> tuple[int, int]:
-    """What is coded: sides are even, and none is shorter than x265 takes."""
+    """Size that is coded: sides rounded up to even numbers, at least the minimum of x265."""
     return max(height + height % 2, _HEVC_SMALLEST_SIDE), max(width + width % 2, _HEVC_SMALLEST_SIDE)
 
 
@@ -188,7 +188,7 @@ def _encode_hevc(images: Sequence[Pixels], quality: int, threads: int) -> list[b
 
     height, width = images[0].shape[:2]
     size = _hevc_size(height, width)
-    # One frame at a time, or its pictures would depend on the number of threads.
+    # With frame threads, the pictures would depend on the number of threads.
     settings = f"log-level=error:info=0:keyint=1:repeat-headers=1:qp={quality}:frame-threads=1:pools={threads}"
     options = {"vf": _TO_YUV, "c:v": "libx265", "preset": "slow", "x265-params": settings, "fps_mode": "passthrough"}
     source = ffmpeg.input_from_pipe(format="rawvideo", pix_fmt="rgb24", s=f"{size[1]}x{size[0]}")
@@ -204,7 +204,7 @@ def _encode_hevc(images: Sequence[Pixels], quality: int, threads: int) -> list[b
     coded = split_hevc(stream)
     if len(coded) != len(images):
         raise UserError(
-            f"ffmpeg made {len(coded)} pictures of {len(images)} keyframes; set FFMPEG_BINARY to another ffmpeg"
+            f"ffmpeg wrote {len(coded)} pictures for {len(images)} keyframes; set FFMPEG_BINARY to another ffmpeg"
         )
     return coded
 
@@ -215,17 +215,17 @@ def _decode_hevc(data: Sequence[bytes], height: int, width: int) -> list[Pixels]
     for coded in data:
         check_hevc(coded)
     size = _hevc_size(height, width)
-    # Decoders round sizes up before they count pixels; the filter refuses every other size.
-    most = (size[0] + _ROUNDED_UP) * (size[1] + _ROUNDED_UP)
-    source = ffmpeg.input_from_pipe(format="hevc", max_pixels=most)
-    only = f"crop=w='if(eq(iw,{size[1]}),iw,-1)':h='if(eq(ih,{size[0]}),ih,-1)':x=0:y=0:exact=1"
-    output = source.output("pipe:1", format="rawvideo", vf=f"{only},{_TO_RGB}", fps_mode="passthrough")
+    # Decoders round sizes up before they count pixels; the crop filter refuses any other size.
+    most_pixels = (size[0] + _ROUNDED_UP) * (size[1] + _ROUNDED_UP)
+    source = ffmpeg.input_from_pipe(format="hevc", max_pixels=most_pixels)
+    exact_crop = f"crop=w='if(eq(iw,{size[1]}),iw,-1)':h='if(eq(ih,{size[0]}),ih,-1)':x=0:y=0:exact=1"
+    output = source.output("pipe:1", format="rawvideo", vf=f"{exact_crop},{_TO_RGB}", fps_mode="passthrough")
     try:
         raw = ffmpeg.run(output, b"".join(data)).stdout
     except ffmpeg.FfmpegError as error:
         raise _undecodable("HEVC", error) from error
     if len(raw) != len(data) * size[0] * size[1] * 3:
-        raise _undecodable("HEVC", f"{len(data)} pictures are {len(raw)} bytes of {size[0]}×{size[1]} pixels")
+        raise _undecodable("HEVC", f"{len(data)} pictures of {size[0]}×{size[1]} pixels have {len(raw)} bytes")
     images = np.frombuffer(raw, np.uint8).reshape(len(data), *size, 3)
     return [image[:height, :width].copy() for image in images]
 
@@ -239,7 +239,7 @@ KEYFRAME_CODECS = {
         KeyframeCodec(
             name="avif",
             largest_side=1 << 15,
-            # The size of a picture is checked in the header that libaom writes; tiles and threads would change it.
+            # `check_avif` reads the size in the header that libaom writes; tiles and threads would change it.
             encoder=_pillow_encoder(
                 "AVIF", speed=_AVIF_SPEED, subsampling="4:2:0", codec="aom", max_threads=1, autotiling=False
             ),
@@ -266,7 +266,7 @@ KEYFRAME_CODEC_NUMBERS = {entry.wire_number: name for name, entry in IMAGE_CODEC
 
 
 def keyframe_codec(name: str) -> KeyframeCodec:
-    """The codec of a name; raises `UserError` where there is none."""
+    """The codec with this name; raises `UserError` for unknown names."""
     if name not in KEYFRAME_CODECS:
         raise UserError(f"unknown keyframe codec '{name}': {nearest(name, KEYFRAME_CODECS)}")
     return KEYFRAME_CODECS[name]

@@ -1,7 +1,7 @@
-"""How large the pictures of coded images are, found before a decoder takes memory for them.
+"""Checks of coded images' sizes before a decoder allocates memory for them.
 
-Each check lets one plain form of its format pass, that of the encoders in `boostnerv.codec.keyframes.image_codecs`, and
-raises `BitstreamError` for everything else: sequences, grids, alpha planes and the like are no keyframes.
+Each check accepts one plain form of its format, the one that `boostnerv.codec.keyframes.image_codecs` writes, and
+raises `BitstreamError` for everything else, such as sequences, grids and alpha planes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from boostnerv.errors import BitstreamError
 
 _AVIF_BOXES = [b"ftyp", b"meta", b"mdat"]
-# iloc, version 0: offsets and lengths of four bytes, no base, one item of one extent that lies in the file.
+# iloc, version 0: four-byte offsets and lengths, no base, one item with one extent within the file.
 _ILOC = struct.Struct(">IHHHHHII")
 _ILOC_SIZES = 0x4400
 _SEQUENCE_HEADER = 1
@@ -24,7 +24,7 @@ _HEVC_VPS_START = re.compile(rb"\x00\x00\x00\x01\x40")
 
 
 def check_avif(data: bytes, height: int, width: int) -> None:
-    """Let AVIF files of one still AV1 picture of this size pass, its short header included."""
+    """Raise `BitstreamError` unless `data` is an AVIF file of one AV1 picture of this size with the short header."""
     try:
         sizes = set(_av1_sizes(_av1_data(data)))
     except (struct.error, IndexError) as error:
@@ -34,15 +34,15 @@ def check_avif(data: bytes, height: int, width: int) -> None:
 
 
 def _av1_data(data: bytes) -> bytes:
-    """The AV1 data of the only item of a file."""
+    """The AV1 data of the only item in a file."""
     top = list(_boxes(data, 0, len(data)))
     if [name for name, _, _ in top] != _AVIF_BOXES:
         raise _no_image("AVIF")
     (_, first, last), (_, mdat_first, mdat_last) = top[1:]
-    places = [(start, stop) for name, start, stop in _boxes(data, first + 4, last) if name == b"iloc"]
-    if len(places) != 1 or places[0][1] - places[0][0] != _ILOC.size:
+    iloc_ranges = [(start, stop) for name, start, stop in _boxes(data, first + 4, last) if name == b"iloc"]
+    if len(iloc_ranges) != 1 or iloc_ranges[0][1] - iloc_ranges[0][0] != _ILOC.size:
         raise _no_image("AVIF")
-    version, sizes, items, _, reference, extents, offset, length = _ILOC.unpack_from(data, places[0][0])
+    version, sizes, items, _, reference, extents, offset, length = _ILOC.unpack_from(data, iloc_ranges[0][0])
     if (version, sizes, items, reference, extents) != (0, _ILOC_SIZES, 1, 0, 1):
         raise _no_image("AVIF")
     if not mdat_first <= offset <= offset + length <= mdat_last:
@@ -61,7 +61,7 @@ def _boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int
 
 
 def _av1_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Height and width that each sequence header says."""
+    """Height and width in each sequence header."""
     position = 0
     while position < len(data):
         head = data[position]
@@ -77,7 +77,7 @@ def _av1_sizes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _leb128(data: bytes, position: int) -> tuple[int, int]:
-    """A number in groups of seven bits, and where it ends."""
+    """A LEB128 number and the position after it."""
     value = 0
     for shift in range(0, 56, 7):
         byte = data[position]
@@ -89,7 +89,7 @@ def _leb128(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _av1_size(header: bytes) -> tuple[int, int]:
-    """Height and width; with the short header of still pictures no frame may have another size."""
+    """Height and width; the short header of still pictures permits no other frame size."""
     bits, left = int.from_bytes(header[:8]), 64
 
     def take(count: int) -> int:
@@ -106,20 +106,20 @@ def _av1_size(header: bytes) -> tuple[int, int]:
 
 
 def check_webp(data: bytes, height: int, width: int) -> None:
-    """Let WebP files of one lossy picture of this size pass."""
+    """Raise `BitstreamError` unless `data` is a WebP file of one lossy picture of this size."""
     if len(data) < _WEBP.size:
         raise _no_image("WebP")
-    riff, file_size, webp, chunk, size, _, start, found_width, found_height = _WEBP.unpack_from(data)
-    whole = file_size == len(data) - 8 and size + size % 2 == len(data) - 20
-    if (riff, webp, chunk, start) != (b"RIFF", b"WEBP", b"VP8 ", b"\x9d\x01\x2a") or not whole:
+    riff, file_size, webp, chunk, size, _, start, image_width, image_height = _WEBP.unpack_from(data)
+    complete = file_size == len(data) - 8 and size + size % 2 == len(data) - 20
+    if (riff, webp, chunk, start) != (b"RIFF", b"WEBP", b"VP8 ", b"\x9d\x01\x2a") or not complete:
         raise _no_image("WebP")
-    if (found_height, found_width) != (height, width):
-        raise _other_size({(found_height, found_width)}, height, width)
+    if (image_height, image_width) != (height, width):
+        raise _other_size({(image_height, image_width)}, height, width)
 
 
 def check_hevc(data: bytes) -> None:
-    """Let one HEVC picture with its parameter sets pass; its size is left to the decoder."""
-    starts = [found.end() for found in _HEVC_START.finditer(data)]
+    """Raise `BitstreamError` unless `data` is one HEVC picture with parameter sets; the decoder checks its size."""
+    starts = [match.end() for match in _HEVC_START.finditer(data)]
     if not starts or data[: starts[0]].strip(b"\0") != b"\1" or starts[-1] + 2 >= len(data):
         raise _no_image("HEVC")
     kinds = [data[start] >> 1 & 63 for start in starts]
@@ -131,17 +131,19 @@ def check_hevc(data: bytes) -> None:
 
 
 def split_hevc(stream: bytes) -> list[bytes]:
-    """Pictures of a stream in which parameter sets stand before each."""
-    starts = [found.start() for found in _HEVC_VPS_START.finditer(stream)]
+    """Split a stream into its pictures, each preceded by its parameter sets."""
+    starts = [match.start() for match in _HEVC_VPS_START.finditer(stream)]
     return [stream[start:stop] for start, stop in zip(starts, [*starts[1:], len(stream)], strict=True)]
 
 
 def _no_image(kind: str) -> BitstreamError:
-    return BitstreamError(f"a keyframe is no {kind} image as this format has them; the file is damaged, get it again")
+    return BitstreamError(
+        f"a keyframe is not a {kind} image of the form that this format allows; the file is damaged, get it again"
+    )
 
 
 def _other_size(sizes: set[tuple[int, int]], height: int, width: int) -> BitstreamError:
-    found = " and ".join(f"{size[0]}×{size[1]}" for size in sorted(sizes)) or "none"
+    actual = " and ".join(f"{size[0]}×{size[1]}" for size in sorted(sizes)) or "none"
     return BitstreamError(
-        f"a keyframe has {found} instead of {height}×{width} pixels; the file is damaged, get it again"
+        f"a keyframe has {actual} instead of {height}×{width} pixels; the file is damaged, get it again"
     )

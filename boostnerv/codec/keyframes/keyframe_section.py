@@ -1,7 +1,7 @@
-"""Keyframes of a file: coded images behind one another, each of which is read alone.
+"""The section ``keyframes``: concatenated coded images that can be read one by one.
 
-Headers are a good part of small images, and nearly the same in all: images are deflated with the beginning of the
-first one as a dictionary, where that makes them smaller.
+Headers make up much of a small image and are nearly identical in all of them. Images are therefore deflated with the
+beginning of the first one as preset dictionary, if that makes them smaller.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from boostnerv.errors import BitstreamError
 
 DICTIONARY_BYTES = 1024
 MOST_LENGTH_BYTES = 5
-# Bytes that an image may have, deflated or not: any image, and more for every value of its pixels.
+# Limit for an image, deflated or not: a constant, and an addition for every value of its pixels.
 ANY_IMAGE_BYTES, IMAGE_BYTES_PER_VALUE = 1 << 16, 4
 
 KEYFRAMES_FIELDS = (Field("codec", "B", "image codec"),)
@@ -26,11 +26,11 @@ _KEYFRAMES_HEAD = layout(KEYFRAMES_FIELDS)
 
 
 def write_keyframes(codec_name: str, coded: Sequence[bytes]) -> bytes:
-    """Payload of images that the codec of this name has made.
+    """Payload of images that the codec `codec_name` has encoded.
 
-    Behind the head come the images' lengths as numbers of seven bits a byte, the lowest first, whose top bit says that
-    more follow: twice the length of the stored image, and 1 more where it is deflated. Then the images: raw deflate
-    streams with the first `DICTIONARY_BYTES` of the first image as dictionary, or as they are, the first always.
+    The head is followed by one varint per image, twice its stored length in bytes, plus 1 if it is deflated. Then come
+    the images: raw deflate streams with the first `DICTIONARY_BYTES` of the first image as preset dictionary, or
+    unchanged, as the first always is. Raises `UserError` for an unknown codec.
     """
     stored = [_stored(image, coded[0][:DICTIONARY_BYTES]) for image in coded]
     if stored:
@@ -41,16 +41,16 @@ def write_keyframes(codec_name: str, coded: Sequence[bytes]) -> bytes:
 
 
 def _stored(image: bytes, dictionary: bytes) -> tuple[bytes, bool]:
-    """What is kept of an image, and whether it is deflated."""
+    """The stored bytes of an image, and whether they are deflated."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary)
     deflated = deflater.compress(image) + deflater.flush()
     return (deflated, True) if len(deflated) < len(image) else (image, False)
 
 
 class Keyframes:
-    """The payload of `count` keyframes of one size; images are decoded when they are asked for.
+    """The payload of `count` keyframes of one size; images are decoded on request.
 
-    Raises `BitstreamError` for a payload that cannot be.
+    Raises `BitstreamError` for a damaged payload.
     """
 
     def __init__(self, data: bytes, count: int, height: int, width: int) -> None:
@@ -61,7 +61,7 @@ class Keyframes:
             )
         (number,) = _KEYFRAMES_HEAD.unpack_from(data)
         if number not in KEYFRAME_CODEC_NUMBERS:
-            raise BitstreamError(f"keyframe codec {number} is not known here; a newer boostnerv may know it")
+            raise BitstreamError(f"keyframe codec {number} is unknown; a newer boostnerv may read it")
         self.codec = KEYFRAME_CODEC_NUMBERS[number]
         try:
             numbers, start = read_numbers(data, _KEYFRAMES_HEAD.size, count, MOST_LENGTH_BYTES)
@@ -73,7 +73,7 @@ class Keyframes:
         self._bounds = list(itertools.accumulate((value >> 1 for value in numbers), initial=start))
         if self._bounds[-1] != len(data):
             raise BitstreamError(
-                f"section keyframes claims {self._bounds[-1]} bytes, {len(data)} are there; "
+                f"section keyframes claims {self._bounds[-1]} bytes, but has {len(data)}; "
                 "the file is damaged, get it again"
             )
         if count and self._deflated[0]:
@@ -84,30 +84,32 @@ class Keyframes:
 
     @property
     def side_bytes(self) -> int:
-        """Bytes that are not images."""
+        """Bytes of the section that are not images."""
         return self._bounds[0]
 
     @property
     def image_bytes(self) -> int:
-        """Bytes of the images as they are stored."""
+        """Bytes of the stored images."""
         return len(self._data) - self._bounds[0]
 
     def decode(self, numbers: Sequence[int]) -> list[Pixels]:
-        """Keyframes of these numbers, uint8 RGB ``[H, W, 3]`` each.
+        """Decode keyframes by number to uint8 RGB ``[H, W, 3]``.
 
-        Raises `BitstreamError` for images that cannot be, `UserError` where their codec is not installed.
+        Raises `BitstreamError` for damaged images, `UserError` if their codec is not installed.
         """
         return KEYFRAME_CODECS[self.codec].decode([self.coded(number) for number in numbers], *self._size)
 
     def coded(self, number: int) -> bytes:
-        """A keyframe as its codec has made it."""
+        """A keyframe as its codec encoded it; raises `IndexError`, and `BitstreamError` for damaged data."""
         if not 0 <= number < len(self):
             raise IndexError(f"keyframe {number} of {len(self)}")
         stored = self._data[self._bounds[number] : self._bounds[number + 1]]
-        most = ANY_IMAGE_BYTES + IMAGE_BYTES_PER_VALUE * 3 * self._size[0] * self._size[1]
-        image = _inflated(stored, self._dictionary, most) if self._deflated[number] else stored
-        if len(image) > most:
-            raise BitstreamError(f"keyframe {number} has more than {most} bytes; the file is damaged, get it again")
+        most_bytes = ANY_IMAGE_BYTES + IMAGE_BYTES_PER_VALUE * 3 * self._size[0] * self._size[1]
+        image = _inflated(stored, self._dictionary, most_bytes) if self._deflated[number] else stored
+        if len(image) > most_bytes:
+            raise BitstreamError(
+                f"keyframe {number} has more than {most_bytes} bytes; the file is damaged, get it again"
+            )
         return image
 
     @cached_property
@@ -115,13 +117,13 @@ class Keyframes:
         return self._data[self._bounds[0] : min(self._bounds[1], self._bounds[0] + DICTIONARY_BYTES)]
 
 
-def _inflated(data: bytes, dictionary: bytes, most: int) -> bytes:
-    """Up to one byte more than `most`, so that the caller sees that there are more."""
+def _inflated(data: bytes, dictionary: bytes, most_bytes: int) -> bytes:
+    """The inflated image, at most one byte longer than `most_bytes`, which lets the caller detect an excess."""
     inflater = zlib.decompressobj(-15, dictionary)
     try:
-        image = inflater.decompress(data, most + 1)
+        image = inflater.decompress(data, most_bytes + 1)
     except zlib.error as error:
         raise BitstreamError("a keyframe cannot be inflated; the file is damaged, get it again") from error
-    if len(image) <= most and (not inflater.eof or inflater.unused_data):
-        raise BitstreamError("a keyframe is not as long as it was deflated; the file is damaged, get it again")
+    if len(image) <= most_bytes and (not inflater.eof or inflater.unused_data):
+        raise BitstreamError("a deflated keyframe has the wrong length; the file is damaged, get it again")
     return image

@@ -1,1 +1,1 @@
-"""From numbers to integer codes and back."""
+"""Quantisers: from values to integer codes and back."""

@@ -1,10 +1,10 @@
-"""Tensors quantised after training as bytes: the older three-step pipeline of HNeRV.
+"""Byte format of min–max PTQ: the three-step pipeline of HNeRV (train, quantise, Huffman code).
 
     bits u8
     for each tensor: axis i8 (−1 for the whole tensor), its minima, its scales (float32, float16 for an axis)
-    one Huffman code of all codes, tensor after tensor: the rest
+    the rest: one Huffman code for all codes, tensor by tensor
 
-All numbers are little-endian. Shapes are known to the reader.
+All numbers are little-endian. The reader knows the shapes.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ class PostTrainingWeights:
     """A decoded section ``weights``: float32 tensors."""
 
     tensors: list[NDArray[np.float32]]
-    side_bits: int = 0  # minima and scales are counted with the codes
+    side_bits: int = 0  # minima and scales count as codes
 
     @property
     def models(self) -> tuple[str, ...]:
         return (NAME,) * len(self.tensors)
 
     def values(self) -> Iterator[NDArray[np.float32]]:
-        """Each tensor."""
+        """Values of each tensor, in decoder order."""
         yield from self.tensors
 
 
 @dataclass(frozen=True)
 class PostTrainingEmbeddings:
-    """A decoded section ``embeddings``: float32 ``[T, e, h, w]``, one group of all frames."""
+    """A decoded section ``embeddings``: float32 ``[T, e, h, w]``, all frames in one group."""
 
     tensor: NDArray[np.float32]
     side_bits: int = 0
@@ -54,24 +54,22 @@ class PostTrainingEmbeddings:
         return len(self.tensor)
 
     def values(self, number: int) -> NDArray[np.float32]:
-        """Embeddings of all frames ``[T, e, h, w]``."""
+        """Embeddings of all frames ``[T, e, h, w]``; `number` is 0."""
         return self.tensor
 
 
 def encode_tensors(quantized: Sequence[MinMax], bits: int) -> bytes:
-    """Code tensors of at most `bits` (1 to 16) bits."""
+    """Payload of tensors whose codes have at most `bits` (1 to 16) bits; raises `ValueError` for larger codes."""
     codes = _all_codes(quantized)
     if not 1 <= bits <= MOST_BITS or codes.max(initial=0) >> bits:
-        raise ValueError(f"{bits} bits are none, or too few for these codes")
+        raise ValueError(f"{bits} bits are out of range, or too few for these codes")
     return bytes([bits]) + b"".join(_write_side(tensor) for tensor in quantized) + huffman.encode(codes)
 
 
 def decode_tensors(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArray[np.float32]]:
-    """The values of `encode_tensors` in the given shapes; raises `BitstreamError` for damaged data."""
+    """Float32 values of a payload of `encode_tensors` in these shapes; raises `BitstreamError` for damaged data."""
     if not data or not 1 <= data[0] <= MOST_BITS:
-        raise BitstreamError(
-            "the number of bits a weight is missing or not possible; the file is damaged, get it again"
-        )
+        raise BitstreamError("the number of bits per weight is missing or invalid; the file is damaged, get it again")
     sides, position = read_sides(data, 1, shapes, _stored)
     codes = huffman.decode(data[position:], sum(math.prod(shape) for shape in shapes))
     if codes.max(initial=0) >> data[0]:
@@ -80,7 +78,7 @@ def decode_tensors(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[NDArr
 
 
 def code_bits(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[int]:
-    """Bits of the code words of each tensor of `encode_tensors`; raises `BitstreamError` for damaged data."""
+    """Bits of each tensor's code words in a payload of `encode_tensors`; raises `BitstreamError` for damaged data."""
     _, position = read_sides(data, 1, shapes, _stored)
     return huffman.run_bits(data[position:], [math.prod(shape) for shape in shapes])
 
@@ -88,8 +86,8 @@ def code_bits(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[int]:
 def published_bits(quantized: Sequence[MinMax]) -> int:
     """Bits as the published pipeline counts them: the Huffman words of all codes, and minima and scales as stored.
 
-    The table of the code is not counted, nor the axes, so that files are larger. How minima and scales were counted
-    is not on record; here each is its 32 bits, or 16 where it belongs to an axis.
+    The code table and the axes are not counted, so that files are larger. How minima and scales were counted is not on
+    record; here each has 32 bits, or 16 if it belongs to an axis.
     """
     side_bytes = sum(tensor.minimum.nbytes + tensor.scale.nbytes for tensor in quantized)
     return huffman.coded_bits(_all_codes(quantized)) + 8 * side_bytes

@@ -1,8 +1,8 @@
-"""What quantisers after training store beside their codes: minima and scales of tensors, one run of bytes a tensor.
+"""Side information of PTQ: minima and scales of tensors, one run of bytes per tensor.
 
     axis i8 (−1 for the whole tensor), minima, scales
 
-Their type and shape are the quantiser's own business, and known to the reader.
+The quantiser determines their type and shape, which the reader knows.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from boostnerv.errors import BitstreamError
 
 WHOLE = -1
 Side = tuple[NDArray[np.floating], NDArray[np.floating]]
-"""Minimum and scale of a tensor; both broadcast against its codes."""
+"""Minimum and scale of a tensor, which broadcast against its codes."""
 Stored = Callable[[tuple[int, ...], int | None], tuple[np.dtype[np.floating], tuple[int, ...]]]
-"""Type and shape of minimum and scale, from the shape of a tensor and an axis, None for the whole tensor."""
+"""Function from a tensor's shape and axis (None: whole tensor) to the type and shape of minimum and scale."""
 
 
 def write_side(axis: int | None, minimum: NDArray[np.floating], scale: NDArray[np.floating]) -> bytes:
-    """Bytes of a tensor's side; minimum and scale have the type that is stored."""
+    """Bytes of a tensor's side information; minimum and scale must already have their stored type."""
     return struct.pack("<b", WHOLE if axis is None else axis) + minimum.tobytes() + scale.tobytes()
 
 
 def read_sides(data: bytes, position: int, shapes: Sequence[tuple[int, ...]], stored: Stored) -> tuple[list[Side], int]:
-    """Minima and scales of tensors of these shapes, and where they end; raises `BitstreamError` for damaged data."""
+    """Minima and scales of tensors of these shapes, and their end position; raises `BitstreamError`."""
     sides = []
     for shape in shapes:
         side, position = _read_side(data, position, shape, stored)
@@ -41,7 +41,7 @@ def read_sides(data: bytes, position: int, shapes: Sequence[tuple[int, ...]], st
 def tensors_of(
     codes: NDArray[np.int32], shapes: Sequence[tuple[int, ...]], sides: Sequence[Side]
 ) -> list[NDArray[np.float32]]:
-    """Values of the codes of all tensors, flat one after the other; raises `BitstreamError` for what is not finite."""
+    """Float32 values of flat, concatenated codes; raises `BitstreamError` for values that are not finite."""
     tensors = []
     start = 0
     for shape, (minimum, scale) in zip(shapes, sides, strict=True):

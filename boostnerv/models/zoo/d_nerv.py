@@ -1,4 +1,4 @@
-"""D-NeRV: clips of many videos by one network, from the keyframes between which they lie.
+"""D-NeRV: one network for many videos, which predicts clips from the keyframes at both of their ends.
 
 He et al., "Towards Scalable Neural Representation for Diverse Videos", CVPR 2023, section 3 and figure 2.
 
@@ -7,8 +7,8 @@ He et al., "Towards Scalable Neural Representation for Diverse Videos", CVPR 202
                │           └─ warped by flow, blended ────────────┘                 │
                └─ warped by flow, blended ──────────────────────────────────────────┘
 
-A stage is the fusion with the blended key features, 3×3 convolution, PixelShuffle, GELU, and the global temporal MLP.
-Keyframes are coded as images beside the network; their encoder is a part of the stored decoder.
+A stage consists of the fusion with the blended keyframe features, 3×3 convolution, PixelShuffle, GELU, and the global
+temporal MLP. Keyframes are coded as images alongside the network; their encoder is part of the stored decoder.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from boostnerv.models.temporal import (
 
 @dataclass(frozen=True, kw_only=True)
 class DNeRVSpec(ClipSpec):
-    """Choices of D-NeRV; the defaults are the published ones."""
+    """Settings of D-NeRV; the defaults are the published ones."""
 
     stem_width: int = 512
     expansion: float = 2.0  # width of the first stage over fc_dim
-    lower_width: int = 32  # least width
+    lower_width: int = 32  # smallest width
     levels: int = 240  # L of the positional encoding
-    base: float = 1.25  # its growth
-    encoder_width: int = 64  # of the keyframes
+    base: float = 1.25  # growth of its frequencies
+    encoder_width: int = 64  # of the keyframe encoder
 
     @property
     def uses_keyframes(self) -> bool:
@@ -74,7 +74,7 @@ class DNeRVStage(nn.Module):
 
 class DNeRVDecoder(nn.Module):
     """A patch of clips: index ``[N, D]`` in [0, 1], keyframes RGB in [0, 1] ``[N, 3, 2, H', W']``, distance ``[N, D]``
-    in [0, 1] → RGB in [0, 1] ``[N, D, 3, H', W']``; H' and W' are those of a patch, padded to the strides."""
+    in [0, 1] → RGB in [0, 1] ``[N, D, 3, H', W']``; H' and W' are the size of a patch, padded to the strides."""
 
     def __init__(self, spec: DNeRVSpec) -> None:
         super().__init__()
@@ -91,21 +91,21 @@ class DNeRVDecoder(nn.Module):
         self.head = head(widths[-1] + 3, 3)
 
     def encode(self, keyframes: Tensor) -> list[Tensor]:
-        """Features of the keyframes for each stage, ``[N, 2, C, h, w]``, and last their normalised pixels."""
+        """Keyframe features for each stage, ``[N, 2, C, h, w]``, followed by the normalised pixels."""
         pixels = self.colours.normalize(keyframes).transpose(1, 2)
         features = self.encoder(pixels.flatten(0, 1))
-        return [*(found.unflatten(0, (-1, 2)) for found in features), pixels]
+        return [*(feature.unflatten(0, (-1, 2)) for feature in features), pixels]
 
     def decode(self, index: Tensor, keys: list[Tensor], distance: Tensor) -> Tensor:
-        """A patch of clips from the result of `encode`."""
+        """Decode a patch of clips from the result of `encode`; shapes as in `forward`."""
         frames = self.clip_frames
         x = clip_norm(torch.cat((self.stem(index), between(keys[0], frames)), dim=1), frames)
         *stages, last = zip(self.flows, keys, strict=True)
-        for stage, (flow, found) in zip(self.stages, stages, strict=True):
-            x = stage(x, flow(x, found, distance))
+        for stage, (flow, features) in zip(self.stages, stages, strict=True):
+            x = stage(x, flow(x, features, distance))
         flow, pixels = last
-        made = self.head(torch.cat((x, flow(x, pixels, distance)), dim=1))
-        return self.colours.denormalize(made).unflatten(0, distance.shape)
+        output = self.head(torch.cat((x, flow(x, pixels, distance)), dim=1))
+        return self.colours.denormalize(output).unflatten(0, distance.shape)
 
     def forward(self, index: Tensor, keyframes: Tensor, distance: Tensor) -> Tensor:
         return self.decode(index, self.encode(keyframes), distance)

@@ -1,4 +1,4 @@
-"""The NeRV that D-NeRV is compared with: one index over all frames of all videos, no keyframes.
+"""The NeRV baseline of D-NeRV: one index over all frames of all videos, no keyframes.
 
 He et al., "Towards Scalable Neural Representation for Diverse Videos", CVPR 2023, section 4; NeRV: Chen et al.,
 "NeRV: Neural Representations for Videos", NeurIPS 2021.
@@ -21,13 +21,13 @@ from boostnerv.models.temporal import ClipStem, stage_widths
 
 @dataclass(frozen=True, kw_only=True)
 class DNeRVBaselineSpec(SharedIndexSpec):
-    """Choices of the baseline; the defaults are the published ones."""
+    """Settings of the baseline; the defaults are the published ones."""
 
     stem_width: int = 512
     expansion: float = 2.0  # width of the first stage over fc_dim
-    lower_width: int = 32  # least width
+    lower_width: int = 32  # smallest width
     levels: int = 240  # L of the positional encoding
-    base: float = 1.25  # its growth
+    base: float = 1.25  # growth of its frequencies
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -36,8 +36,8 @@ class DNeRVBaselineSpec(SharedIndexSpec):
 
 
 class DNeRVBaselineDecoder(nn.Module):
-    """A patch of clips: index ``[N, D]`` in [0, 1] → RGB in (0, 1) ``[N, D, 3, H', W']``, H' and W' those of a patch,
-    padded to the strides. Keyframes and distance are not looked at."""
+    """A patch of clips: index ``[N, D]`` in [0, 1] → RGB in (0, 1) ``[N, D, 3, H', W']``, H' and W' the size of a
+    patch, padded to the strides. Keyframes and distance are ignored."""
 
     def __init__(self, spec: DNeRVBaselineSpec) -> None:
         super().__init__()

@@ -1,14 +1,14 @@
-"""E-NeRV: space and time embedded apart, every stage normalised and modulated by the time.
+"""E-NeRV: space and time embedded separately, every stage normalised and modulated by time.
 
 Li et al., "E-NeRV: Expedite Neural Video Representation with Disentangled Spatial-Temporal Context", ECCV 2022,
-section 3, in the form that Boosting-NeRV's code gives it.
+section 3, as implemented in Boosting-NeRV's code.
 
     t ─ PE ─┬─ disentangled stem ─ [N, C, h, w] ─ modulated stages ─ conv1×1 ─ RGB
             └─ MLP 2L→128→128 = c ─────────────────────┘
 
 A modulated stage is instance normalisation, ``x·γ(c) + β(c)``, then the upsampling block with GELU; the image is
-``0.5·tanh + 0.5`` of the last convolution. No recipe was published for it beside the boosted models: what an
-experiment here trains it with is ours.
+``0.5·tanh + 0.5`` of the last convolution. No training recipe was published for it with the
+boosted models; the settings used in the experiments here are ours.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from boostnerv.models.layers import (
 
 @dataclass(frozen=True, kw_only=True)
 class ENeRVSpec(StagedSpec):
-    """Choices of E-NeRV; the defaults are those of Boosting-NeRV's code."""
+    """Settings of E-NeRV; the defaults are those of Boosting-NeRV's code."""
 
-    reduce: float = 2.0  # width divisor of every stage that upsamples, the first excepted
-    lower_width: int = 12  # least width
+    reduce: float = 2.0  # width divisor of every upsampling stage except the first
+    lower_width: int = 12  # smallest width
     kernel_smallest: int = 3
     kernel_largest: int = 3
     levels: int = 80  # L of the positional encoding
-    base: float = 1.25  # its growth
+    base: float = 1.25  # growth of its frequencies
     token_width: int = 128  # D of the transformers
     condition_width: int = 128
     expansion: float = not_stored(EXPANSION)  # width of the first stage over fc_dim
@@ -60,7 +60,7 @@ class ENeRVSpec(StagedSpec):
 
 
 class ModulatedBlock(nn.Module):
-    """Instance normalisation without own scale, ``x·γ(c) + β(c)``, then `block`."""
+    """Instance normalisation without learned scale, ``x·γ(c) + β(c)``, then `block`."""
 
     def __init__(self, inputs: int, condition_width: int, block: nn.Module) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class ModulatedBlock(nn.Module):
 
 
 def _instance_norm(x: Tensor) -> Tensor:
-    """Zero mean and unit variance of each channel of each frame; PyTorch's own refuses a map of one pixel."""
+    """Zero mean and unit variance of each channel of each frame; unlike PyTorch's, it accepts one-pixel maps."""
     variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)
     return (x - mean) * torch.rsqrt(variance + 1e-5)
 
@@ -88,10 +88,10 @@ class ENeRVDecoder(nn.Module):
         self.stem = DisentangledStem(spec.grid, self.encoding, spec.token_width, spec.fc_dim, GELU)
         self.condition = MLP((2 * spec.levels, spec.condition_width, spec.condition_width), GELU)
         stages = []
-        for each in block_layout(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, spec.blocks):
-            kind = first_upsample if each.stage == 0 else UpsampleBlock
-            block = kind(each.inputs, each.outputs, each.kernel, each.stride, GELU)
-            stages.append(ModulatedBlock(each.inputs, spec.condition_width, block))
+        for layout in block_layout(spec.fc_dim, spec.widths, spec.stack.kernels, spec.strides, spec.blocks):
+            kind = first_upsample if layout.stage == 0 else UpsampleBlock
+            block = kind(layout.inputs, layout.outputs, layout.kernel, layout.stride, GELU)
+            stages.append(ModulatedBlock(layout.inputs, spec.condition_width, block))
         self.stages = nn.ModuleList(stages)
         self.head = Convolution(spec.widths[-1], 3, 1)
 

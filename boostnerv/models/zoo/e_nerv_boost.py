@@ -33,14 +33,14 @@ from boostnerv.models.layers import (
 
 @dataclass(frozen=True, kw_only=True)
 class ENeRVBoostSpec(ConditionalSpec):
-    """Choices of E-NeRV-Boost; the defaults are the published ones."""
+    """Settings of E-NeRV-Boost; the defaults are the published ones."""
 
-    reduce: float = 2.0  # width divisor of every stage that upsamples, the first excepted
-    lower_width: int = 12  # least width
+    reduce: float = 2.0  # width divisor of every upsampling stage except the first
+    lower_width: int = 12  # smallest width
     kernel_smallest: int = 3
     kernel_largest: int = 3
     levels: int = 80  # L of the positional encoding
-    base: float = 1.25  # its growth
+    base: float = 1.25  # growth of its frequencies
     token_width: int = 128  # D of the transformers
     condition_width: int = 32
     expansion: float = not_stored(EXPANSION)  # width of the first stage over fc_dim
@@ -68,7 +68,7 @@ class ENeRVBoostDecoder(nn.Module):
         first, *further = block_layout(spec.fc_dim, spec.widths, spec.kernels, spec.strides, spec.blocks)
         self.expand = first_upsample(first.inputs, first.outputs, first.kernel, first.stride, Sine)
         self.expand_residual = TATResidualBlock(first.outputs, spec.condition_width)
-        self.stages = nn.ModuleList(_block(each, spec.condition_width) for each in further)
+        self.stages = nn.ModuleList(_block(layout, spec.condition_width) for layout in further)
         self.head = Convolution(spec.widths[-1], 3, 1)
 
     def forward(self, t: Tensor, embedding: None = None) -> Tensor:

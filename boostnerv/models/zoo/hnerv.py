@@ -1,4 +1,4 @@
-"""HNeRV: content-adaptive embeddings by an encoder, and a plain decoder.
+"""HNeRV: content-adaptive embeddings from an encoder, and a plain decoder.
 
 Chen et al., "HNeRV: A Hybrid Neural Representation for Videos", CVPR 2023, section 3 and figure 2.
 
@@ -21,15 +21,15 @@ from boostnerv.models.layers import GELU, plain_stages, rounded_widths, stage_ke
 
 @dataclass(frozen=True, kw_only=True)
 class HNeRVSpec(StagedSpec):
-    """Choices of HNeRV; the defaults are the published ones."""
+    """Settings of HNeRV; the defaults are the published ones."""
 
     embedding_width: int = 16  # e
     encoder_width: int = 64
     reduce: float = 1.2  # width divisor of every stage
-    lower_width: int = 12  # least width
+    lower_width: int = 12  # smallest width
     kernel_smallest: int = 1
     kernel_largest: int = 5
-    encoder_blocks: int = not_stored(1, of_encoder=True)  # of each stage of the encoder
+    encoder_blocks: int = not_stored(1, of_encoder=True)  # blocks per stage of the encoder
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +51,7 @@ class HNeRVSpec(StagedSpec):
 
 
 class HNeRVDecoder(nn.Module):
-    """Embedding ``[N, e, h, w]`` → RGB ``[N, 3, H', W']`` in (0, 1); the time is not looked at."""
+    """Embedding ``[N, e, h, w]`` → RGB ``[N, 3, H', W']`` in (0, 1); the time is ignored."""
 
     def __init__(self, spec: HNeRVSpec) -> None:
         super().__init__()

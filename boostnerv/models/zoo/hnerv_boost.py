@@ -24,18 +24,18 @@ from boostnerv.models.layers import MLP, PositionalEncoding, Sine, rounded_width
 
 @dataclass(frozen=True, kw_only=True)
 class HNeRVBoostSpec(ConditionalSpec):
-    """Choices of HNeRV-Boost; the defaults are the published ones."""
+    """Settings of HNeRV-Boost; the defaults are the published ones."""
 
     embedding_width: int = 16  # e
     encoder_width: int = 64
     reduce: float = 1.2  # width divisor of every stage
-    lower_width: int = 12  # least width
+    lower_width: int = 12  # smallest width
     kernel_smallest: int = 1
-    kernel_largest: int = 5  # enters the size formula; the convolutions are built with at most 3 by default
+    kernel_largest: int = 5  # used in the size formula; the convolutions have at most 3 by default
     levels: int = 80  # L of the positional encoding
-    base: float = 1.25  # its growth
+    base: float = 1.25  # growth of its frequencies
     condition_width: int = 32
-    encoder_blocks: int = not_stored(1, of_encoder=True)  # of each stage of the encoder
+    encoder_blocks: int = not_stored(1, of_encoder=True)  # blocks per stage of the encoder
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,11 +1,11 @@
-"""NeRV: the first network of this family, as the HNeRV code base has it.
+"""NeRV: the first network of this family, as in the HNeRV code base.
 
 Chen et al., "NeRV: Neural Representations for Videos", NeurIPS 2021, section 3.1 and figure 2.
 
     t ─ PE ─ linear 2L→h·w·C ─ GELU ─ reshape ─ [N, C, h, w] ─ conv, PixelShuffle, GELU per stage ─ conv3×3 ─ RGB
 
-The image is ``0.5·tanh + 0.5`` of the last convolution. No recipe was published for it beside the boosted models:
-what an experiment here trains it with is ours.
+The image is ``0.5·tanh + 0.5`` of the last convolution. No training recipe was published for it with the
+boosted models; the settings used in the experiments here are ours.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from boostnerv.models.layers import GELU, MLP, PositionalEncoding, plain_stages,
 
 @dataclass(frozen=True, kw_only=True)
 class NeRVSpec(StagedSpec):
-    """Choices of NeRV; the defaults are those of the HNeRV code base."""
+    """Settings of NeRV; the defaults are those of the HNeRV code base."""
 
     reduce: float = 2.0  # width divisor of every stage
-    lower_width: int = 12  # least width
+    lower_width: int = 12  # smallest width
     kernel_smallest: int = 3
     kernel_largest: int = 3
     levels: int = 80  # L of the positional encoding
-    base: float = 1.25  # its growth
+    base: float = 1.25  # growth of its frequencies
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -21,14 +21,14 @@ from boostnerv.models.layers import MLP, PositionalEncoding, Sine, floored_width
 
 @dataclass(frozen=True, kw_only=True)
 class NeRVBoostSpec(ConditionalSpec):
-    """Choices of NeRV-Boost; the defaults are the published ones."""
+    """Settings of NeRV-Boost; the defaults are the published ones."""
 
-    reduce: float = 2.0  # width divisor of every stage that upsamples, the first excepted
-    lower_width: int = 12  # least width
+    reduce: float = 2.0  # width divisor of every upsampling stage except the first
+    lower_width: int = 12  # smallest width
     kernel_smallest: int = 3
     kernel_largest: int = 3
     levels: int = 80  # L of the positional encoding
-    base: float = 1.25  # its growth
+    base: float = 1.25  # growth of its frequencies
     stem_width: int = 256
     condition_width: int = 32
     expansion: float = not_stored(1.0)  # width of the first stage over fc_dim

@@ -19,14 +19,14 @@ Floats = Sequence[float]
 
 
 def tables(heading: str) -> list[list[list[str]]]:
-    """The tables under a heading as rows of cells, without their heads."""
+    """The tables under a heading as rows of cells, without table heads."""
     text = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     blocks = re.findall(r"(?:^\|.*\n)+", text + "\n", re.MULTILINE)
     return [[[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in b.splitlines()[2:]] for b in blocks]
 
 
 def fields(heading: str, data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Values of the fields of a section, and what stands behind them."""
+    """Values of the fields of a section, and the bytes after them."""
     values, end = {}, 0
     for offset, kind, name, _ in tables(heading)[0]:
         (values[name],) = struct.unpack_from("<" + CODES[kind], data, int(offset))
@@ -38,13 +38,13 @@ def fields(heading: str, data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def sections(data: bytes) -> list[tuple[str, bytes]]:
-    """Names and payloads, CRCs checked."""
+    """Names and payloads of the sections, after checking their CRCs."""
     head, kinds = tables("Container")
     offsets = [int(row[0]) for row in head]
     assert [row[1] for row in head] == ["u8", "u32", "u32", ""]
     names = {int(row[0]): row[1] for row in kinds}
     assert data[:4] == b"BNV\x01"
-    found, position = [], 4
+    named_payloads, position = [], 4
     while position < len(data):
         number, length, crc = (
             struct.unpack_from(f"<{code}", data, position + at)[0] for code, at in zip("BII", offsets, strict=False)
@@ -52,13 +52,13 @@ def sections(data: bytes) -> list[tuple[str, bytes]]:
         payload = data[position + offsets[3] : position + offsets[3] + length]
         assert len(payload) == length
         assert crc == zlib.crc32(data[:position] + data[position : position + offsets[2]] + payload)
-        found.append((names[number], payload))
+        named_payloads.append((names[number], payload))
         position += offsets[3] + length
-    return found
+    return named_payloads
 
 
 def model(payload: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields and spec of a section model."""
+    """Fields and spec in a section model."""
     values, rest = fields("Section model", payload)
     row = next(row for row in tables("Section model")[1] if int(row[0]) == values["architecture"])
     values["architecture"] = re.sub(r"\[`(.*)`\].*", r"\1", row[1])
@@ -150,13 +150,13 @@ def bounds(m: Floats, s: Floats, reach: int) -> tuple[int, int]:
 
 
 def run(stream: Stream, kind: str, m: Floats, s: Floats, reach: int) -> list[int]:
-    """Codes that share low and high, each with its m and s."""
+    """Codes with common low and high, and m and s of their own."""
     low, high = bounds(m, s, reach)
-    return [stream.distributed(kind, low, high, *each) for each in zip(m, s, strict=True)]
+    return [stream.distributed(kind, low, high, *parameters) for parameters in zip(m, s, strict=True)]
 
 
 def entropy_model(number: int) -> tuple[str, str]:
-    """Name and distribution."""
+    """Name and distribution of an entropy model."""
     return next((row[1], row[3]) for row in tables("Entropy models")[0] if int(row[0]) == number)
 
 
@@ -173,7 +173,7 @@ def weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[tuple[float,
     """δ and codes of each tensor."""
     stream = Stream(data)
     reach, common = stream.uniform(256), stream.uniform(16)
-    found = []
+    tensors = []
     for shape in shapes:
         step = grid("step", stream.uniform(4096))
         name, kind = entropy_model(common or stream.uniform(16))
@@ -184,11 +184,13 @@ def weights(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[tuple[float,
         else:
             s = [grid("sigma", stream.uniform(256))]
             m = [(stream.uniform(4096) - 2048) * s[0] / 16]
-        each = size // len(m)
-        codes = [c for a, b in zip(m, s, strict=True) for c in run(stream, kind, [a] * each, [b] * each, reach)]
-        found.append((step, codes))
+        unit_codes = size // len(m)
+        codes = [
+            c for a, b in zip(m, s, strict=True) for c in run(stream, kind, [a] * unit_codes, [b] * unit_codes, reach)
+        ]
+        tensors.append((step, codes))
     stream.end()
-    return found
+    return tensors
 
 
 def embeddings(data: bytes, shape: tuple[int, ...]) -> tuple[float, np.float32, list[int]]:
@@ -263,7 +265,7 @@ class Temporal:
 
 
 def older(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """The values of each tensor."""
+    """Values of each tensor."""
     position, sides = 1, []
     for shape in shapes:
         (axis,) = struct.unpack_from("<b", data, position)
@@ -281,7 +283,7 @@ def older(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
 
 
 def slices(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """The values of each tensor."""
+    """Values of each tensor."""
     _, lowest = struct.unpack_from("<Bi", data)
     position, sides = 5, []
     for shape in shapes:
@@ -292,13 +294,13 @@ def slices(data: bytes, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
         position += 1 + 8 * count
     symbols = huffman(data[position:], [math.prod(shape) for shape in shapes])
     return [
-        minimum + scale * np.array([lowest + symbol for symbol in found], np.float32).reshape(shape)
-        for found, shape, (minimum, scale) in zip(symbols, shapes, sides, strict=True)
+        minimum + scale * np.array([lowest + symbol for symbol in tensor_symbols], np.float32).reshape(shape)
+        for tensor_symbols, shape, (minimum, scale) in zip(symbols, shapes, sides, strict=True)
     ]
 
 
 def huffman(data: bytes, counts: Sequence[int]) -> list[list[int]]:
-    """The symbols of each tensor, which has so many."""
+    """Symbols of each tensor; `counts` are their numbers."""
     (largest,) = struct.unpack_from("<H", data)
     lengths = data[2 : 3 + largest]
     words, word, before = {}, -1, 0
@@ -326,13 +328,13 @@ def videos(payload: bytes) -> list[tuple[str, int, float]]:
     """Name, frames and frames per second of each video."""
     (count,) = struct.unpack_from("<I", payload)
     rows = zlib.decompress(payload[4:])
-    found = []
+    entries = []
     for _ in range(count):
         values, rows = fields("Section videos", rows)
-        found.append((rows[: values["name"]].decode(), values["frames"], values["fps"]))
+        entries.append((rows[: values["name"]].decode(), values["frames"], values["fps"]))
         rows = rows[values["name"] :]
     assert rows == b""
-    return found
+    return entries
 
 
 def keyframes(payload: bytes, count: int) -> tuple[int, list[bytes]]:

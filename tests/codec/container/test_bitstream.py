@@ -1,4 +1,4 @@
-"""Containers that are good, damaged and put together from parts."""
+"""Containers: valid, damaged, and assembled from parts of several files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refused(data: bytes, sentence: str = "") -> None:
     assert "\n" not in str(caught.value)
 
 
-# --- what a file says ---------------------------------------------------------------------------------------
+# --- round trips --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -57,10 +57,10 @@ def test_what_is_read_is_what_was_written(
 ) -> None:
     model = tiny_model(name, frames=frames, height=height, width=width, strides=strides, fc_dim=fc_dim)
     segment = segment_of(model)
-    found = bitstream.read(file_of([segment], fps=fps, batch=batch))
-    assert found == Bitstream(Video(frames, height, width, fps, "ffmpeg-default", batch), (segment,))
+    stream = bitstream.read(file_of([segment], fps=fps, batch=batch))
+    assert stream == Bitstream(Video(frames, height, width, fps, "ffmpeg-default", batch), (segment,))
     fields = dataclasses.fields(model.spec)
-    spec = found.segments[0].spec
+    spec = stream.segments[0].spec
     assert [type(getattr(spec, f.name)) for f in fields] == [type(getattr(model.spec, f.name)) for f in fields]
 
 
@@ -81,10 +81,10 @@ def test_sections_add_up_to_the_file(data: bytes) -> None:
     sizes = bitstream.section_bytes(data)
     assert sum(sizes.values()) == len(data)
     names = ["video", "timestamps", "model", "weights", "embeddings", "videos", "keyframes"]
-    wanted = dict.fromkeys(("container", *names), 0) | {"container": 4}
+    expected = dict.fromkeys(("container", *names), 0) | {"container": 4}
     for number, payload in split(data):
-        wanted[names[number - 1]] += 9 + len(payload)
-    assert sizes == {name: size for name, size in wanted.items() if size}
+        expected[names[number - 1]] += 9 + len(payload)
+    assert sizes == {name: size for name, size in expected.items() if size}
 
 
 def test_layout_of_the_sections_of_several_segments() -> None:
@@ -121,7 +121,7 @@ def test_layout_of_a_section() -> None:
     assert split(FILES["min-max"])[1][1][2] == 2  # the quantiser
 
 
-# --- when frames are shown ------------------------------------------------------------------------------------
+# --- timestamps -----------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(0, 1 << 41), min_size=1, max_size=9))
@@ -148,10 +148,10 @@ def test_timestamps_that_cannot_be_written(times: tuple[float, ...]) -> None:
 def test_timestamps_that_are_not_those_of_the_frames(payload: bytes) -> None:
     sections = split(file_of([segment_of(tiny_model("nerv", frames=3))]))
     assert bitstream.read(join([sections[0], (TIMESTAMPS, b"\1\1"), *sections[1:]]))
-    refused(join([sections[0], (TIMESTAMPS, payload), *sections[1:]]), "section timestamps does not hold those of 3")
+    refused(join([sections[0], (TIMESTAMPS, payload), *sections[1:]]), "section timestamps does not hold 3")
 
 
-# --- what the format cannot hold --------------------------------------------------------------------------------
+# --- limits of the format ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", [{"frames": (1 << 24) + 1}, {"height": 32769}, {"width": 32769}])
@@ -174,7 +174,7 @@ def test_models_that_do_not_fit(change: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "choices", "said"),
+    ("name", "choices", "setting"),
     [
         ("hnerv-boost", {"stage_blocks": (2, 1)}, "stage_blocks = [2, 1]"),
         ("nerv", {"stage_blocks": (2, 1)}, "stage_blocks = [2, 1]"),
@@ -182,12 +182,12 @@ def test_models_that_do_not_fit(change: dict[str, object]) -> None:
         ("nerv-boost", {"kernel_limit": 5}, "kernel_limit = 5"),
     ],
 )
-def test_decoders_that_the_format_cannot_describe(name: str, choices: dict[str, object], said: str) -> None:
+def test_decoders_that_the_format_cannot_describe(name: str, choices: dict[str, object], setting: str) -> None:
     with pytest.raises(UserError) as caught:
         file_of([segment_of(tiny_model(name, **choices))])
     assert str(caught.value) == (
-        f"{name} has {said}, which format version 1 of .bnv files does not store: it can be trained, evaluated and "
-        "exported, not coded; leave that option out, or the coding"
+        f"{name} has {setting}, which format version 1 of .bnv files does not store: it can be trained, evaluated and "
+        "exported, but not coded; remove that option, or skip coding"
     )
 
 
@@ -236,11 +236,11 @@ def test_any_bytes_are_refused(data: bytes) -> None:
         (b"BNV\xff", "format version 255"),
         (b"BNV\1", "section video is missing; the file is truncated"),
         (b"BNV\1\x01\x00", "ends inside a section head at byte 4"),
-        (b"BNV\1\x01\xff\xff\xff\xff\0\0\0\0", "section video wants 4294967295 bytes, 0 are left"),
-        (b"BNV\1\x09\0\0\0\0\0\0\0\0", "section 9 is not known here; a newer boostnerv may know it"),
+        (b"BNV\1\x01\xff\xff\xff\xff\0\0\0\0", "section video needs 4294967295 bytes, 0 are left"),
+        (b"BNV\1\x09\0\0\0\0\0\0\0\0", "section 9 is unknown; a newer boostnerv may read it"),
     ],
 )
-def test_files_that_are_none(data: bytes, sentence: str) -> None:
+def test_files_of_other_formats(data: bytes, sentence: str) -> None:
     refused(data, re.escape(sentence))
 
 
@@ -261,12 +261,12 @@ def runs(count: int) -> list[tuple[int, int]]:
 
 
 def bounds(data: bytes) -> list[int]:
-    """Where each section of a file begins, and where the last ends."""
+    """Byte offset of the start of each section, and of the end of the last."""
     return list(itertools.accumulate((9 + len(payload) for _, payload in split(data)), initial=4))
 
 
 def variant(kind: str) -> bytes:
-    """A file like one of `FILES`, with weights of its own."""
+    """A file like one of `FILES` with other weights."""
     if kind == "segments":
         size = {"height": 9, "width": 14, "strides": (3, 2), "fc_dim": 4}
         models = (tiny_model(name, seed=7, frames=frames, **size) for name, frames in (("hnerv-boost", 5), ("nerv", 3)))
@@ -278,10 +278,10 @@ def variant(kind: str) -> bytes:
     ("one", "other"),
     [("nerv", "nerv"), ("hnerv", "hnerv"), ("segments", "segments"), ("nerv", "nerv-boost"), ("segments", "hnerv")],
 )
-def test_sections_of_two_files_make_no_third(one: str, other: str) -> None:
-    """Any run of sections of one file in the place of any run of another: refused, or one of the two."""
+def test_sections_of_two_files_cannot_be_combined(one: str, other: str) -> None:
+    """Any run of sections of one file replacing any run of another is refused, or gives one of the two files."""
     good, foreign = FILES[one], variant(other)
-    whole = bitstream.read(good), bitstream.read(foreign)
+    originals = bitstream.read(good), bitstream.read(foreign)
     cuts, places = bounds(foreign), bounds(good)
     for start, stop in runs(len(cuts) - 1):
         for first, last in runs(len(places) - 1):
@@ -289,12 +289,12 @@ def test_sections_of_two_files_make_no_third(one: str, other: str) -> None:
             if data not in (good, foreign):
                 refused(data)
             else:
-                assert bitstream.read(data) in whole
+                assert bitstream.read(data) in originals
 
 
 @pytest.mark.parametrize("kind", SMALL)
 def test_sections_of_a_file_stand_once_and_in_order(kind: str) -> None:
-    """Left out, doubled or moved, as they are."""
+    """Sections are omitted, duplicated or moved without recomputing CRCs."""
     data = FILES[kind]
     cuts = bounds(data)
     parts = [data[start:stop] for start, stop in itertools.pairwise(cuts)]
@@ -308,7 +308,7 @@ def test_sections_of_a_file_stand_once_and_in_order(kind: str) -> None:
                     refused(data[:4] + b"".join(changed))
 
 
-# --- well-formed and impossible: the CRCs are right -------------------------------------------------------------
+# --- impossible values behind correct CRCs ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -316,12 +316,12 @@ def test_sections_are_looked_for_in_order(kind: str) -> None:
     good = split(FILES[kind])
     for index in range(len(good)):
         if good[index][0] != TIMESTAMPS:
-            refused(join(good[:index] + good[index + 1 :]), "missing|should follow|are announced")
-        refused(join([*good[: index + 1], good[index], *good[index + 1 :]]), "should follow|are announced")
+            refused(join(good[:index] + good[index + 1 :]), "missing|should follow|announces")
+        refused(join([*good[: index + 1], good[index], *good[index + 1 :]]), "should follow|announces")
         if index:
             swapped = [*good[: index - 1], good[index], good[index - 1], *good[index + 1 :]]
             refused(join(swapped), "missing|should follow")
-    refused(join([*good, (8, b"x")]), "section 8 is not known here; a newer boostnerv may know it")
+    refused(join([*good, (8, b"x")]), "section 8 is unknown; a newer boostnerv may read it")
     refused(join([*good, good[-1]]), "section model should follow, (weights|embeddings) does")
 
 
@@ -332,9 +332,9 @@ def test_embeddings_belong_to_models_that_have_them() -> None:
 
 
 def changed(data: bytes, number: int, offset: int, layout: str, value: float) -> bytes:
-    """The file with another number in its first section of this kind."""
+    """The file with one value changed in its first section `number`."""
     sections = split(data)
-    index = [found for found, _ in sections].index(number)
+    index = [other for other, _ in sections].index(number)
     payload = bytearray(sections[index][1])
     struct.pack_into(layout, payload, offset, value)
     sections[index] = number, bytes(payload)
@@ -344,22 +344,22 @@ def changed(data: bytes, number: int, offset: int, layout: str, value: float) ->
 @pytest.mark.parametrize(
     ("offset", "layout", "value", "sentence"),
     [
-        (0, "<I", 0, "0 for frames cannot be"),
-        (0, "<I", (1 << 24) + 1, "16777217 for frames cannot be"),
-        (0, "<I", 4, "a segment of 5 frames in a video of 4 cannot be"),
-        (0, "<I", 6, "1 segments with 6 frames are announced, 1 with 5 are there"),
-        (4, "<H", 0, "0 for height cannot be"),
-        (4, "<H", 32769, "32769 for height cannot be"),
-        (6, "<H", 65535, "65535 for width cannot be"),
-        (8, "<d", 0.0, "0.0 frames per second cannot be"),
-        (8, "<d", float("nan"), "nan frames per second cannot be"),
-        (8, "<d", float("inf"), "inf frames per second cannot be"),
-        (8, "<d", -25.0, "-25.0 frames per second cannot be"),
-        (16, "<B", 0, "colour profile 0 is not known here; a newer boostnerv may know it"),
-        (17, "<B", 0, "0 for batch cannot be"),
-        (18, "<I", 0, "0 for segments cannot be"),
-        (18, "<I", 1 << 24, "16777216 for segments cannot be"),
-        (18, "<I", 2, "2 segments with 5 frames are announced, 1 with 5 are there"),
+        (0, "<I", 0, "frames = 0 is impossible"),
+        (0, "<I", (1 << 24) + 1, "frames = 16777217 is impossible"),
+        (0, "<I", 4, "a segment of 5 frames in a video of 4 is impossible"),
+        (0, "<I", 6, "the header announces 1 segments with 6 frames, the file has 1 with 5"),
+        (4, "<H", 0, "height = 0 is impossible"),
+        (4, "<H", 32769, "height = 32769 is impossible"),
+        (6, "<H", 65535, "width = 65535 is impossible"),
+        (8, "<d", 0.0, "0.0 frames per second is impossible"),
+        (8, "<d", float("nan"), "nan frames per second is impossible"),
+        (8, "<d", float("inf"), "inf frames per second is impossible"),
+        (8, "<d", -25.0, "-25.0 frames per second is impossible"),
+        (16, "<B", 0, "colour profile 0 is unknown; a newer boostnerv may read it"),
+        (17, "<B", 0, "batch = 0 is impossible"),
+        (18, "<I", 0, "segments = 0 is impossible"),
+        (18, "<I", 1 << 24, "segments = 16777216 is impossible"),
+        (18, "<I", 2, "the header announces 2 segments with 5 frames, the file has 1 with 5"),
     ],
 )
 def test_impossible_videos(offset: int, layout: str, value: float, sentence: str) -> None:
@@ -369,12 +369,12 @@ def test_impossible_videos(offset: int, layout: str, value: float, sentence: str
 @pytest.mark.parametrize(
     ("offset", "layout", "value", "sentence"),
     [
-        (0, "<H", 65535, "architecture 65535 is not known here; a newer boostnerv may know it"),
-        (2, "<B", 9, "quantiser 9 is not known here; a newer boostnerv may know it"),
+        (0, "<H", 65535, "architecture 65535 is unknown; a newer boostnerv may read it"),
+        (2, "<B", 9, "quantiser 9 is unknown; a newer boostnerv may read it"),
         (3, "<I", 0, "a segment of 0 frames"),
         (3, "<I", 1 << 31, "a segment of 2147483648 frames"),
-        (7, "<B", 0, "not possible"),  # no strides
-        (7, "<B", 200, "not possible"),
+        (7, "<B", 0, "invalid"),  # no strides
+        (7, "<B", 200, "invalid"),
         (8, "<H", 0, "strides"),
         (8, "<H", 65535, "strides"),
         (12, "<I", 0, "fc_dim = 0"),
@@ -403,7 +403,7 @@ def test_video_and_model_have_one_length(data: bytes, index: int, change: int) -
     index = index and [number for number, _ in sections].index(MODEL)
     number, payload = sections[index]
     sections[index] = number, payload[:change] if change < 0 else payload + bytes(change)
-    refused(join(sections), "too short|too long|not possible")
+    refused(join(sections), "too short|too long|invalid")
 
 
 def test_segments_may_not_exceed_the_video() -> None:
@@ -412,13 +412,13 @@ def test_segments_may_not_exceed_the_video() -> None:
     assert [number for number, _ in sections] == [VIDEO, *2 * [MODEL, WEIGHTS, EMBEDDINGS]]
     for frames, count in ((3, 2), (5, 2), (4, 3), (4, 1), (2, 1)):
         payload = struct.pack("<IHHdBBI", frames, 5, 6, 25.0, 1, 1, count)
-        refused(join([(VIDEO, payload), *sections[1:]]), f"{count} segments with {frames} frames are announced, 2 with")
+        refused(join([(VIDEO, payload), *sections[1:]]), f"{count} segments with {frames} frames, the file has 2 with")
 
 
 @pytest.mark.parametrize("changes", [{"batch": 0}, {"batch": 256}, {"frames": 2}])
 def test_what_no_reader_takes_is_not_written(changes: dict[str, int]) -> None:
     stream = bitstream.read(small_file("nerv"))
-    with pytest.raises(ValueError, match="is none, or the segments do not have the video's"):
+    with pytest.raises(ValueError, match="is invalid, or the segments do not add up to"):
         bitstream.write(dataclasses.replace(stream, video=dataclasses.replace(stream.video, **changes)))
 
 
@@ -440,4 +440,4 @@ def test_remarks_are_passed_over_wherever_they_stand(number: int, tmp_path: Path
         damaged = bytearray(remarked)
         damaged[remarked.index(b"said later")] ^= 1
         refused(bytes(damaged), f"section {number} fails its CRC")
-    refused(join([(number, b""), *good]), f"section {number} is not known here")
+    refused(join([(number, b""), *good]), f"section {number} is unknown")

@@ -1,4 +1,4 @@
-"""How frames are meant to be shown: a remark of unusual files, and what is said of it."""
+"""Display metadata: the remark in unusual files, and the notes about it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEEP = {"interlaced": "keep", "sample_aspect": "keep", "hdr": "keep"}
 
 
 def manifest(source: dict[str, Any] | None, preparation: dict[str, Any] | None) -> Manifest:
-    """Of frames whose source has 720×480 pixels unless it is said otherwise."""
+    """A manifest of frames whose source has 720×480 pixels by default."""
     usual = {
         "codec": "h264",
         "pixel_format": "yuv420p",
@@ -75,7 +75,7 @@ def with_display(display: Display | None) -> bytes:
         ({"sample_aspect": "2:1"}, None, None),
     ],
 )
-def test_what_was_kept_of_a_source(
+def test_display_of_a_source_coded_as_it_is(
     source: dict[str, Any] | None, preparation: dict[str, Any] | None, display: Display | None
 ) -> None:
     assert display_of(manifest(source, preparation)) == display
@@ -84,7 +84,7 @@ def test_what_was_kept_of_a_source(
 @pytest.mark.parametrize(
     ("size", "aspect"),
     [
-        ({"fit": "resize", "height": 480, "width": 640}, "1:1"),  # 8:9 of 720 are 640
+        ({"fit": "resize", "height": 480, "width": 640}, "1:1"),  # 8:9 of 720 is 640
         ({"fit": "resize", "height": 240, "width": 720}, "4:9"),
         ({"fit": "crop-center", "height": 240, "width": 320}, "8:9"),
         ({"fit": "crop-resize", "height": 240, "width": 240}, "8:9"),
@@ -146,26 +146,26 @@ GOOD = struct.pack("<IIBBB", 128, 117, 0, 2, 2)
         *(struct.pack("<IIBBB", 128, 117, *codes) for codes in ((3, 2, 2), (0, 1, 2), (0, 2, 255))),
     ],
 )
-def test_remarks_that_are_none_of_this_kind_are_passed_over(payload: bytes) -> None:
+def test_invalid_remarks_are_skipped(payload: bytes) -> None:
     video, *rest = split(PLAIN)
     assert video[0] == VIDEO
     read = bitstream.read(join([video, (DISPLAY, payload), *rest]))
     assert read == bitstream.read(PLAIN)
-    # The first good one counts, wherever it stands.
+    # The first valid one counts, wherever it is.
     read = bitstream.read(join([video, (DISPLAY, payload), *rest, (DISPLAY, GOOD)]))
     assert read.video.display == Display("128:117")
 
 
-def test_notes_say_what_players_do_not_learn(tmp_path: Path) -> None:
+def test_notes_name_what_decoded_videos_get_wrong(tmp_path: Path) -> None:
     assert display_notes(None, 480, 720) == []
     display = Display("8:9", "tff", "smpte2084", "bt2020")
     notes = display_notes(display, 480, 720)
     assert notes == [
-        "the pixel aspect is 8:9, and decoded videos say square pixels; "
-        "`ffmpeg -i DECODED -c copy -aspect 4:3 CORRECTED` tells players",
-        "values are HDR (transfer smpte2084, primaries bt2020), and decoded videos say BT.709; "
-        "`ffmpeg -i DECODED -c copy -color_primaries bt2020 -color_trc smpte2084 CORRECTED` tells players",
-        "frames are interlaced (tff), and decoded videos say progressive",
+        "the pixel aspect is 8:9, but decoded videos claim square pixels; "
+        "`ffmpeg -i DECODED -c copy -aspect 4:3 CORRECTED` corrects that",
+        "values are HDR (transfer smpte2084, primaries bt2020), but decoded videos claim BT.709; "
+        "`ffmpeg -i DECODED -c copy -color_primaries bt2020 -color_trc smpte2084 CORRECTED` corrects that",
+        "frames are interlaced (tff), but decoded videos claim progressive",
     ]
     path = tmp_path / "x.bnv"
     path.write_bytes(with_display(display))

@@ -1,4 +1,4 @@
-"""The page of the format is in step with the code, and enough to write a reader from."""
+"""The format page is up to date, and sufficient to write a reader."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MODEL_NAMES = [model.name for model in MODELS]
 
 
 def quantized(model: VideoModel) -> Quantized:
-    """Weights as initialised and a random walk of embeddings."""
+    """Initial weights, and embeddings that follow a random walk."""
     shape = model.spec.embedding_shape
     noise = torch.Generator().manual_seed(1)
     embeddings = torch.randn(model.spec.frames, *shape, generator=noise).cumsum(0) if shape else None
@@ -72,17 +72,17 @@ def test_what_the_page_links_to_is_there() -> None:
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
 
 
-# --- a reader written from it -------------------------------------------------------------------------------
+# --- a reader written from the page ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_it_finds_every_value_of_a_file(name: str) -> None:
     model = tiny_model(name, frames=4, height=9, width=7)
     data = file_of([segment_of(model, quantized(model))], fps=23.976)
-    found = page_reader.sections(data)
+    named_payloads = page_reader.sections(data)
     embeds = model.spec.embedding_shape is not None
-    assert [kind for kind, _ in found] == ["video", "model", "weights", *["embeddings"] * embeds]
-    video, rest = page_reader.fields("Section video", found[0][1])
+    assert [kind for kind, _ in named_payloads] == ["video", "model", "weights", *["embeddings"] * embeds]
+    video, rest = page_reader.fields("Section video", named_payloads[0][1])
     assert rest == b""
     assert video == {
         "frames": 4,
@@ -93,7 +93,7 @@ def test_it_finds_every_value_of_a_file(name: str) -> None:
         "batch": 1,
         "segments": 1,
     }
-    values, spec = page_reader.model(found[1][1])
+    values, spec = page_reader.model(named_payloads[1][1])
     assert values == {"architecture": name, "quantizer": 1, "frames": 4}
     assert spec == {field.name: getattr(model.spec, field.name) for field in spec_fields(type(model.spec))}
 
@@ -103,12 +103,12 @@ def test_it_finds_segments_and_timestamps() -> None:
     segments = [encode_segment(model.architecture, model.spec, snap(quantized(model))) for model in models]
     shown_s = (0.0, 0.04, 0.08, 100.0, 100.0)
     video = Video(5, 5, 6, 0.05, "ffmpeg-default", batch=2, timestamps_s=shown_s)
-    found = page_reader.sections(write(Bitstream(video, tuple(segments))))
-    assert [kind for kind, _ in found] == [
+    named_payloads = page_reader.sections(write(Bitstream(video, tuple(segments))))
+    assert [kind for kind, _ in named_payloads] == [
         *("video", "timestamps", "model", "weights", "model", "weights", "embeddings"),
     ]
-    assert page_reader.timestamps(found[1][1]) == [3600, 3600, 8992800, 0]
-    assert [page_reader.model(found[index][1])[0]["frames"] for index in (2, 4)] == [2, 3]
+    assert page_reader.timestamps(named_payloads[1][1]) == [3600, 3600, 8992800, 0]
+    assert [page_reader.model(named_payloads[index][1])[0]["frames"] for index in (2, 4)] == [2, 3]
 
 
 def test_it_notices_a_section_that_was_taken_out() -> None:
@@ -126,10 +126,10 @@ def test_it_decodes_weights(name: str, choice: str) -> None:
     model = tiny_model(name)
     snapped = snap(quantized(model))
     segment = encode_segment(model.architecture, model.spec, snapped, entropy_model=choice)
-    found = page_reader.weights(segment.weights, shapes(model))
-    assert [codes for _, codes in found] == [codes.ravel().tolist() for codes in snapped.weight_codes]
+    tensors = page_reader.weights(segment.weights, shapes(model))
+    assert [codes for _, codes in tensors] == [codes.ravel().tolist() for codes in snapped.weight_codes]
     expected = quantized(model).steps
-    np.testing.assert_allclose([step for step, _ in found], expected, rtol=2**-7)
+    np.testing.assert_allclose([step for step, _ in tensors], expected, rtol=2**-7)
 
 
 @pytest.mark.parametrize("choice", MODEL_NAMES)
@@ -153,8 +153,8 @@ def test_it_decodes_tensors_with_models_of_their_own() -> None:
     peaked = np.rint(random.laplace(0, 9, 2000)).astype(np.int32)
     data = write_weights([spread, peaked], np.array([2000, 2001]), "auto")
     assert read_weights(data, [(10, 200), (2000,)]).models == ("gaussian-channel", "laplace")
-    found = page_reader.weights(data, [(10, 200), (2000,)])
-    assert [codes for _, codes in found] == [spread.ravel().tolist(), peaked.tolist()]
+    tensors = page_reader.weights(data, [(10, 200), (2000,)])
+    assert [codes for _, codes in tensors] == [spread.ravel().tolist(), peaked.tolist()]
 
 
 @pytest.mark.parametrize("still", [True, False])
@@ -174,10 +174,10 @@ def test_it_decodes_the_older_pipeline() -> None:
     segment, _ = encode_after_training(model.architecture, model.spec, weights, embeddings)
     expected = [quantize(tensor, 8) for tensor in weights.values()]
     assert {tensor.axis for tensor in expected} > {None}
-    for found, tensor in zip(page_reader.older(segment.weights, shapes(model)), expected, strict=True):
-        np.testing.assert_array_equal(found, tensor.dequantize().numpy())
-    found = page_reader.older(segment.embeddings, [tuple(embeddings.shape)])
-    np.testing.assert_array_equal(found[0], quantize(embeddings, 6).dequantize().numpy())
+    for values, tensor in zip(page_reader.older(segment.weights, shapes(model)), expected, strict=True):
+        np.testing.assert_array_equal(values, tensor.dequantize().numpy())
+    (values,) = page_reader.older(segment.embeddings, [tuple(embeddings.shape)])
+    np.testing.assert_array_equal(values, quantize(embeddings, 6).dequantize().numpy())
 
 
 @pytest.mark.parametrize("name", MANY)
@@ -186,6 +186,6 @@ def test_it_decodes_slices(name: str) -> None:
     weights = dict(entry.decoder(spec).named_parameters())
     segment, _ = encode_slices_after_training(entry, spec, weights)
     axis = 1 if name == "d-nerv" else 0
-    found = page_reader.slices(segment.weights, [tuple(tensor.shape) for tensor in weights.values()])
-    for values, tensor in zip(found, weights.values(), strict=True):
+    tensors = page_reader.slices(segment.weights, [tuple(tensor.shape) for tensor in weights.values()])
+    for values, tensor in zip(tensors, weights.values(), strict=True):
         np.testing.assert_array_equal(values, slices.quantize(tensor, axis, 8).dequantize().numpy())

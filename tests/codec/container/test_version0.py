@@ -1,4 +1,4 @@
-"""Files of version 0, which were written once and are only read."""
+"""Files of version 0, which can be read but no longer written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refused(data: bytes, sentence: str = "") -> None:
 
 
 @pytest.mark.parametrize("name", IN_VERSION_0)
-def test_what_an_old_file_says(name: str) -> None:
+def test_metadata_of_an_old_file(name: str) -> None:
     file, recorded = paths(name, 0)
     video = VideoFile(file)
     frames, height, width, _ = np.load(recorded).shape
@@ -50,24 +50,24 @@ def test_what_an_old_file_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IN_VERSION_0)
-def test_an_old_file_written_anew_has_the_same_codes_and_frames(name: str, folder: Path) -> None:
+def test_rewriting_an_old_file_preserves_codes_and_frames(name: str, folder: Path) -> None:
     stream = version0.read(FILES[name])
-    anew = bitstream.read(bitstream.write(stream))
-    assert anew == stream
+    rewritten = bitstream.read(bitstream.write(stream))
+    assert rewritten == stream
     frames = list(opened(FILES[name], folder).frames())
-    shown = opened(bitstream.write(stream), folder).frames()
-    assert all(np.array_equal(a, b) for a, b in zip(shown, frames, strict=True))
+    rewritten_frames = opened(bitstream.write(stream), folder).frames()
+    assert all(np.array_equal(a, b) for a, b in zip(rewritten_frames, frames, strict=True))
 
 
 @pytest.mark.parametrize("name", IN_VERSION_0)
 def test_steps_of_an_old_file(name: str) -> None:
-    """δ is what the side information says, in the order of the tensors."""
+    """δ equals the side information, in the order of the tensors."""
     sections = dict(split(FILES[name]))
     (segment,) = version0.read(FILES[name]).segments
     shapes = [tuple(shape) for shape in tensor_shapes(segment.architecture, segment.spec).values()]
-    found = read_weights(segment.weights, shapes)
+    weights = read_weights(segment.weights, shapes)
     words = np.frombuffer(sections[SIDE], "<u4", len(shapes))
-    assert found.step_index.tolist() == (words >> 20).tolist()
+    assert weights.step_index.tolist() == (words >> 20).tolist()
     if segment.spec.embedding_shape is not None:
         embeddings = Embeddings(segment.embeddings, (segment.spec.frames, *segment.spec.embedding_shape))
         step, offset = struct.unpack_from("<Hi", sections[SIDE], 4 * len(shapes))
@@ -92,9 +92,9 @@ def test_sections_stand_in_order_once_each(name: str) -> None:
     good = split(FILES[name])
     for index in range(len(good)):
         refused(join(good[:index] + good[index + 1 :], version=0), "missing|should follow|does not fit")
-        refused(join([*good[: index + 1], good[index], *good[index + 1 :]], version=0), "not expected")
-    refused(join(good[::-1], version=0), "not expected")
-    refused(join([*good, (5, b"x")], version=0), "section 5 at byte .* not expected")
+        refused(join([*good[: index + 1], good[index], *good[index + 1 :]], version=0), "unexpected")
+    refused(join(good[::-1], version=0), "unexpected")
+    refused(join([*good, (5, b"x")], version=0), "section 5 at byte .* unexpected")
 
 
 def test_embeddings_belong_to_models_that_have_them() -> None:
@@ -105,19 +105,19 @@ def test_embeddings_belong_to_models_that_have_them() -> None:
 @pytest.mark.parametrize(
     ("offset", "layout", "value", "sentence"),
     [
-        (0, "<H", 65535, "architecture 65535 is not known here"),
-        (2, "<B", 9, "entropy model 9 is not known here"),
-        (3, "<B", 0, "colour profile 0 is not known here"),
-        (4, "<d", 0.0, "0.0 frames per second cannot be"),
-        (14, "<I", 0, "0 for frames cannot be"),
-        (14, "<I", (1 << 24) + 1, "16777217 for frames cannot be"),
-        (18, "<I", 0, "0 for height cannot be"),
-        (18, "<I", 1 << 31, "a frame of 2147483648×22 cannot be"),
-        (22, "<I", 1 << 31, "a frame of 15×2147483648 cannot be"),
-        (26, "<B", 0, "is not possible"),
+        (0, "<H", 65535, "architecture 65535 is unknown"),
+        (2, "<B", 9, "entropy model 9 is unknown"),
+        (3, "<B", 0, "colour profile 0 is unknown"),
+        (4, "<d", 0.0, "0.0 frames per second is impossible"),
+        (14, "<I", 0, "frames = 0 is impossible"),
+        (14, "<I", (1 << 24) + 1, "frames = 16777217 is impossible"),
+        (18, "<I", 0, "height = 0 is impossible"),
+        (18, "<I", 1 << 31, "a frame of 2147483648×22 is impossible"),
+        (22, "<I", 1 << 31, "a frame of 15×2147483648 is impossible"),
+        (26, "<B", 0, "is invalid"),
         (31, "<I", 1 << 20, "fc_dim = 1048576"),
         (35, "<d", float("nan"), "reduce = nan"),
-        (35, "<d", 5e-324, "the header describes no possible model"),
+        (35, "<d", 5e-324, "the header describes an impossible model"),
         (31, "<I", 16000, "claims|does not fit"),
     ],
 )
@@ -135,7 +135,7 @@ def test_header_and_side_have_one_length(name: str, number: int, change: int) ->
     sections = split(FILES[name])
     payload = sections[number - 1][1]
     sections[number - 1] = number, payload[:change] if change < 0 else payload + bytes(change)
-    refused(join(sections, version=0), "too short|too long|does not fit|not possible")
+    refused(join(sections, version=0), "too short|too long|does not fit|invalid|impossible")
 
 
 @pytest.mark.parametrize("name", IN_VERSION_0)
@@ -151,8 +151,8 @@ def test_codes_end_with_their_streams(name: str) -> None:
 @pytest.mark.parametrize("name", IN_VERSION_0)
 def test_extreme_side_information(name: str, words: int, folder: Path) -> None:
     sections = split(FILES[name])
-    whole = len(sections[1][1]) // 4
-    side = np.full(whole, words, "<u4").tobytes() + sections[1][1][4 * whole :]
+    word_count = len(sections[1][1]) // 4
+    side = np.full(word_count, words, "<u4").tobytes() + sections[1][1][4 * word_count :]
     decodes_or_is_refused(join([sections[0], (SIDE, side), *sections[2:]], version=0), folder)
 
 

@@ -1,4 +1,4 @@
-"""Entropy models: what they know of codes fits the fields of a file, and is read as it was written."""
+"""Entropy models: their parameters fit the fields of a file and survive a round trip."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_names_and_numbers_of_files() -> None:
 @settings(max_examples=40)
 @given(codes=st.tuples(*[st.integers(1, 5)] * 4).flatmap(codes_of), group=st.integers(1, 6))
 def test_parameters_are_read_as_they_were_written(name: str, role: Role, codes: Codes, group: int) -> None:
-    """Codes coded with the parameters of the encoder are decoded with those that are read."""
+    """Codes coded with the encoder's parameters decode with the parameters that are read back."""
     model = BY_NAME[name]
     for parameters in model.candidates(codes, role, group):
         assert 1 <= parameters.reach <= 255
@@ -43,10 +43,10 @@ def test_parameters_are_read_as_they_were_written(name: str, role: Role, codes: 
         for first in starts:
             parameters.encode(writer, codes[first : first + length], first, parameters.reach)
         reader = SymbolReader(writer.finish())
-        found = model.read(reader, codes.shape, role)
+        read_parameters = model.read(reader, codes.shape, role)
         for first in starts:
             part = codes[first : first + length]
-            assert np.array_equal(found.decode(reader, part.shape, first, parameters.reach), part)
+            assert np.array_equal(read_parameters.decode(reader, part.shape, first, parameters.reach), part)
         reader.finish()
 
 
@@ -59,7 +59,7 @@ def test_ordinary_tensors_cost_what_the_published_count_says() -> None:
         parameters.write(writer)
         parameters.encode(writer, codes, 0, parameters.reach)
         best = coded_bits(codes.ravel(), float(real.mean()), float(real.std(ddof=1)))
-        assert writer.bits() <= 1.005 * best + 20 + 32  # what snapping costs, and σ and μ
+        assert writer.bits() <= 1.005 * best + 20 + 32  # the cost of snapping, and σ and μ
 
 
 def test_more_frames_than_a_stream_can_hold_take_no_memory() -> None:
@@ -97,5 +97,5 @@ def test_a_support_is_finite_and_has_two_codes_at_least() -> None:
     assert support(0.0 * one, 1e9 * one, 255) == (-LARGEST, LARGEST + 1)
     assert support(np.array([-5.0, 5.0]), np.array([1.0, 2.0]), 2) == (-7, 10)
     for mean in (-1e9, 1e9):
-        with pytest.raises(BitstreamError, match="a mean code beyond the largest one cannot be"):
+        with pytest.raises(BitstreamError, match="a mean beyond the largest code is impossible"):
             support(mean * one, one, 3)

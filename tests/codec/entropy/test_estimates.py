@@ -13,7 +13,7 @@ from tests.conftest import Golden
 @pytest.mark.parametrize("name", ["narrow", "wide", "const"])
 def test_estimate_and_coded_size_are_those_of_the_original(golden: Golden, name: str) -> None:
     recorded, codes = golden.manifest["entropy"][name], golden.tensors(f"entropy_{name}")["code"]
-    mean, sigma = codes.mean(), codes.std()  # of the unrounded codes; the bits are those of the rounded ones
+    mean, sigma = codes.mean(), codes.std()  # of the unrounded codes; bits are counted for the rounded ones
     assert mean.item() == pytest.approx(recorded["mean"], rel=1e-6)
     assert sigma.item() == pytest.approx(recorded["std"], rel=1e-6)
     bits = gaussian_bits(codes.round(), mean, sigma).sum().item()

@@ -19,7 +19,7 @@ Codes = NDArray[np.int32]
 
 
 def normal_codes(count: int, *, bits: int = 8, seed: int = 0) -> Codes:
-    """Codes like those of weights."""
+    """Codes distributed like those of weights."""
     middle = 2 ** (bits - 1)
     values = np.random.default_rng(seed).normal(middle, middle / 4, count)
     return np.rint(values).clip(0, 2**bits - 1).astype(np.int32)
@@ -37,13 +37,13 @@ def least_bits(codes: Codes) -> int:
 
 
 def dahuffman_codec(codes: Codes) -> HuffmanCodec:
-    """The package's own code without an end symbol."""
+    """The code of the dahuffman package without an end symbol."""
     symbols, counts = np.unique(codes, return_counts=True)
     return HuffmanCodec.from_frequencies(dict(zip(symbols.tolist(), counts.tolist(), strict=True)), eof=int(symbols[0]))
 
 
 def canonical(lengths: NDArray[np.uint8]) -> dict[int, tuple[int, int]]:
-    """Length and word of each symbol, numbered as RFC 1951 does."""
+    """Length and word of each symbol, assigned as in RFC 1951."""
     words, word, before = {}, 0, 0
     for length, symbol in sorted((int(length), symbol) for symbol, length in enumerate(lengths) if length):
         word <<= length - before
@@ -61,9 +61,9 @@ def canonical(lengths: NDArray[np.uint8]) -> dict[int, tuple[int, int]]:
 @example([0] * 9)
 def test_any_codes_come_back(values: list[int]) -> None:
     codes = np.array(values, dtype=np.int32)
-    found = decode(encode(codes), len(codes))
-    assert found.dtype == np.int32
-    assert found.tolist() == values
+    decoded = decode(encode(codes), len(codes))
+    assert decoded.dtype == np.int32
+    assert decoded.tolist() == values
 
 
 @pytest.mark.parametrize("count", [1, 8, 4095, 4096, 4097, 40_003])
@@ -163,22 +163,22 @@ def table(*lengths: int) -> bytes:
     [
         (b"", 1, "the Huffman table is missing"),
         (b"\x00", 1, "the Huffman table is missing"),
-        (b"\xff\xff\x01\x01", 1, "the Huffman table wants 65538 bytes, 4 are left"),
-        (table(0), 1, "the Huffman word lengths make no complete code"),
-        (table(2), 1, "the Huffman word lengths make no complete code"),
-        (table(1, 2), 1, "the Huffman word lengths make no complete code"),
-        (table(1, 1, 1), 1, "the Huffman word lengths make no complete code"),
-        (table(33, 1), 1, "a Huffman code word of 33 bits cannot be"),
-        (table(255, 1), 1, "a Huffman code word of 255 bits cannot be"),
+        (b"\xff\xff\x01\x01", 1, "the Huffman table needs 65538 bytes, 4 are left"),
+        (table(0), 1, "the Huffman word lengths do not form a complete code"),
+        (table(2), 1, "the Huffman word lengths do not form a complete code"),
+        (table(1, 2), 1, "the Huffman word lengths do not form a complete code"),
+        (table(1, 1, 1), 1, "the Huffman word lengths do not form a complete code"),
+        (table(33, 1), 1, "a Huffman code word of 33 bits is impossible"),
+        (table(255, 1), 1, "a Huffman code word of 255 bits is impossible"),
         (table(1, 1), 1, "0 bytes cannot hold 1 Huffman codes"),
         (table(1, 1) + b"\x00", 9, "1 bytes cannot hold 9 Huffman codes"),
         (table(0, 1) + b"\x00", 10**30, "1 bytes cannot hold 10+ Huffman codes"),
         (table(1, 2, 2) + b"\xff", 5, "the Huffman code words end after 4 of 5 codes"),
         (table(1, 2, 3, 3) + b"\xff", 3, "the last Huffman code word is cut off"),
-        (table(1, 1) + b"\x00\x00", 8, "there is data behind the last Huffman code"),
-        (table(1, 1) + b"\x01", 7, "there is data behind the last Huffman code"),
+        (table(1, 1) + b"\x00\x00", 8, "there is data after the last Huffman code"),
+        (table(1, 1) + b"\x01", 7, "there is data after the last Huffman code"),
         (table(0, 1) + b"\x40", 8, "a Huffman code word is not in the table"),
-        (table(1, 1), 0, "there is data where no Huffman codes are"),
+        (table(1, 1), 0, "there is data although there are no Huffman codes"),
     ],
 )
 def test_damage_has_a_sentence(data: bytes, count: int, sentence: str) -> None:

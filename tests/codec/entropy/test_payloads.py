@@ -1,4 +1,4 @@
-"""Sections ``weights`` and ``embeddings``: any codes under any entropy model, what they cost, and damage."""
+"""Sections ``weights`` and ``embeddings``: any codes under any entropy model, their cost, and damage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_EMBEDDINGS = [model.name for model in models_of("embeddings")]
 
 @st.composite
 def codes_of(draw: st.DrawFn, shape: tuple[int, ...]) -> Codes:
-    """Any codes: equal ones, narrow and wide ones, single outliers, a channel or a frame unlike the others."""
+    """Any codes: equal, narrow or wide, with single outliers, or with one channel or frame unlike the others."""
     centre = draw(st.sampled_from([0, 1, -7, LARGEST, -LARGEST]) | st.integers(-LARGEST, LARGEST))
     spread = draw(st.sampled_from([0, 1, 5, 200, LARGEST]))
     noise = np.random.default_rng(draw(st.integers(0, 9)))
@@ -74,11 +74,11 @@ def test_any_weights_come_back_and_auto_is_never_larger(codes: list[Codes], step
     sizes = []
     for choice in (*OF_WEIGHTS, "auto"):
         data = write_weights(codes, steps, choice)
-        found = read_weights(data, [tensor.shape for tensor in codes])
-        assert_equal(found.codes, codes)
-        assert found.step_index.tolist() == steps.tolist()
-        assert choice == "auto" or set(found.models) == {choice}
-        assert 0 <= found.side_bits <= 8 * len(data)
+        weights = read_weights(data, [tensor.shape for tensor in codes])
+        assert_equal(weights.codes, codes)
+        assert weights.step_index.tolist() == steps.tolist()
+        assert choice == "auto" or set(weights.models) == {choice}
+        assert 0 <= weights.side_bits <= 8 * len(data)
         sizes.append(len(data))
     assert sizes[-1] == min(sizes)
 
@@ -90,9 +90,9 @@ def test_tensors_have_models_of_their_own_where_that_is_smaller() -> None:
     rows = np.rint(noise.normal(0, 2.0 ** (np.arange(40)[:, None] / 3), (40, 300))).astype(np.int32)
     codes, steps = [normal, peaked, rows], np.array([5, 6, 7])
     data = write_weights(codes, steps)
-    found = read_weights(data, [tensor.shape for tensor in codes])
-    assert found.models == ("gaussian", "laplace", "gaussian-channel")
-    assert_equal(found.codes, codes)
+    weights = read_weights(data, [tensor.shape for tensor in codes])
+    assert weights.models == ("gaussian", "laplace", "gaussian-channel")
+    assert_equal(weights.codes, codes)
     assert len(data) < min(len(write_weights(codes, steps, name)) for name in OF_WEIGHTS)
 
 
@@ -115,13 +115,13 @@ def test_layout_of_weights(name: str) -> None:
 
 
 def test_side_information_of_the_published_model() -> None:
-    """δ, σ and μ of a tensor are four bytes, σ and μ of a frame two, besides the fixed heads."""
+    """δ, σ and μ of a tensor take four bytes, σ and μ of a frame two, in addition to the fixed heads."""
     noise = np.random.default_rng(0)
     for count in (1, 10, 150):
         codes = [np.rint(noise.normal(3, 50, (40, 5, 3, 3))).astype(np.int32) for _ in range(count)]
-        found = read_weights(write_weights(codes, np.full(count, 7), "gaussian"), [(40, 5, 3, 3)] * count)
-        # Filling up to words, and the coder's own state, are at most two words.
-        assert found.side_bits <= 8 + 4 + 32 * count + 64
+        weights = read_weights(write_weights(codes, np.full(count, 7), "gaussian"), [(40, 5, 3, 3)] * count)
+        # Padding to words and the state of the coder take at most two words.
+        assert weights.side_bits <= 8 + 4 + 32 * count + 64
     for frames in (1, 10, 150):
         codes = np.rint(noise.normal(3, 50, (frames, 4, 3, 3))).astype(np.int32)
         writer = SymbolWriter()
@@ -144,7 +144,7 @@ def test_damaged_weights(name: str, change: str) -> None:
 
 
 def test_entropy_models_that_weights_do_not_have() -> None:
-    for number, sentence in ((4, "entropy model temporal is not one of weights"), (9, "entropy model 9 is not known")):
+    for number, sentence in ((4, "entropy model temporal cannot code weights"), (9, "entropy model 9 is unknown")):
         writer = SymbolWriter()
         writer.integers([3], 256)
         writer.integers([number], 16)
@@ -160,7 +160,7 @@ def test_shapes_take_no_memory_before_the_bytes_are_there() -> None:
 
 
 def test_codes_that_are_all_equal_may_be_many() -> None:
-    """They cost nothing, and what the encoder writes the decoder reads."""
+    """They cost nothing, and the decoder reads what the encoder writes."""
     codes = [np.zeros((1 << 10, 1 << 10), np.int32)]
     data = write_weights(codes, np.array([5]), "gaussian")
     assert len(data) <= 16
@@ -190,14 +190,14 @@ def test_any_embeddings_come_back_and_auto_is_never_larger(codes: Codes, group: 
     sizes = []
     for choice in (*OF_EMBEDDINGS, "auto"):
         data = write_embeddings(codes, step, offset, group, choice)
-        found = Embeddings(data, codes.shape)
-        assert (found.step_index, found.offset_index, found.group) == (step, offset, group)
-        assert found.groups == math.ceil(len(codes) / group)
-        assert choice in ("auto", found.model_name)
-        assert 0 < found.side_bits <= 8 * len(data)
-        # In any order: a group knows nothing of the others.
-        parts = {number: found.codes(number) for number in reversed(range(found.groups))}
-        assert_equal([np.concatenate([parts[number] for number in range(found.groups)])], [codes])
+        section = Embeddings(data, codes.shape)
+        assert (section.step_index, section.offset_index, section.group) == (step, offset, group)
+        assert section.groups == math.ceil(len(codes) / group)
+        assert choice in ("auto", section.model_name)
+        assert 0 < section.side_bits <= 8 * len(data)
+        # In any order, as groups are independent.
+        parts = {number: section.codes(number) for number in reversed(range(section.groups))}
+        assert_equal([np.concatenate([parts[number] for number in range(section.groups)])], [codes])
         sizes.append(len(data))
     assert sizes[-1] == min(sizes)
 
@@ -223,7 +223,7 @@ def test_prediction_pays_where_frames_are_alike() -> None:
     sizes = {name: len(write_embeddings(codes, 5, 0, 16, name)) for name in OF_EMBEDDINGS}
     assert sizes["temporal"] < 0.8 * min(size for name, size in sizes.items() if name != "temporal")
     assert len(write_embeddings(codes, 5, 0, 16)) == sizes["temporal"]
-    # Every group begins afresh, which costs.
+    # Prediction restarts in every group, which has a cost.
     assert sizes["temporal"] < len(write_embeddings(codes, 5, 0, 2, "temporal"))
 
 
@@ -235,10 +235,10 @@ def good() -> tuple[bytes, tuple[int, ...]]:
 @pytest.mark.parametrize(
     ("offset", "layout", "value", "sentence"),
     [
-        (0, "<H", 4096, "its quantiser or model is not possible"),
-        (6, "<B", 0, "entropy model 0 is not known here"),
-        (6, "<B", 9, "entropy model 9 is not known here; a newer boostnerv may know it"),
-        (8, "<B", 0, "its quantiser or model is not possible"),
+        (0, "<H", 4096, "its quantiser or entropy model is invalid"),
+        (6, "<B", 0, "entropy model 0 is unknown"),
+        (6, "<B", 9, "entropy model 9 is unknown; a newer boostnerv may read it"),
+        (8, "<B", 0, "its quantiser or entropy model is invalid"),
         (8, "<B", 1, "its streams claim"),
         (8, "<B", 7, "its streams claim"),
         (9, "<I", 0, "its streams claim"),
@@ -268,8 +268,8 @@ def test_streams_end_with_their_codes() -> None:
     data, _ = good()
     for other in ((7, 1, 3, 3), (7, 2, 3, 4)):
         with pytest.raises(BitstreamError):
-            found = Embeddings(data, other)
-            [found.codes(number) for number in range(found.groups)]
+            embeddings = Embeddings(data, other)
+            [embeddings.codes(number) for number in range(embeddings.groups)]
 
 
 def test_unknown_choices_have_a_sentence() -> None:

@@ -43,9 +43,9 @@ def test_a_stream_is_as_long_as_its_symbols_are_improbable(content: list[tuple[i
     writer = SymbolWriter()
     for size, values in content:
         writer.integers(values, size)
-    # Intervals are whole parts of 2^24, so that a symbol may cost a little more.
+    # Intervals are whole units of 2^-24, so that a symbol may cost slightly more.
     ideal = sum(len(values) * -np.log2((1 << 24) // size / (1 << 24)) for size, values in content)
-    assert writer.bits() <= ideal + 33  # the coder's state may be a word
+    assert writer.bits() <= ideal + 33  # the state of the coder may take a word
     assert 0 <= 8 * len(writer.finish()) - writer.bits() <= 32
 
 
@@ -82,16 +82,16 @@ def test_bytes_that_are_no_stream(data: bytes, sentence: str) -> None:
 
 
 @given(pieces, st.integers(1, 2**32 - 1))
-@example([(262145, [262144])], 1)  # of so few bits that there is room for others
+@example([(262145, [262144])], 1)  # so few bits that others fit in the state
 def test_a_stream_that_goes_on_is_noticed(content: list[tuple[int, list[int]]], word: int) -> None:
-    """A word below the others is what a reader finds last, unless other symbols are written as the same words."""
+    """The reader reaches an extra first word last, unless other symbols give the same words."""
     content = [*content, (1 << 24, [1, 1])]
     data = np.array([word], "<u4").tobytes() + written(content)
     reader = SymbolReader(data)
     read = [(size, reader.integers(len(values), size).tolist()) for size, values in content]
     if written(read) == data:
         return
-    with pytest.raises(BitstreamError, match="data behind its last code"):
+    with pytest.raises(BitstreamError, match="data after its last code"):
         reader.finish()
 
 
@@ -107,7 +107,7 @@ def test_garbage_gives_symbols_within_range_or_is_refused(data: bytes, size: int
     assert ((codes >= -9) & (codes <= 5)).all()
 
 
-def test_another_constriction_is_warned_of_once_and_used(
+def test_another_constriction_causes_one_warning_and_is_used(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = [(5, [4, 0, 2])]
@@ -117,13 +117,13 @@ def test_another_constriction_is_warned_of_once_and_used(
     assert written(content) == data
     assert SymbolReader(data).integers(3, 5).tolist() == [4, 0, 2]
     assert capsys.readouterr().err == (
-        f"constriction 0.4.2 is installed, .bnv files are made and tested with {CONSTRICTION}: where frames come out "
+        f"constriction 0.4.2 is installed, .bnv files are written and tested with {CONSTRICTION}: if frames come out "
         f"wrong, install constriction=={CONSTRICTION}\n"
     )
     symbols._warn_of_another_release.cache_clear()
 
 
-def test_nothing_is_said_of_the_constriction_that_files_are_made_with(
+def test_the_pinned_constriction_causes_no_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(symbols, "version", lambda package: {"constriction": CONSTRICTION}[package])

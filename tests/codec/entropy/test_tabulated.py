@@ -1,4 +1,4 @@
-"""A table of a distribution codes as the distribution does."""
+"""A tabulated distribution produces the same stream as the distribution itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image codecs of keyframes: any size in, the same size out; everything that is no such image gets a sentence."""
+"""Image codecs for keyframes: sizes are preserved, and any other data is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CODED: dict[str, list[bytes]] = {}
 
 
 def images(count: int, height: int, width: int) -> list[Pixels]:
-    """Smooth colours with some structure, different in each image."""
+    """Smooth colours with some structure, different in every image."""
     rows, columns = np.mgrid[:height, :width] / 40
     waves = [
         [np.sin(rows * (1 + c) + columns + n) + np.cos(columns * 2 + c * n) for c in range(3)] for n in range(count)
@@ -65,14 +65,14 @@ def test_any_size_comes_back(name: str, height: int, width: int) -> None:
     assert [(image.shape, image.dtype) for image in decoded] == 3 * [((height, width, 3), np.dtype(np.uint8))]
     if min(height, width) > 30:
         assert min(psnr_db(*pair) for pair in zip(originals, decoded, strict=True)) > 38
-        # Each is nearer to its own original than to the others': order and colours are kept.
+        # Every image is closest to its own original: order and colours are preserved.
         for number, image in enumerate(decoded):
             assert np.argmax([psnr_db(original, image) for original in originals]) == number
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_colours_have_no_cast(name: str) -> None:
-    """A flat grey and flat colours come back within two levels."""
+    """Flat greys and colours are reproduced within two levels."""
     codec = KEYFRAME_CODECS[name]
     colours = [(128, 128, 128), (0, 0, 0), (255, 255, 255), (200, 60, 30), (20, 180, 220)]
     flat = [np.full((18, 22, 3), colour, np.uint8) for colour in colours]
@@ -128,7 +128,7 @@ def test_what_cannot_be_coded(name: str) -> None:
             codec.encode(bad, 30)  # type: ignore[arg-type]
 
 
-# --- what is not installed --------------------------------------------------------------------------------------
+# --- missing codecs ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "module"), [("avif", "PIL._avif"), ("webp", "PIL._webp")])
@@ -139,9 +139,9 @@ def test_pillow_without_the_codec(name: str, module: str, monkeypatch: pytest.Mo
         KEYFRAME_CODECS[name].encode(images(1, 24, 40), COARSE[name])
     with pytest.raises(
         UserError, match=rf"keyframes are coded with '{name}': Pillow .*install a Pillow wheel"
-    ) as found:
+    ) as caught:
         KEYFRAME_CODECS[name].decode(data, 24, 40)
-    assert not isinstance(found.value, BitstreamError)
+    assert not isinstance(caught.value, BitstreamError)
 
 
 def test_ffmpeg_without_the_codec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -156,13 +156,13 @@ def test_ffmpeg_without_the_codec(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         codec.decode(data, 24, 40)
 
 
-# --- what is no such image --------------------------------------------------------------------------------------
+# --- other data -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_size_is_refused(name: str) -> None:
     codec = KEYFRAME_CODECS[name]
-    # As many pixels in another shape, more, fewer; far more, of which no pixel may be made.
+    # The same number of pixels in another shape, more, fewer; far more, none of which may be decoded.
     for height, width in ((40, 24), (24, 42), (22, 40), (16, 16)):
         with pytest.raises(BitstreamError, match="get it again"):
             codec.decode(coded(name)[:1], height, width)
@@ -217,7 +217,7 @@ def test_pictures_of_hevc_come_one_by_one() -> None:
 
 @st.composite
 def damaged(draw: st.DrawFn, name: str) -> bytes:
-    """A coded image with bytes changed, cut out, put in, or cut off."""
+    """A coded image with bytes changed, removed or inserted, or truncated."""
     data = bytearray(draw(st.sampled_from(coded(name))))
     for _ in range(draw(st.integers(1, 4))):
         reach = draw(st.sampled_from([60, 350, len(data)]))

@@ -1,4 +1,4 @@
-"""The payload of keyframes: random access, the dictionary, and payloads that lie."""
+"""The payload of keyframes: random access, the dictionary, and inconsistent payloads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_what_is_written_is_read(coded: list[bytes], name: str) -> None:
     assert (read.codec, len(read)) == (name, len(coded))
     assert [read.coded(number) for number in reversed(range(len(coded)))] == coded[::-1]
     assert read.side_bytes + read.image_bytes == len(data)
-    # No image is larger than it was, and lengths take two bytes at most up to 8 kB.
+    # No image gets larger, and lengths up to 8 kB take at most two bytes.
     assert read.image_bytes <= sum(map(len, coded))
     assert read.side_bytes <= 1 + 2 * len(coded)
 
@@ -56,7 +56,7 @@ def test_headers_are_stored_once() -> None:
 def test_unknown_codecs() -> None:
     with pytest.raises(UserError, match="unknown keyframe codec 'jpeg'"):
         write_keyframes("jpeg", [])
-    with pytest.raises(BitstreamError, match="keyframe codec 9 is not known here; a newer boostnerv may know it"):
+    with pytest.raises(BitstreamError, match="keyframe codec 9 is unknown; a newer boostnerv may read it"):
         Keyframes(b"\x09\x02x", 1, *SIZE)
 
 
@@ -68,8 +68,8 @@ def test_unknown_codecs() -> None:
         (b"\x01\x02x", 1 << 60, "too short for"),
         (b"\x01\x82\x82", 2, "does not hold the lengths of 2 images"),
         (b"\x01" + 8 * b"\xff", 1, "does not hold the lengths of 1 images"),
-        (b"\x01\x02", 1, "claims 3 bytes, 2 are there"),
-        (b"\x01\x02xy", 1, "claims 3 bytes, 4 are there"),
+        (b"\x01\x02", 1, "claims 3 bytes, but has 2"),
+        (b"\x01\x02xy", 1, "claims 3 bytes, but has 4"),
         (b"\x01\xfe\xff\xff\xff\x0fx", 1, "claims .* bytes"),
         (b"\x01\x03x", 1, "first keyframe cannot be deflated"),
     ],
@@ -80,7 +80,7 @@ def test_lengths_that_do_not_fit(data: bytes, count: int, words: str) -> None:
 
 
 def payload(*stored: tuple[bytes, bool]) -> bytes:
-    """A payload of images as they are stored."""
+    """A payload of stored images."""
     lengths = b"".join(write_number(2 * len(data) + deflated) for data, deflated in stored)
     return b"\x01" + lengths + b"".join(data for data, _ in stored)
 
@@ -95,11 +95,11 @@ def test_what_is_deflated() -> None:
     good = deflated(first + b"!", first)
     assert Keyframes(payload((first, False), (good, True)), 2, *SIZE).coded(1) == first + b"!"
     for bad, words in (
-        (good[:-1], "not as long"),
-        (good + b"x", "not as long"),
-        (b"", "not as long"),
+        (good[:-1], "wrong length"),
+        (good + b"x", "wrong length"),
+        (b"", "wrong length"),
         (b"\xff\xff", "cannot be inflated"),
-        (deflated(first, b"")[:-3], "not as long"),
+        (deflated(first, b"")[:-3], "wrong length"),
     ):
         with pytest.raises(BitstreamError, match=words):
             Keyframes(payload((first, False), (bad, True)), 2, *SIZE).coded(1)
@@ -114,7 +114,7 @@ def test_the_dictionary_is_the_beginning_of_the_first_image() -> None:
 
 
 def test_images_do_not_grow_without_bound() -> None:
-    """A thousand times as large as it is stored: no more is inflated than an image of this size may have."""
+    """An image that inflates a thousandfold is inflated only up to the limit for its size."""
     bomb = deflated(bytes(66_000), b"x")
     assert Keyframes(payload((b"x", False), (bomb, True)), 2, 100, 100).coded(1) == bytes(66_000)
     with pytest.raises(BitstreamError, match="keyframe 1 has more than 65548 bytes"):

@@ -22,22 +22,22 @@ def test_tensors_are_quantised_as_in_the_original(golden: Golden, name: str, bit
     recorded = {key.partition(".")[2]: value for key, value in golden.tensors("ptq").items() if key.startswith(name)}
     if not recorded:
         pytest.skip(f"tensor {name} is in the full golden set only")
-    found = quantize(recorded["input"], bits)
-    assert found.axis is None
-    assert (found.minimum, found.scale) == (recorded["min"].numpy(), recorded["scale"].numpy())
-    assert (found.minimum.dtype, found.scale.dtype, found.codes.dtype) == (np.float32, np.float32, np.int32)
-    assert torch.equal(torch.from_numpy(found.codes), recorded["quant"].to(torch.int32))
-    assert torch.equal(found.dequantize(), recorded["dequant"])
+    quantized = quantize(recorded["input"], bits)
+    assert quantized.axis is None
+    assert (quantized.minimum, quantized.scale) == (recorded["min"].numpy(), recorded["scale"].numpy())
+    assert (quantized.minimum.dtype, quantized.scale.dtype, quantized.codes.dtype) == (np.float32, np.float32, np.int32)
+    assert torch.equal(torch.from_numpy(quantized.codes), recorded["quant"].to(torch.int32))
+    assert torch.equal(quantized.dequantize(), recorded["dequant"])
 
 
 def channels(length: int, *, channels: int = 3) -> Tensor:
-    """``[channels, length]``, each channel of a range of its own, so that scales along axis 1 are much the better."""
+    """``[channels, length]`` with a different range per channel, so that scales along axis 1 are much better."""
     noise = torch.rand(channels, length, generator=torch.Generator().manual_seed(0))
     return noise * 10.0 ** torch.arange(channels)[:, None] - 1
 
 
 def along(x: Tensor, axis: int, bits: int) -> Tensor:
-    """What float16 pairs along an axis make of a tensor."""
+    """A tensor quantised with float16 pairs along an axis."""
     low, high = x.amin(axis, keepdim=True), x.amax(axis, keepdim=True)
     minimum, scale = low.half().float(), ((high - low) / (2**bits - 1)).half().float()
     return minimum + scale * ((x - minimum) / scale).round().clamp(0, 2**bits - 1)
@@ -45,10 +45,10 @@ def along(x: Tensor, axis: int, bits: int) -> Tensor:
 
 def test_an_axis_wins_where_its_pairs_are_few_and_its_error_is_least() -> None:
     x = channels(51)
-    found = quantize(x, 8)
-    assert (found.axis, found.minimum.shape, found.scale.shape) == (1, (3, 1), (3, 1))
-    assert (found.minimum.dtype, found.scale.dtype) == (np.float16, np.float16)
-    assert torch.equal(found.dequantize(), along(x, 1, 8))
+    quantized = quantize(x, 8)
+    assert (quantized.axis, quantized.minimum.shape, quantized.scale.shape) == (1, (3, 1), (3, 1))
+    assert (quantized.minimum.dtype, quantized.scale.dtype) == (np.float16, np.float16)
+    assert torch.equal(quantized.dequantize(), along(x, 1, 8))
     assert torch.equal(quantize(x.T, 8).dequantize(), along(x, 1, 8).T)
     assert quantize(x.T, 8).axis == 0
     assert quantize(channels(50), 8).axis is None  # 2 % of the entries, not less
@@ -68,11 +68,11 @@ def test_the_whole_tensor_wins_where_float16_is_too_coarse_or_too_small() -> Non
 @pytest.mark.parametrize("shape", [(), (1,), (4, 3), (200,), (2, 70)])
 def test_equal_values_have_code_zero_and_come_back(value: float, shape: tuple[int, ...]) -> None:
     x = torch.full(shape, value)
-    found = quantize(x, 8)
-    assert found.axis is None
-    assert found.codes.shape == shape
-    assert not found.codes.any()
-    assert torch.equal(found.dequantize(), x)
+    quantized = quantize(x, 8)
+    assert quantized.axis is None
+    assert quantized.codes.shape == shape
+    assert not quantized.codes.any()
+    assert torch.equal(quantized.dequantize(), x)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, LARGEST])
@@ -93,11 +93,11 @@ def test_gradients_and_other_types_are_no_obstacle() -> None:
     same(quantize(x.T.contiguous().T, 8), expected)
 
 
-def same(found: MinMax, expected: MinMax) -> None:
-    assert found.axis == expected.axis
-    assert (found.codes == expected.codes).all()
-    assert (found.minimum == expected.minimum).all()
-    assert (found.scale == expected.scale).all()
+def same(actual: MinMax, expected: MinMax) -> None:
+    assert actual.axis == expected.axis
+    assert (actual.codes == expected.codes).all()
+    assert (actual.minimum == expected.minimum).all()
+    assert (actual.scale == expected.scale).all()
 
 
 @given(
@@ -107,19 +107,19 @@ def same(found: MinMax, expected: MinMax) -> None:
     span=st.sampled_from([0.0, 1e-40, 1e-9, 1e-3, 1.0, 3e4, 1e7]),
     seed=st.integers(0, 99),
 )
-@example(shape=(51,), bits=8, low=70000.0, span=1.0, seed=0)  # float16 does not reach there
+@example(shape=(51,), bits=8, low=70000.0, span=1.0, seed=0)  # beyond the range of float16
 def test_any_tensor_comes_back_within_half_a_step(
     shape: tuple[int, ...], bits: int, low: float, span: float, seed: int
 ) -> None:
     x = low + span * torch.rand(shape, generator=torch.Generator().manual_seed(seed))
-    found = quantize(x, bits)
-    assert found.codes.shape == shape
-    assert found.codes.min() >= 0
-    assert found.codes.max() < 2**bits
-    error = (found.dequantize() - x).abs()
+    quantized = quantize(x, bits)
+    assert quantized.codes.shape == shape
+    assert quantized.codes.min() >= 0
+    assert quantized.codes.max() < 2**bits
+    error = (quantized.dequantize() - x).abs()
     scale = float((x.max() - x.min()) / (2**bits - 1))
-    # What float32 rounds off, and how coarse its smallest scales are.
+    # Rounding errors of float32, and the granularity of its smallest scales.
     rounding = 4 * torch.finfo(torch.float32).eps * (abs(low) + span) + 2**bits * 1.5e-45
     assert error.mean() <= scale / 2 + rounding
-    if found.axis is None:
+    if quantized.axis is None:
         assert error.max() <= scale / 2 + rounding

@@ -20,10 +20,10 @@ SHAPES = [(24, 4, 3, 3), (40,), (2, 3, 60), (1,), ()]
 
 
 def tensors(shapes: list[tuple[int, ...]] = SHAPES, *, bits: int = 8, seed: int = 0) -> list[MinMax]:
-    """Normal tensors; where the second axis is of size 3, each slice of it has a range of its own."""
+    """Normal tensors; if the second axis has size 3, its slices have different ranges."""
     noise = torch.Generator().manual_seed(seed)
-    found = [torch.randn(shape, generator=noise) for shape in shapes]
-    return [quantize(x * 10.0 ** torch.arange(3)[:, None] if x.shape[1:-1] == (3,) else x, bits) for x in found]
+    values = [torch.randn(shape, generator=noise) for shape in shapes]
+    return [quantize(x * 10.0 ** torch.arange(3)[:, None] if x.shape[1:-1] == (3,) else x, bits) for x in values]
 
 
 def shapes_of(quantized: list[MinMax]) -> list[tuple[int, ...]]:
@@ -46,9 +46,9 @@ def test_the_original_s_tensors_come_back(golden: Golden) -> None:
 )
 def test_any_tensors_come_back(shapes: list[tuple[int, ...]], bits: int, seed: int) -> None:
     quantized = tensors(shapes, bits=bits, seed=seed)
-    found = decode_tensors(encode_tensors(quantized, bits), shapes)
-    assert [values.shape for values in found] == shapes
-    for values, tensor in zip(found, quantized, strict=True):
+    decoded = decode_tensors(encode_tensors(quantized, bits), shapes)
+    assert [values.shape for values in decoded] == shapes
+    for values, tensor in zip(decoded, quantized, strict=True):
         assert values.dtype == np.float32
         assert torch.equal(torch.from_numpy(values), tensor.dequantize())
 
@@ -63,9 +63,9 @@ def test_layout() -> None:
     quantized = tensors()
     assert [tensor.axis for tensor in quantized] == [None, None, 2, None, None]
     data = encode_tensors(quantized, 8)
-    whole, by_axis = quantized[0], quantized[2]
+    single_range, by_axis = quantized[0], quantized[2]
     assert data[0] == 8
-    assert struct.unpack_from("<bff", data, 1) == (-1, whole.minimum, whole.scale)
+    assert struct.unpack_from("<bff", data, 1) == (-1, single_range.minimum, single_range.scale)
     assert struct.unpack_from("<b6e6e", data, 1 + 2 * 9) == (2, *by_axis.minimum.ravel(), *by_axis.scale.ravel())
     side_bytes = 4 * 9 + (1 + 2 * 6 * 2)
     assert data[1 + side_bytes :] == huffman.encode(np.concatenate([tensor.codes.ravel() for tensor in quantized]))
@@ -96,7 +96,7 @@ def test_every_truncation_and_every_addition_is_noticed() -> None:
     for length in range(len(data)):
         with pytest.raises(BitstreamError):
             decode_tensors(data[:length], SHAPES)
-    with pytest.raises(BitstreamError, match="behind the last Huffman code"):
+    with pytest.raises(BitstreamError, match="after the last Huffman code"):
         decode_tensors(data + b"\0", SHAPES)
 
 

@@ -47,12 +47,12 @@ def test_tensors_are_quantised_as_in_the_original(golden: Golden, number: int) -
     described = golden.manifest["dnerv_quantize"]
     recorded = golden.tensors("dnerv_quantize")
     values, axis = recorded[f"{number}.input"], described["axes"][number]
-    found = quantize(values, max(axis, 0), described["bits"])
-    assert found.axis == (None if axis < 0 else axis)
-    assert torch.equal(torch.from_numpy(found.codes).float(), recorded[f"{number}.quant"])
-    assert torch.equal(found.dequantize(), recorded[f"{number}.dequant"])
-    assert found.codes.max() == 256
-    # Ours have no axis of one frame, which changes nothing.
+    quantized = quantize(values, max(axis, 0), described["bits"])
+    assert quantized.axis == (None if axis < 0 else axis)
+    assert torch.equal(torch.from_numpy(quantized.codes).float(), recorded[f"{number}.quant"])
+    assert torch.equal(quantized.dequantize(), recorded[f"{number}.dequant"])
+    assert quantized.codes.max() == 256
+    # Our tensors lack the axis of a single frame, which makes no difference.
     if values.ndim == 5:
         flat = quantize(values[:, :, 0], axis, described["bits"])
         assert torch.equal(flat.dequantize(), recorded[f"{number}.dequant"][:, :, 0])
@@ -66,22 +66,22 @@ def test_tensors_are_quantised_as_in_the_original(golden: Golden, number: int) -
 )
 def test_values_are_nearly_kept_and_minima_exactly(shape: list[int], axis: int, bits: int, seed: int) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    found = quantize(x, axis, bits)
-    step = torch.from_numpy(np.broadcast_to(found.scale, shape).copy())
-    assert ((found.dequantize() - x).abs() <= 0.5001 * step + 1e-6).all()
-    assert found.dequantize().min() == x.min()
-    assert 0 <= found.codes.min() <= found.codes.max() <= 2**bits
-    assert (found.minimum.dtype, found.scale.dtype, found.codes.dtype) == (np.float32, np.float32, np.int32)
+    quantized = quantize(x, axis, bits)
+    step = torch.from_numpy(np.broadcast_to(quantized.scale, shape).copy())
+    assert ((quantized.dequantize() - x).abs() <= 0.5001 * step + 1e-6).all()
+    assert quantized.dequantize().min() == x.min()
+    assert 0 <= quantized.codes.min() <= quantized.codes.max() <= 2**bits
+    assert (quantized.minimum.dtype, quantized.scale.dtype, quantized.codes.dtype) == (np.float32, np.float32, np.int32)
 
 
 def test_each_slice_has_a_range_of_its_own() -> None:
     x = torch.randn(6, 3, 2, 2) * 10.0 ** torch.arange(3)[:, None, None]
-    found = quantize(x, 1, 8)
-    assert found.minimum.shape == found.scale.shape == (1, 3, 1, 1)
+    quantized = quantize(x, 1, 8)
+    assert quantized.minimum.shape == quantized.scale.shape == (1, 3, 1, 1)
     for slice_ in range(3):
         alone = quantize(x[:, slice_].flatten(), 0, 8)
-        assert np.array_equal(found.codes[:, slice_].ravel(), alone.codes)
-        assert (found.minimum[0, slice_], found.scale[0, slice_]) == (alone.minimum, alone.scale)
+        assert np.array_equal(quantized.codes[:, slice_].ravel(), alone.codes)
+        assert (quantized.minimum[0, slice_], quantized.scale[0, slice_]) == (alone.minimum, alone.scale)
 
 
 def test_zeros_do_not_count_and_have_codes_outside_of_the_range() -> None:
@@ -102,11 +102,11 @@ def test_slices_of_one_value_come_back(values: list[float]) -> None:
 
 def test_zeros_far_from_a_narrow_range_are_taken_into_it() -> None:
     x = torch.tensor([1.0, 1.0 + 1e-6, 0.0])
-    found = quantize(x, 0, 8)
-    assert found.codes.tolist() == [256, 256, 0]
-    torch.testing.assert_close(found.dequantize(), x, rtol=0, atol=2e-6)
-    (values,) = decode_slices(encode_slices([found], 8), [(3,)])
-    assert torch.equal(torch.from_numpy(values), found.dequantize())
+    quantized = quantize(x, 0, 8)
+    assert quantized.codes.tolist() == [256, 256, 0]
+    torch.testing.assert_close(quantized.dequantize(), x, rtol=0, atol=2e-6)
+    (values,) = decode_slices(encode_slices([quantized], 8), [(3,)])
+    assert torch.equal(torch.from_numpy(values), quantized.dequantize())
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -129,9 +129,9 @@ def test_values_that_are_not_finite(value: float) -> None:
 )
 def test_any_tensors_come_back(shapes: list[tuple[int, ...]], axis: int, bits: int, seed: int) -> None:
     quantized = tensors(shapes, axis=axis, bits=bits, seed=seed)
-    found = decode_slices(encode_slices(quantized, bits), shapes)
-    assert [values.shape for values in found] == shapes
-    for values, tensor in zip(found, quantized, strict=True):
+    decoded = decode_slices(encode_slices(quantized, bits), shapes)
+    assert [values.shape for values in decoded] == shapes
+    for values, tensor in zip(decoded, quantized, strict=True):
         assert values.dtype == np.float32
         assert torch.equal(torch.from_numpy(values), tensor.dequantize())
 
@@ -162,9 +162,9 @@ def test_a_segment_of_slices_gives_the_weights_back(name: str) -> None:
     assert 0 < efficiency < 1.3
     segment = dataclasses.replace(segment, videos=(OneOfMany("v", 8, 25.0),))
     data = file_of([segment])
-    found = read(data).segments[0]
-    assert found.quantizer == "slices"
-    decoder = SegmentDecoder(found, torch.device("cpu"), 1, "x.bnv")
+    read_segment = read(data).segments[0]
+    assert read_segment.quantizer == "slices"
+    decoder = SegmentDecoder(read_segment, torch.device("cpu"), 1, "x.bnv")
     for values, tensor in zip(decoder.weights.values(), weights.values(), strict=True):
         expected = quantize(tensor, 1 if name == "d-nerv" else 0, 7)
         assert torch.equal(torch.from_numpy(values), expected.dequantize())
@@ -178,17 +178,17 @@ def test_every_truncation_and_every_addition_is_noticed() -> None:
     for length in range(len(data)):
         with pytest.raises(BitstreamError):
             decode_slices(data[:length], SHAPES)
-    with pytest.raises(BitstreamError, match="behind the last Huffman code"):
+    with pytest.raises(BitstreamError, match="after the last Huffman code"):
         decode_slices(data + b"\0", SHAPES)
 
 
 @pytest.mark.parametrize(
     ("position", "replacement", "sentence"),
     [
-        (0, b"\x00", "0 bits a weight"),
-        (0, b"\x0f", "15 bits a weight"),
-        (1, struct.pack("<i", 1), "codes from 1 on"),
-        (1, struct.pack("<i", -(1 << 31)), "codes from -2147483648 on"),
+        (0, b"\x00", "0 bits per weight"),
+        (0, b"\x0f", "15 bits per weight"),
+        (1, struct.pack("<i", 1), "a lowest code of 1,"),
+        (1, struct.pack("<i", -(1 << 31)), "a lowest code of -2147483648,"),
         (5, b"\x04", "a tensor of 4 axes has no axis 4"),
         (5, b"\xfe", "a tensor of 4 axes has no axis -2"),
         (6, struct.pack("<f", np.nan), "not finite"),

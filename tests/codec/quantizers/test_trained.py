@@ -32,7 +32,7 @@ def test_weights_are_quantised_as_in_the_original(golden: Golden) -> None:
     assert torch.equal(rounded.view_as(x).round(), recorded["scale.quant"])
     torch.testing.assert_close(value, recorded["scale.dequant"], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(x.grad, recorded["scale.grad_input"], rtol=1e-6, atol=1e-6)
-    # The step's gradient is the difference of two sums near 9728: float32 leaves 1e-5 of those.
+    # The gradient of the step is the difference of two sums near 9728, which float32 resolves to 1e-5.
     torch.testing.assert_close(quantizers.steps.grad, recorded["scale.grad.scale"], rtol=0, atol=1e-5 * 9728)
 
 
@@ -73,7 +73,7 @@ def test_clamped_weights_are_quantised_as_in_the_original(golden: Golden) -> Non
     assert torch.equal(rounded.view_as(x).round(), recorded["lsq.quant"])
     torch.testing.assert_close(value, recorded["lsq.dequant"], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(x.grad, recorded["lsq.grad_input"], rtol=1e-6, atol=1e-6)
-    # Again the difference of two sums, near 9728 times the factor on the gradient.
+    # Again a difference of two sums near 9728, times the gradient factor.
     factor = (x.numel() * 127) ** -0.5
     torch.testing.assert_close(quantizers.steps.grad, recorded["lsq.grad.scale"], rtol=0, atol=1e-5 * 9728 * factor)
 
@@ -96,7 +96,7 @@ def test_clamped_embeddings_are_quantised_as_in_the_original(golden: Golden) -> 
     torch.testing.assert_close(x.grad, recorded["lsqv2.grad_input"], rtol=1e-6, atol=1e-6)
     assert quantizer.step.grad is not None
     assert quantizer.offset.grad is not None
-    # A sum in which large terms cancel: what float32 leaves of them, times the factor on the gradient.
+    # A sum in which large terms cancel: the precision of float32 times the gradient factor.
     terms = float((2 * value * codes).abs().sum().detach()) * (x.numel() * 255) ** -0.5
     assert quantizer.step.grad.item() == pytest.approx(recorded["lsqv2.grad.scale"].item(), abs=1e-7 * terms)
     assert quantizer.offset.grad.item() == pytest.approx(recorded["lsqv2.grad.beta"].item(), abs=1e-5)
@@ -111,7 +111,7 @@ def test_clamped_codes_stay_in_their_range() -> None:
     assert codes.tolist() == [-3.0, 0.0, 3.0]
     codes.sum().backward()
     assert x.grad is not None
-    assert x.grad.tolist() == [1.0, 1.0, 0.0]  # what is clamped gets no gradient
+    assert x.grad.tolist() == [1.0, 1.0, 0.0]  # clamped values get no gradient
 
 
 def test_all_tensors_at_once_are_each_on_its_own() -> None:
@@ -172,23 +172,23 @@ def test_only_steps_and_offsets_are_stored() -> None:
 
 
 @pytest.mark.parametrize("kind", ["scale", "lsq"])
-def test_on_their_grid_steps_are_those_that_a_file_says(kind: Literal["scale", "lsq"]) -> None:
+def test_steps_on_the_grid_are_those_that_a_file_stores(kind: Literal["scale", "lsq"]) -> None:
     generator = torch.Generator().manual_seed(0)
     named = [(str(n), torch.rand(7, generator=generator) * 10.0 ** (n - 4) - 0.3) for n in range(9)]
     quantizers = WeightQuantizers(named, bits=6, kind=kind, on_grid=True)
     with torch.no_grad():
         quantizers.steps[::2] *= -1
     used = quantizers.used_steps().detach()
-    said = STEP_GRID.decode(snap_steps(quantizers.steps.detach().abs().numpy()))
-    assert used.abs().tolist() == said.tolist()
+    stored = STEP_GRID.decode(snap_steps(quantizers.steps.detach().abs().numpy()))
+    assert used.abs().tolist() == stored.tolist()
     assert torch.equal(used.sign(), quantizers.steps.sign())
     assert not torch.equal(used, quantizers.steps)
     assert torch.equal(quantizers.dequantize(torch.ones(63))["0"], used[0].expand(7))
 
 
-def test_on_its_grid_an_offset_is_what_a_file_says() -> None:
+def test_an_offset_on_the_grid_is_what_a_file_stores() -> None:
     quantizer = EmbeddingQuantizer(torch.linspace(-3.3, 7.1, 50), bits=6, on_grid=True)
-    step, offset = (float(each) for each in quantizer.used())
+    step, offset = (float(value) for value in quantizer.used())
     index = snap_offset(float(quantizer.offset.detach()), step)
     assert offset == float(offset_value(index, np.float32(step))) != float(quantizer.offset.detach())
     assert step == float(step_values(snap_steps(np.array([float(quantizer.step.detach())])))[0])
