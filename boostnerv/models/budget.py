@@ -99,7 +99,7 @@ def published_width(stack: StackBudget, modelsize_m: float) -> int:
 
 
 def width_for_total(entry: Architecture, narrow: Spec, total: float) -> int:
-    """Width whose total parameter count is nearest to `total`; 0 if even width 1 exceeds it by over 1 %.
+    """Width whose total parameter count is nearest to `total`; 0 if even width 1 exceeds `total` by over 1 %.
 
     Raises `UserError` for more parameters than a width of 2^14 has.
     """

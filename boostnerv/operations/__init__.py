@@ -1,1 +1,1 @@
-"""What surrounds experiments: the cluster, the doctor, progress, records and sharing of results."""
+"""Operating experiments: the cluster, the doctor, progress, and records and sharing of results."""

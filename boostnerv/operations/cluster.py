@@ -1,4 +1,4 @@
-"""A SLURM cluster as its own commands describe it, and what must hold before the first job is sent there."""
+"""A SLURM cluster as described by its own commands, and checks before the first job is submitted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NODES_FORMAT = "%P|%G|%m|%c|%l|%D|%T"
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes of one partition that are alike; `gpus` is model -> how many a node has, "" where no model is named."""
+    """Identical nodes of one partition; `gpus` maps GPU models to their number per node, "" for an unnamed model."""
 
     partition: str
     is_default: bool
@@ -33,13 +33,13 @@ class Nodes:
     limit_min: int | None
 
     def gpus_of(self, model: str | None) -> int:
-        """GPUs of a node, of one model or of all."""
+        """GPUs per node, of one model or of all models."""
         return sum(self.gpus.values()) if model is None else self.gpus.get(model, 0)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a job asks of the cluster; None where it leaves that to the cluster."""
+    """Resources that a job requests; None for the cluster's default."""
 
     rule: str
     partition: str | None = None
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a profile of Snakemake says about the cluster."""
+    """Settings of a Snakemake profile that concern the cluster."""
 
     path: Path
     executor: str | None
@@ -61,15 +61,15 @@ class Profile:
 
     @property
     def partitions(self) -> list[str]:
-        """Partitions that jobs go to; none where it is left to the cluster."""
+        """Partitions to which jobs are submitted; empty for the cluster's default."""
         return [name for name in str(self.default_resources.get("slurm_partition") or "").split(",") if name]
 
 
 def check_cluster(requests: Iterable[Request]) -> None:
-    """Raise `UserError` where the cluster cannot be reached, or can never run one of these jobs. Asks it once."""
+    """Raise `UserError` if the cluster cannot be reached or can never run one of these jobs; queries it once."""
     if shutil.which("sbatch") is None:
         raise UserError(
-            "sbatch is not on this machine, so that jobs cannot be sent to SLURM; run the command on the cluster's "
+            "sbatch is not on this machine, so jobs cannot be submitted to SLURM; run the command on the cluster's "
             f"login node, {_ELSEWHERE}"
         )
     nodes = read_nodes()
@@ -78,24 +78,24 @@ def check_cluster(requests: Iterable[Request]) -> None:
 
 
 def check_request(request: Request, nodes: Sequence[Nodes]) -> None:
-    """Raise `UserError` where none of these nodes can ever run the job."""
+    """Raise `UserError` if none of these nodes can ever run the job."""
     partitions = {row.partition for row in nodes}
     if request.partition is None:
-        wanted = {row.partition for row in nodes if row.is_default}
-        if not wanted:
+        requested = {row.partition for row in nodes if row.is_default}
+        if not requested:
             raise UserError(
                 "the cluster has no default partition and none is named; set slurm_partition in default-resources of "
                 f"the profile ({nearest('', partitions)})"
             )
     else:
-        wanted = set(request.partition.split(","))
-        for name in sorted(wanted - partitions):
+        requested = set(request.partition.split(","))
+        for name in sorted(requested - partitions):
             raise UserError(
                 f"the cluster has no partition '{name}' ({nearest(name, partitions)}); set slurm_partition in "
                 "default-resources of the profile"
             )
-    within = [row for row in nodes if row.partition in wanted]
-    place = f"partition '{','.join(sorted(wanted))}'"
+    within = [row for row in nodes if row.partition in requested]
+    place = f"partition '{','.join(sorted(requested))}'"
     _check_gpus(request, within, nodes, place)
     _check_limits(request, within, place)
 
@@ -105,21 +105,21 @@ def _check_gpus(request: Request, within: Sequence[Nodes], nodes: Sequence[Nodes
     if request.gpus <= most:
         return
     kind = f" of model '{request.gpu_model}'" if request.gpu_model else ""
-    has = f"its largest node has {most}" if most else "its nodes have none"
+    supply = f"its largest node has {most}" if most else "its nodes have none"
     others = sorted({row.partition for row in nodes if row.gpus_of(request.gpu_model) >= request.gpus})
     models = {model for row in within for model in row.gpus if model}
     if others:
-        do = f"set slurm_partition in default-resources of the profile (one that has them: {', '.join(others)})"
+        remedy = f"set slurm_partition in default-resources of the profile (one that has them: {', '.join(others)})"
     elif request.gpu_model and request.gpu_model not in models:
-        do = f"ask for another model ({nearest(request.gpu_model, models)})" if models else "leave gpu_model out"
+        remedy = f"ask for another model ({nearest(request.gpu_model, models)})" if models else "leave gpu_model out"
     else:
-        do = "ask for fewer in the profile"
+        remedy = "ask for fewer in the profile"
     amount = f"{request.gpus} GPU" + ("s" if request.gpus > 1 else "")
-    raise UserError(f"a job of rule {request.rule} wants {amount}{kind} of {place}, but {has}; {do}")
+    raise UserError(f"a job of rule {request.rule} wants {amount}{kind} of {place}, but {supply}; {remedy}")
 
 
 def _check_limits(request: Request, within: Sequence[Nodes], place: str) -> None:
-    # A node must fit in all respects; what is short is said of the best there is.
+    # Only nodes with enough GPUs count; the message names the best of them.
     able = [row for row in within if row.gpus_of(request.gpu_model) >= request.gpus]
     most_mb = max(row.memory_mb for row in able)
     if request.mem_mb is not None and request.mem_mb > most_mb:
@@ -133,30 +133,30 @@ def _check_limits(request: Request, within: Sequence[Nodes], place: str) -> None
     if request.runtime_min is not None and longest is not None and request.runtime_min > longest:
         raise UserError(
             f"a job of rule {request.rule} wants {request.runtime_min} minutes, but {place} ends jobs after {longest}; "
-            "set another slurm_partition, or its runtime under set-resources in the profile (a training that is "
-            "stopped goes on where it was)"
+            "set another slurm_partition, or its runtime under set-resources in the profile (an interrupted training "
+            "resumes)"
         )
 
 
 def read_nodes() -> list[Nodes]:
-    """All partitions and their nodes, as ``sinfo`` shows them."""
+    """All partitions and their nodes, from ``sinfo``."""
     return parse_nodes(ask("sinfo", "--all", "--exact", "--noheader", "--format", _NODES_FORMAT))
 
 
 def read_config(*, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The cluster's configuration, as ``scontrol show config`` shows it."""
+    """The cluster's configuration, from ``scontrol show config``."""
     return parse_config(ask("scontrol", "show", "config", environment=environment))
 
 
 def read_partitions() -> list[dict[str, str]]:
-    """A record for each partition, as ``scontrol show partition`` shows it."""
+    """A record per partition, from ``scontrol show partition``."""
     return parse_records(ask("scontrol", "--all", "--oneliner", "show", "partition"))
 
 
 def ask(*command: str, environment: Mapping[str, str] | None = None) -> str:
-    """Output of one of SLURM's commands; `UserError` where it is missing, fails, or takes too long."""
+    """Output of a SLURM command; raises `UserError` if it is missing, fails, or takes longer than `TIMEOUT_S`."""
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command, capture_output=True, text=True, errors="replace", check=False, timeout=TIMEOUT_S, env=environment
         )
     except FileNotFoundError as error:
@@ -168,23 +168,26 @@ def ask(*command: str, environment: Mapping[str, str] | None = None) -> str:
             f"SLURM's controller does not answer ({command[0]} said nothing for {TIMEOUT_S} s); try again when sinfo "
             f"shows the cluster, {_ELSEWHERE}"
         ) from error
-    if done.returncode:
-        said = next((line.strip() for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-        raise UserError(
-            f"SLURM's controller does not answer ({said}); try again when sinfo shows the cluster, {_ELSEWHERE}"
+    if completed.returncode:
+        reason = next(
+            (line.strip() for line in completed.stderr.splitlines() if line.strip()),
+            f"exit code {completed.returncode}",
         )
-    return done.stdout
+        raise UserError(
+            f"SLURM's controller does not answer ({reason}); try again when sinfo shows the cluster, {_ELSEWHERE}"
+        )
+    return completed.stdout
 
 
 def parse_nodes(text: str) -> list[Nodes]:
-    """Lines of ``sinfo`` in our format. Lines of any other form are left out."""
-    found = []
+    """Parse the output of ``sinfo`` in our format; lines of any other form are skipped."""
+    nodes = []
     for line in text.splitlines():
         fields = [field.strip() for field in line.split("|")]
         if len(fields) != 7:
             continue
         partition, gres, memory, cpus, limit, count, state = fields
-        found.append(
+        nodes.append(
             Nodes(
                 partition=partition.rstrip("*"),
                 is_default=partition.endswith("*"),
@@ -196,19 +199,19 @@ def parse_nodes(text: str) -> list[Nodes]:
                 limit_min=parse_minutes(limit),
             )
         )
-    return found
+    return nodes
 
 
 def parse_gpus(gres: str) -> dict[str, int]:
-    """Model -> GPUs of a node, of a text such as ``gpu:a100:4(S:0-1),nvme:1``; "" where no model is named."""
-    found: dict[str, int] = {}
+    """Model -> GPUs per node, from a text such as ``gpu:a100:4(S:0-1),nvme:1``; "" for an unnamed model."""
+    gpus: dict[str, int] = {}
     for model, count in re.findall(r"(?:^|,)gpu(?::(?!no_consume:)([^:,()]+))?(?::no_consume)?:(\d+)(?=[,(]|$)", gres):
-        found[model] = found.get(model, 0) + int(count)
-    return found
+        gpus[model] = gpus.get(model, 0) + int(count)
+    return gpus
 
 
 def parse_minutes(text: str) -> int | None:
-    """Minutes of a time as SLURM writes it (``2-12:00:00``, ``30:00``, ``90``); None where there is no limit."""
+    """Minutes of a time in SLURM's notation (``2-12:00:00``, ``30:00``, ``90``); None for no limit."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
     if match is None:
         return None
@@ -224,20 +227,19 @@ def parse_minutes(text: str) -> int | None:
 
 
 def parse_config(text: str) -> dict[str, str]:
-    """``Key = value`` lines; keys in lower case, as versions of SLURM spell some of them differently."""
+    """Parse ``Key = value`` lines; keys are lower-cased, as their spelling differs between versions of SLURM."""
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
 def parse_records(text: str) -> list[dict[str, str]]:
-    """A record a line of ``Key=value`` pairs; values may hold spaces."""
+    """Parse one record of ``Key=value`` pairs per line; values may contain spaces."""
     pair = re.compile(r"(?:^|\s)([A-Za-z][\w:/]*)=(.*?)(?=\s+[A-Za-z][\w:/]*=|\s*$)")
     return [dict(pair.findall(line)) for line in text.splitlines() if line.strip()]
 
 
 def read_profile(name: str) -> Profile:
-    """Read what a profile says about the cluster; `name` as ``snakemake --profile`` takes it. `UserError` where none
-    is found or it cannot be understood."""
+    """Read a profile, with `name` as for ``snakemake --profile``; raises `UserError` if it is missing or invalid."""
     import yaml
 
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "snakemake"
@@ -246,35 +248,35 @@ def read_profile(name: str) -> Profile:
     if path is None:
         raise UserError(f"there is no profile {places[1]}; name one with --profile, e.g. --profile slurm")
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
         raise UserError(f"profile {path} cannot be read ({text}); correct it") from error
-    if not isinstance(found, dict):
-        raise UserError(f"profile {path} is no list of keys and values; correct it")
+    if not isinstance(settings, dict):
+        raise UserError(f"profile {path} is not a mapping of keys to values; correct it")
     return Profile(
         path=path,
-        executor=found.get("executor"),
-        status_command=found.get("slurm-status-command"),
-        default_resources=_resources(found.get("default-resources"), path),
-        cluster=_cluster(found.get("config"), path),
+        executor=settings.get("executor"),
+        status_command=settings.get("slurm-status-command"),
+        default_resources=_resources(settings.get("default-resources"), path),
+        cluster=_cluster(settings.get("config"), path),
     )
 
 
 def _cluster(value: Any, path: Path) -> Cluster:
-    """What ``config`` says under ``cluster``: a mapping, or texts such as ``cluster={gpu_style: gres}``."""
+    """The ``cluster`` settings in ``config``, which is a mapping or has texts such as ``cluster={gpu_style: gres}``."""
     import yaml
 
-    pairs = value.items() if isinstance(value, dict) else (str(each).split("=", 1) for each in value or [])
-    found: Any = next((rest for name, *rest in pairs if name == "cluster"), [{}])[0]
+    pairs = value.items() if isinstance(value, dict) else (str(pair).split("=", 1) for pair in value or [])
+    cluster: Any = next((rest for name, *rest in pairs if name == "cluster"), [{}])[0]
     try:
-        return parse(Cluster, yaml.safe_load(found) if isinstance(found, str) else found, "cluster")
+        return parse(Cluster, yaml.safe_load(cluster) if isinstance(cluster, str) else cluster, "cluster")
     except yaml.YAMLError as error:
-        raise UserError(f"cluster={found} in config of profile {path} cannot be read; correct it") from error
+        raise UserError(f"cluster={cluster} in config of profile {path} cannot be read; correct it") from error
 
 
 def _resources(value: Any, path: Path) -> dict[str, Any]:
-    """Default resources, which may be a mapping, a list of ``key=value``, or one such text."""
+    """Default resources, given as a mapping, a list of ``key=value``, or one such text."""
     if isinstance(value, dict):
         return value
     pairs = [value] if isinstance(value, str) else value or []

@@ -1,4 +1,4 @@
-"""What a machine, a working folder and a cluster can do for boostnerv: the findings of ``boostnerv doctor``."""
+"""Checks of a machine, a working folder and a cluster: the findings of ``boostnerv doctor``."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from boostnerv.operations.cluster import (
 from boostnerv.operations.work_folder import dvc_link_problem, find_lock, snakemake_command
 
 ANCHOR_LIBRARIES = tuple(entry.library for entry in ANCHORS.values() if entry.library)
-# Extras of the package that people choose -> what is missing without them.
-_PARTS = {"workflow": "the Snakemake workflow", "report": "figures"}
+# Optional extras of the package -> what is missing without them.
+_MISSING_WITHOUT = {"workflow": "the Snakemake workflow", "report": "figures"}
 _FREE_GIB = (1, 20)
-# Snakemake's SLURM plugin warns below this: a finished job that squeue has forgotten is waited for without end.
+# Snakemake's SLURM plugin warns below this: it waits forever for a finished job that squeue has forgotten.
 _MIN_JOB_AGE_S = 120
 _KILL_WAIT_S = 30
 _UNLIMITED = ("", "0", "UNLIMITED", "(null)")
@@ -41,7 +41,7 @@ _UNLIMITED = ("", "0", "UNLIMITED", "(null)")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: ``ok``, worth a ``note``, or ``wrong``, and what to do about it."""
+    """Result of one check: ``ok``, worth a ``note``, or ``wrong``, and what to do about it."""
 
     mark: Literal["ok", "note", "wrong"]
     about: str
@@ -50,7 +50,7 @@ class Finding:
 
 
 def findings_text(findings: Iterable[Finding]) -> str:
-    """Findings for people: a line each, and one below for what to do."""
+    """Findings as text: one line per finding, followed by its remedy."""
     lines = []
     for finding in findings:
         lines.append(f"{finding.mark:<6} {finding.about:<11} {finding.says}")
@@ -79,81 +79,80 @@ def _examine_packages() -> list[Finding]:
         needed = requires("boostnerv") or []
         python = metadata("boostnerv")["Requires-Python"]
     except PackageNotFoundError:
-        return [
-            Finding("note", "packages", "boostnerv is not installed, so that versions cannot be checked", "make setup")
-        ]
+        return [Finding("note", "packages", "boostnerv is not installed, so versions cannot be checked", "make setup")]
     return [
         _python_finding(platform.python_version(), python),
-        _packages_finding("packages", _of_extra(needed, None)),
-        *(_part_finding(extra, _of_extra(needed, extra)) for extra in _PARTS),
+        _packages_finding("packages", _requirements(needed, None)),
+        *(_extra_finding(extra, _requirements(needed, extra)) for extra in _MISSING_WITHOUT),
         *_examine_coder(_version("constriction")),
     ]
 
 
 def _examine_coder(installed: str | None) -> list[Finding]:
-    """A note where files are coded by another release of constriction than they are made and tested with."""
+    """A note if files are coded by another release of constriction than the one that is tested."""
     if installed is None:
-        return []  # said among the packages
+        return []  # reported among the packages
     from boostnerv.codec.entropy.symbols import CONSTRICTION
 
     if installed == CONSTRICTION:
         return []
-    says = f"constriction {installed} codes .bnv files, which are made and tested with {CONSTRICTION}"
+    says = f"constriction {installed} codes .bnv files, which are tested with {CONSTRICTION}"
     return [Finding("note", "constriction", says, f"pip install constriction=={CONSTRICTION}")]
 
 
-def _python_finding(found: str, wanted: str) -> Finding:
-    if within(found, wanted):
-        return Finding("ok", "python", f"{found} (needed: {wanted})")
-    return Finding("wrong", "python", f"{found} is not {wanted}", "make setup PYTHON=python3.11")
+def _python_finding(installed: str, required: str) -> Finding:
+    if within(installed, required):
+        return Finding("ok", "python", f"{installed} (needed: {required})")
+    return Finding("wrong", "python", f"{installed} is not {required}", "make setup PYTHON=python3.11")
 
 
 def _packages_finding(about: str, needed: Mapping[str, str]) -> Finding:
-    found = {name: _version(name) for name in needed}
-    missing = [name for name, has in found.items() if has is None]
+    versions = {name: _version(name) for name in needed}
+    missing = [f"{name} is missing" for name, installed in versions.items() if installed is None]
     outside = [
-        f"{name} {has} is not {needed[name]}" for name, has in found.items() if has and not within(has, needed[name])
+        f"{name} {installed} is not {needed[name]}"
+        for name, installed in versions.items()
+        if installed and not within(installed, needed[name])
     ]
     if missing or outside:
-        said = [*(f"{name} is missing" for name in missing), *outside]
-        return Finding("wrong", about, enumeration(said), "make setup, or install what is named")
-    return Finding("ok", about, ", ".join(f"{name} {has}" for name, has in found.items()))
+        return Finding("wrong", about, enumeration([*missing, *outside]), "make setup, or install what is named")
+    return Finding("ok", about, ", ".join(f"{name} {installed}" for name, installed in versions.items()))
 
 
-def _part_finding(extra: str, needed: Mapping[str, str]) -> Finding:
+def _extra_finding(extra: str, needed: Mapping[str, str]) -> Finding:
     missing = [name for name in needed if _version(name) is None]
     if missing:
         return Finding(
             "note",
             extra,
-            f"{enumeration(missing)} not installed: without {_PARTS[extra]}",
+            f"{enumeration(missing)} not installed: without {_MISSING_WITHOUT[extra]}",
             f"install boostnerv[{extra}]",
         )
     return _packages_finding(extra, needed)
 
 
-def _of_extra(needed: Iterable[str], extra: str | None) -> dict[str, str]:
-    """Package -> range, of the requirements (PEP 508) of one extra, or of those that are always needed."""
-    found = {}
+def _requirements(needed: Iterable[str], extra: str | None) -> dict[str, str]:
+    """Package -> version range, from the requirements (PEP 508) of one extra, or of the package itself for None."""
+    ranges = {}
     for requirement in needed:
         text, _, marker = requirement.partition(";")
         named = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
         match = re.match(r"\s*([\w.-]+)(?:\[[^\]]*\])?\s*\(?([^()]*)", text)
         if match and (named[1] if named else None) == extra:
-            found[match[1]] = match[2].strip()
-    return found
+            ranges[match[1]] = match[2].strip()
+    return ranges
 
 
-def within(found: str, wanted: str) -> bool:
-    """Whether a version lies in a range such as ``>=2.8,<3``; what follows its numbers (``+cpu``, ``rc1``) is not seen.
+def within(installed: str, required: str) -> bool:
+    """Whether a version lies in a range such as ``>=2.8,<3``; suffixes such as ``+cpu`` and ``rc1`` are ignored.
 
-    Other comparisons than >=, >, <=, <, == and != are taken to hold.
+    Comparisons other than >=, >, <=, <, == and != are assumed to hold.
     """
-    for comparison in filter(None, map(str.strip, wanted.split(","))):
+    for comparison in filter(None, map(str.strip, required.split(","))):
         match = re.match(r"(>=|<=|==|!=|>|<)\s*([\d.]+)$", comparison)
         if match is None:
             continue
-        left, right = _numbers(found), _numbers(match[2])
+        left, right = _numbers(installed), _numbers(match[2])
         width = max(len(left), len(right))
         left, right = (numbers + (0,) * (width - len(numbers)) for numbers in (left, right))
         holds = {
@@ -200,16 +199,17 @@ def _examine_ffmpeg() -> list[Finding]:
     from boostnerv.video import ffmpeg
 
     try:
-        found = _ffmpeg_finding(ffmpeg.ffmpeg_version(), ffmpeg.binary())
+        finding = _ffmpeg_finding(ffmpeg.ffmpeg_version(), ffmpeg.binary())
         encoders, filters = ffmpeg.list_encoders(), ffmpeg.list_filters()
     except UserError as error:
         says, _, remedy = str(error).partition("; ")
         return [Finding("wrong", "ffmpeg", says, remedy)]
     libraries = [*((name, name in encoders) for name in ANCHOR_LIBRARIES), ("libvmaf", "libvmaf" in filters)]
-    has, lacks = ([name for name, there in libraries if there is wanted] for wanted in (True, False))
+    has = [name for name, is_available in libraries if is_available]
+    lacks = [name for name, is_available in libraries if not is_available]
     if lacks:
         return [
-            found,
+            finding,
             Finding(
                 "note",
                 "codecs",
@@ -217,7 +217,7 @@ def _examine_ffmpeg() -> list[Finding]:
                 "leave anchors of these codecs out, or set FFMPEG_BINARY to an ffmpeg that has them",
             ),
         ]
-    return [found, Finding("ok", "codecs", enumeration(has))]
+    return [finding, Finding("ok", "codecs", enumeration(has))]
 
 
 def _ffmpeg_finding(version: str, program: str) -> Finding:
@@ -225,7 +225,7 @@ def _ffmpeg_finding(version: str, program: str) -> Finding:
 
     says = f"{version}, {program} (needed: {ffmpeg.NEEDED} or newer)"
     if ffmpeg.release(version) is None:
-        remedy = "a build between releases: how old it is cannot be told; set FFMPEG_BINARY to a release if it fails"
+        remedy = "a build between releases, of unknown age; set FFMPEG_BINARY to a release if it fails"
         return Finding("note", "ffmpeg", says, remedy)
     return Finding("ok", "ffmpeg", says)
 
@@ -236,41 +236,41 @@ def _examine_disk(folder: Path) -> Finding:
     least_gib, enough_gib = _FREE_GIB
     if free_gib >= enough_gib:
         return Finding("ok", "disk", says)
-    remedy = "frames lie there uncompressed, 3.7 GB for 600 of 1080×1920; free some space or work on another disk"
+    remedy = "frames are stored uncompressed, 3.7 GB for 600 of 1080×1920; free some space or work on another disk"
     return Finding("note" if free_gib >= least_gib else "wrong", "disk", says, remedy)
 
 
 def _examine_folder(folder: Path) -> list[Finding]:
     problem = dvc_link_problem(folder)
     says, _, remedy = (problem or "").rpartition("; ")
-    found = [Finding("wrong", "dvc", says, remedy) if problem else Finding("ok", "dvc", "no links to its cache")]
+    findings = [Finding("wrong", "dvc", says, remedy) if problem else Finding("ok", "dvc", "no links to its cache")]
     lock = find_lock(folder)
     if lock is None:
-        return [*found, Finding("ok", "lock", "no run holds this folder")]
+        return [*findings, Finding("ok", "lock", "no run holds this folder")]
     command = lock.run.command if lock.run else snakemake_command(["--profile", "profiles/local"])
     says, _, remedy = lock.sentence(command).partition("; ")
     running = lock.run is not None and lock.run.is_running()
-    return [*found, Finding("note" if running else "wrong", "lock", says, remedy)]
+    return [*findings, Finding("note" if running else "wrong", "lock", says, remedy)]
 
 
 def examine_cluster(profile_name: str) -> list[Finding]:
-    """Findings on the SLURM cluster that this machine is a client of, and on the profile that sends jobs there."""
+    """Findings on the SLURM cluster that this machine belongs to, and on the profile that submits jobs to it."""
     try:
         profile = read_profile(profile_name)
-        found = [Finding("ok", "profile", f"{profile.path}, executor {profile.executor or 'local'}")]
+        findings = [Finding("ok", "profile", f"{profile.path}, executor {profile.executor or 'local'}")]
     except UserError as error:
         profile = Profile(Path(profile_name) / "config.yaml", None, None, {})
         says, _, remedy = str(error).partition("; ")
-        found = [Finding("wrong", "profile", says, remedy)]
+        findings = [Finding("wrong", "profile", says, remedy)]
     try:
         if shutil.which("sbatch") is None:
             raise UserError("sbatch is not on this machine; run doctor on the cluster's login node")
         config, nodes, partitions = read_config(), read_nodes(), read_partitions()
     except UserError as error:
         says, _, remedy = str(error).partition("; ")
-        return [*found, Finding("wrong", "slurm", says, remedy)]
+        return [*findings, Finding("wrong", "slurm", says, remedy)]
     return [
-        *found,
+        *findings,
         Finding("ok", "slurm", f"{config.get('slurm_version', '?')}, cluster {config.get('clustername', '?')}"),
         *examine_jobs_view(config),
         *examine_partitions(profile, nodes),
@@ -286,16 +286,16 @@ def examine_cluster(profile_name: str) -> list[Finding]:
 
 
 def examine_jobs_view(config: Mapping[str, str]) -> list[Finding]:
-    """Whether SLURM's commands find the cluster without SLURM_CONF, as they must in a job of Snakemake."""
+    """Whether SLURM's commands find the cluster without SLURM_CONF, as they must in a Snakemake job."""
     named = os.environ.get("SLURM_CONF")
     if named is None:
         return []
-    rest = {key: value for key, value in os.environ.items() if key != "SLURM_CONF"}
+    environment = {key: value for key, value in os.environ.items() if key != "SLURM_CONF"}
     try:
-        same = read_config(environment=rest).get("clustername") == config.get("clustername")
+        is_same = read_config(environment=environment).get("clustername") == config.get("clustername")
     except UserError:
-        same = False
-    if same:
+        is_same = False
+    if is_same:
         return [Finding("ok", "SLURM_CONF", f"{named}; the cluster is found without it as well")]
     return [
         Finding(
@@ -308,26 +308,26 @@ def examine_jobs_view(config: Mapping[str, str]) -> list[Finding]:
 
 
 def examine_partitions(profile: Profile, nodes: Sequence[Nodes]) -> list[Finding]:
-    """Partitions, the one of the profile, and whether its default resources fit there."""
-    found = [_partition_finding(name, nodes) for name in sorted({row.partition for row in nodes})]
+    """Findings on all partitions, and on whether the profile's default resources fit its partition."""
+    findings = [_partition_finding(name, nodes) for name in sorted({row.partition for row in nodes})]
     resources = profile.default_resources
     request = Request(
         rule="(default-resources)",
         partition=",".join(profile.partitions) or None,
-        mem_mb=_whole(resources.get("mem_mb")),
+        mem_mb=_integer(resources.get("mem_mb")),
         runtime_min=runtime_min(resources.get("runtime")),
     )
     try:
         check_request(request, nodes)
     except UserError as error:
         says, _, remedy = str(error).partition("; ")
-        return [*found, Finding("wrong", "partition", says, remedy)]
+        return [*findings, Finding("wrong", "partition", says, remedy)]
     chosen = profile.partitions or sorted({row.partition for row in nodes if row.is_default})
     with_gpus = sorted({row.partition for row in nodes if row.gpus_of(None)})
-    named = "slurm_partition" if profile.partitions else "no slurm_partition, so that jobs go to the default one"
+    named = "slurm_partition" if profile.partitions else "no slurm_partition, so jobs go to the default one"
     if with_gpus and not set(chosen) & set(with_gpus):
         return [
-            *found,
+            *findings,
             Finding(
                 "note",
                 "partition",
@@ -336,7 +336,7 @@ def examine_partitions(profile: Profile, nodes: Sequence[Nodes]) -> list[Finding
                 + (f" (or {', '.join(with_gpus[1:])})" if with_gpus[1:] else ""),
             ),
         ]
-    return [*found, Finding("ok", "partition", f"{named}: {', '.join(chosen)}")]
+    return [*findings, Finding("ok", "partition", f"{named}: {', '.join(chosen)}")]
 
 
 def _partition_finding(name: str, nodes: Sequence[Nodes]) -> Finding:
@@ -357,7 +357,7 @@ def _partition_finding(name: str, nodes: Sequence[Nodes]) -> Finding:
 
 
 def examine_gpu_style(profile: Profile, config: Mapping[str, str], nodes: Sequence[Nodes]) -> Finding:
-    """How GPUs are asked for: ``--gpus`` needs SLURM's newer way to select resources."""
+    """Whether the profile's `gpu_style` works: ``--gpus`` needs the plugin select/cons_tres of SLURM."""
     style = profile.cluster.gpu_style
     if "gpu" not in re.split(r"[,\s]+", config.get("grestypes", "")):
         if style == "none":
@@ -375,7 +375,7 @@ def examine_gpu_style(profile: Profile, config: Mapping[str, str], nodes: Sequen
 
 
 def examine_max_runtime(profile: Profile, nodes: Sequence[Nodes]) -> list[Finding]:
-    """Whether a long training asks for more time than its partition gives."""
+    """Whether a long training may request more time than its partition allows."""
     used = profile.partitions or [row.partition for row in nodes if row.is_default]
     limits = [row.limit_min for row in nodes if row.partition in used]
     if not limits or None in limits:
@@ -383,13 +383,13 @@ def examine_max_runtime(profile: Profile, nodes: Sequence[Nodes]) -> list[Findin
     limit_min, asked_min = max(limit for limit in limits if limit is not None), profile.cluster.max_runtime_min
     if asked_min is not None and asked_min <= limit_min:
         return [Finding("ok", "time", f"no job asks for more than {asked_min} minutes (max_runtime_min)")]
-    asked = "does not say" if asked_min is None else f"is {asked_min}, more than"
-    says = f"max_runtime_min {asked} how long a job may be there, {limit_min} minutes: longer ones would be refused"
+    setting = "is not set" if asked_min is None else f"is {asked_min}"
+    says = f"max_runtime_min {setting}, but a job may take {limit_min} minutes there: longer ones would be refused"
     return [Finding("wrong", "time", says, f'config: ["cluster={{max_runtime_min: {limit_min}}}"]')]
 
 
 def examine_status_command(profile: Profile, config: Mapping[str, str]) -> list[Finding]:
-    """How Snakemake learns that a job has ended: sacct needs accounting, squeue a memory that is long enough."""
+    """How Snakemake learns that a job has ended: sacct needs accounting, squeue a long enough MinJobAge."""
     kept = config.get("accountingstoragetype", "")
     accounting = not kept.endswith("/none") and kept not in _UNLIMITED
     if accounting:
@@ -412,7 +412,7 @@ def examine_status_command(profile: Profile, config: Mapping[str, str]) -> list[
         Finding(
             "wrong",
             "accounting",
-            f"none ({kept}): with sacct Snakemake would wait for ever for jobs that have ended",
+            f"none ({kept}): with sacct Snakemake would wait forever for jobs that have ended",
             "slurm-status-command: squeue",
         ),
         *_job_age_findings(True, config),
@@ -429,14 +429,14 @@ def _job_age_findings(used: bool, config: Mapping[str, str]) -> list[Finding]:
         Finding(
             "wrong",
             "MinJobAge",
-            f"{age_s} s: squeue forgets ended jobs before Snakemake has asked, and it would wait for them for ever",
+            f"{age_s} s: squeue forgets ended jobs before Snakemake has asked, which would then wait forever",
             f"ask for MinJobAge={_MIN_JOB_AGE_S} or more in slurm.conf, or for accounting",
         )
     ]
 
 
 def examine_memory(profile: Profile, config: Mapping[str, str], partitions: Sequence[Mapping[str, str]]) -> Finding:
-    """What a job gets that names no memory."""
+    """The memory of a job that requests none."""
     if profile.default_resources.get("mem_mb") or profile.default_resources.get("mem"):
         return Finding(
             "ok", "memory", f"default-resources: mem_mb: {profile.default_resources.get('mem_mb') or 'by mem'}"
@@ -448,32 +448,32 @@ def examine_memory(profile: Profile, config: Mapping[str, str], partitions: Sequ
         for place in places
         for key in ("DefMemPerNode", "DefMemPerCPU", "DefMemPerGPU")
     )
-    says = "the cluster's default, which may be small" if limited else "all of a node, so that no other runs beside it"
+    says = "the cluster's default, which may be small" if limited else "all of a node, so no other job runs beside it"
     return Finding(
         "note" if limited else "wrong",
         "memory",
-        f"the profile has no mem_mb: a job that names none gets {says}",
+        f"the profile has no mem_mb: a job that requests none gets {says}",
         "default-resources: mem_mb: 1000",
     )
 
 
 def examine_kill_wait(profile: Profile, config: Mapping[str, str]) -> Finding:
-    """How long a training has to save its state at the time limit."""
+    """How much time a training has to save its state at the time limit."""
     if "--signal" in str(profile.default_resources.get("slurm_extra")):
-        return Finding("ok", "signal", "trainings are told of their time limit before it comes (slurm_extra)")
+        return Finding("ok", "signal", "trainings are signalled before their time limit (slurm_extra)")
     wait_s = _seconds(config.get("killwait", ""))
     if wait_s is None or wait_s >= _KILL_WAIT_S:
         return Finding("ok", "KillWait", f"{config.get('killwait', 'unknown')} for a training to save its state")
     return Finding(
         "note",
         "KillWait",
-        f"only {wait_s} s for a training to save its state at its time limit; else its last epochs are trained again",
+        f"only {wait_s} s for a training to save its state at its time limit; without it the last epochs are repeated",
         "default-resources: slurm_extra: \"'--signal=USR1@120'\"",
     )
 
 
 def runtime_min(value: Any) -> int | None:
-    """Minutes of a profile's `runtime`: a number, or a text such as ``90m``, ``2h`` or ``1d``."""
+    """Minutes of a profile's `runtime`: a number of minutes, or a text such as ``90m``, ``2h`` or ``1d``."""
     if isinstance(value, int):
         return value
     units = {"s": 1 / 60, "m": 1, "h": 60, "d": 1440, "w": 10080}
@@ -483,7 +483,7 @@ def runtime_min(value: Any) -> int | None:
     return parse_minutes(str(value)) if value else None
 
 
-def _whole(value: Any) -> int | None:
+def _integer(value: Any) -> int | None:
     return int(value) if re.fullmatch(r"\d+", str(value)) else None
 
 

@@ -1,6 +1,6 @@
-"""Results that somebody published with DVC, brought here so that Snakemake plans nothing for them.
+"""Pulling results that were published with DVC, so that Snakemake plans nothing for them.
 
-DVC is called as a command, never imported. Nothing here is needed to run an experiment.
+DVC is run as a command, never imported. Running an experiment does not need this module.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from boostnerv.errors import UserError, enumeration, nearest
 from boostnerv.operations import records
 
 PIPELINES = ("dvc.yaml", "config/dvc.yaml")
-"""Files with a stage for each experiment, from the root of the repository."""
+"""Files with one stage per experiment, relative to the root of the repository."""
 _STAGE = "experiment@"
 
 
 def pull(experiments: Sequence[str] = ()) -> list[str]:
-    """Bring the published results of `experiments`, of all where none is named, into the repository that is the current
-    folder, with those of their sources that were published as well. Returns what is worth saying, a sentence each.
+    """Pull the published results of `experiments`, by default of all, and their published sources into the repository
+    in the current folder. Returns notes for the user, one sentence each.
 
-    Raises `UserError` where the remote is missing or does not give all of the results, where there are other results of
-    that name here, and where nothing of that name was published; results that are here are as before then.
+    Raises `UserError` if the remote is missing or lacks some of the results, if different results of that name exist
+    here, or if nothing of that name was published; existing results are unchanged then.
     """
     chosen = _chosen(_published(), experiments)
     remote = _remote()
@@ -55,24 +55,24 @@ def pull(experiments: Sequence[str] = ()) -> list[str]:
 
 
 def source_note(source: str, results: Path) -> str:
-    """What to say of a source that has changed since `results` were made."""
-    return f"{source} is not what {results} were made from; what follows from it will be made again"
+    """A note on a source that has changed since `results` were made."""
+    return f"{source} is not what {results} were made from; what depends on it will be made again"
 
 
 def _published() -> dict[str, str]:
-    """Name of each experiment with results in a dvc.lock, and the DVC name of its stage."""
-    found: dict[str, str] = {}
+    """Name of each experiment with results in a dvc.lock -> DVC's name of its stage."""
+    stages: dict[str, str] = {}
     for pipeline in PIPELINES:
         lock = Path(pipeline).with_suffix(".lock")
         if lock.is_file():
             prefix = "" if pipeline == "dvc.yaml" else f"{pipeline}:"
             names = [stage.removeprefix(_STAGE) for stage in _stages(lock) if stage.startswith(_STAGE)]
-            found |= {name: f"{prefix}{_STAGE}{name}" for name in names}
-    return found
+            stages |= {name: f"{prefix}{_STAGE}{name}" for name in names}
+    return stages
 
 
 def _stages(lock: Path) -> list[str]:
-    """Names of the stages in a dvc.lock; raises `UserError` where it cannot be read."""
+    """Names of the stages in a dvc.lock; raises `UserError` if it is invalid."""
     try:
         content = yaml.safe_load(lock.read_text(encoding="utf-8")) or {}
         return [str(stage) for stage in dict(content.get("stages") or {})]
@@ -80,8 +80,8 @@ def _stages(lock: Path) -> list[str]:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(
-            f"{lock} is not what DVC wrote{where} (settle a merge conflict, if there is one): "
-            f"take it from a commit that is in order, `git checkout COMMIT -- {lock}`"
+            f"{lock} is not what DVC wrote{where} (resolve any merge conflict): "
+            f"restore it from an intact commit, `git checkout COMMIT -- {lock}`"
         ) from error
 
 
@@ -100,7 +100,7 @@ def _chosen(published: dict[str, str], experiments: Sequence[str]) -> dict[str, 
 
 
 def _with_stage(stages: dict[str, str]) -> dict[str, str]:
-    """Those of `stages` that a dvc.yaml still has; DVC reaches no others."""
+    """The `stages` that still are in a dvc.yaml, as DVC can only pull these."""
     listed: set[str] = set()
     for pipeline in PIPELINES:
         if Path(pipeline).is_file():
@@ -113,19 +113,19 @@ def _gone(names: Sequence[str]) -> str:
 
 
 def _remote() -> str:
-    """Name and address of the remote that is asked."""
+    """Name and URL of the remote to pull from."""
     name = _dvc("config", "core.remote").stdout.strip()
     url = _dvc("config", f"remote.{name}.url").stdout.strip() if name else ""
     if url:
         return f"'{name}' ({url})"
     raise UserError(
-        "no DVC remote is chosen, so that there is nothing to pull from: add one with "
-        "`dvc remote add --default NAME URL` (docs/data.md says more); snakemake and dvc repro work without one"
+        "no DVC remote is configured, so there is nothing to pull from: add one with "
+        "`dvc remote add --default NAME URL` (see docs/data.md); snakemake and dvc repro work without one"
     )
 
 
 def _status_notes(stages: dict[str, str]) -> list[str]:
-    """What DVC says of pulled results: that they are whole, and whether anything they depend on has changed since."""
+    """Notes on dependencies of pulled results that have changed since; raises `UserError` if results are incomplete."""
     notes = []
     for stage, changes in json.loads(_checked("status", "--json", *stages.values())).items():
         for change in changes:
@@ -141,7 +141,7 @@ def _status_notes(stages: dict[str, str]) -> list[str]:
 
 
 def _pull_sources(results: Path) -> list[str]:
-    """Bring the sources of `results` that DVC knows, as far as the remote has them; the others are made when needed."""
+    """Pull the sources of `results` that DVC tracks, as far as the remote has them; returns notes on the others."""
     inputs = {path for record in records.read(results).values() for path in record["input"] or []}
     tracked = [Path(path) for path in sorted(filter(records.is_inside, inputs)) if Path(f"{path}.dvc").is_file()]
     missing = [source for source in tracked if not source.exists()]
@@ -149,54 +149,54 @@ def _pull_sources(results: Path) -> list[str]:
         return []
     _dvc("fetch", *(f"{source}.dvc" for source in missing))
     absent = _not_in_cache(missing)
-    found = [source for source in missing if str(source) not in absent]
-    if found:
-        _checked("checkout", *(f"{source}.dvc" for source in found))
+    fetched = [source for source in missing if str(source) not in absent]
+    if fetched:
+        _checked("checkout", *(f"{source}.dvc" for source in fetched))
     return [f"{source} is not in the remote; it is asked for when it is needed" for source in absent]
 
 
 def _not_in_cache(paths: Iterable[Path]) -> list[str]:
-    """Files that are tracked below `paths` and were not fetched."""
+    """Tracked files in `paths` that were not fetched."""
     status = json.loads(_checked("data", "status", "--granular", "--json", *map(str, paths)))
-    # It also names what lies beside.
+    # DVC also lists files outside `paths`.
     return [path for path in status.get("not_in_cache", []) if any(Path(path).is_relative_to(one) for one in paths)]
 
 
 def _check_out(stages: dict[str, str], folders: Iterable[Path]) -> None:
-    """Put fetched results into their folders; raises `UserError` where others are in the way."""
+    """Put fetched results into their folders; raises `UserError` if different ones are in the way."""
     failure = _failure(_dvc("checkout", *stages.values()))
     if failure is None:
         return
     others = _others(folders)
     if not others:
-        raise UserError(f"results could not be put into their folders ({failure}); run `dvc checkout` to see more")
+        raise UserError(f"results could not be put into their folders ({failure}); run `dvc checkout` for details")
     raise UserError(
         f"there are other results here than those to pull ({enumeration(others, 3)}): move them away, then pull again"
     )
 
 
 def _others(folders: Iterable[Path]) -> list[str]:
-    """Files below `folders` that are here and not as dvc.lock has them."""
+    """Files in `folders` that differ from dvc.lock."""
     status = json.loads(_checked("data", "status", "--granular", "--json", *map(str, folders)))
     changed = status.get("uncommitted", {})
-    # Folders that hold such files are named as well.
+    # DVC also lists the folders of such files.
     paths = sorted(path for kind in ("added", "modified") for path in changed.get(kind, []) if not path.endswith("/"))
     return [path for path in paths if any(Path(path).is_relative_to(folder) for folder in folders)]
 
 
 def _checked(*arguments: str) -> str:
-    done = _dvc(*arguments)
-    failure = _failure(done)
+    completed = _dvc(*arguments)
+    failure = _failure(completed)
     if failure is not None:
-        raise UserError(f"`dvc {arguments[0]}` failed ({failure}); run it yourself to see more")
-    return done.stdout
+        raise UserError(f"`dvc {arguments[0]}` failed ({failure}); run it yourself for details")
+    return completed.stdout
 
 
-def _failure(done: subprocess.CompletedProcess[str]) -> str | None:
-    """Why a command failed, in DVC's words; None where it did not."""
-    if done.returncode == 0:
+def _failure(completed: subprocess.CompletedProcess[str]) -> str | None:
+    """DVC's reason why a command failed; None if it succeeded."""
+    if completed.returncode == 0:
         return None
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    lines = [line.strip() for line in completed.stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     return (errors or lines or ["DVC gave no reason"])[-1].rstrip(".:")
 

@@ -1,7 +1,7 @@
-"""The folder a workflow runs in: links of DVC that Snakemake would write through, and locks that a run left.
+"""The folder in which a workflow runs: DVC links that Snakemake would write through, and locks left by a run.
 
-A run writes ``.snakemake/boostnerv-run-EXPERIMENT.json`` when it begins and removes it at its end, so that a lock of
-Snakemake, which is only a list of files, can be told whose it is. Nothing here imports Snakemake or DVC.
+A run writes ``.snakemake/boostnerv-run-EXPERIMENT.json`` when it begins and removes it at its end, which identifies the
+owner of a lock of Snakemake, itself only a list of files. Nothing here imports Snakemake or DVC.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _LINKS = ("hardlink", "symlink")
 
 
 def dvc_link_problem(folder: Path) -> str | None:
-    """Return a sentence where DVC would put links to its cache into the repository of `folder`, else None.
+    """Return a message if DVC would put links to its cache into the repository of `folder`, else None.
 
-    Snakemake writes into files in place: through a link that changes the cache itself, as root without any message.
+    Snakemake modifies files in place: through a link that changes the cache itself, for root without any error.
     """
     root = next((path for path in (folder.absolute(), *folder.absolute().parents) if (path / ".dvc").is_dir()), None)
     if root is None:
         return None
-    # As DVC does: what is nearer to the repository wins.
+    # In DVC's order of precedence.
     for path, option in (
         (root / ".dvc" / "config.local", " --local"),
         (root / ".dvc" / "config", ""),
@@ -56,7 +56,7 @@ def dvc_link_problem(folder: Path) -> str | None:
 
 
 def _cache_type(path: Path) -> list[str] | None:
-    """Values of ``cache.type`` in one file of DVC's configuration, where it has any."""
+    """Values of ``cache.type`` in one of DVC's configuration files, None if it is not set there."""
     parser = configparser.ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=("#",))
     try:
         parser.read_string(path.read_text(encoding="utf-8"))
@@ -81,13 +81,13 @@ def _system_folders() -> list[Path]:
         return [Path(named)]
     if sys.platform == "darwin":
         return [Path("/Library/Application Support/dvc")]
-    # DVC reads the first of them only.
+    # DVC only reads the first of them.
     return [Path((os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)[0]) / "dvc"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the workflow: who began it, where, when (ISO 8601, UTC) and how."""
+    """A run of the workflow: who started it, where, when (ISO 8601, UTC) and how."""
 
     host: str
     pid: int
@@ -99,7 +99,7 @@ class Run:
     started_ticks: int | None
 
     def is_running(self) -> bool | None:
-        """Whether its process still runs; None where only another machine can tell."""
+        """Whether its process is still running; None if it is on another machine."""
         if self.host != socket.gethostname():
             return None
         if self.boot_id != boot_id():
@@ -114,7 +114,7 @@ class Run:
 
 
 def begin_run(folder: Path, experiment: str, arguments: Sequence[str], executor: str) -> None:
-    """Say in `folder` that this process runs `experiment`; `arguments` are those of its command."""
+    """Record in `folder` that this process runs `experiment`; `arguments` are those of its command."""
     run = Run(
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -134,35 +134,35 @@ def end_run(folder: Path, experiment: str) -> None:
 
 
 def snakemake_command(arguments: Sequence[str]) -> str:
-    """A command line as people type it, of the arguments after its name."""
+    """The snakemake command line with these arguments, quoted for a shell."""
     return shlex.join(["snakemake", *arguments])
 
 
 @dataclass(frozen=True)
 class Lock:
-    """What Snakemake holds in a folder: files, since when (ISO 8601, UTC), and the run that took them, if known."""
+    """Snakemake's lock in a folder: the locked files, since when (ISO 8601, UTC), and the run holding it, if known."""
 
     files: frozenset[str]
     since: str
     run: Run | None
 
     def sentence(self, command: str) -> str:
-        """What to know and do about it; `command` would run the same again."""
+        """A message on the lock and how to clear it; `command` would run the same again."""
         clear = f"`{command} --unlock`, then run the same command again"
         if self.run is None:
             return (
-                f"the files of this run have been locked since {_time(self.since)}, and whose lock it is was not "
-                f"written down; wait if another snakemake runs in this folder, else clear the lock with {clear}"
+                f"the files of this run have been locked since {_time(self.since)}, and the owner of the lock is not "
+                f"recorded; wait if another snakemake runs in this folder, else clear the lock with {clear}"
             )
         run = self.run
         holder = f"process {run.pid} of {run.user} on {run.host}, begun {_time(run.since)}"
         running = run.is_running()
         if running:
-            return f"the files of this run are locked by {holder}, which still runs; wait until it has ended"
+            return f"the files of this run are locked by {holder}, which is still running; wait until it has ended"
         jobs = "" if run.executor == "local" else " (its jobs may still run: squeue --me, scancel)"
         if running is None:
             return (
-                f"the files of this run are locked by {holder}; see there whether it still runs: if so, wait, "
+                f"the files of this run are locked by {holder}; check there whether it is still running: if so, wait, "
                 f"if not{jobs}, clear the lock with {clear}"
             )
         return (
@@ -172,18 +172,18 @@ class Lock:
 
 
 def find_lock(folder: Path, prefixes: Iterable[str] = ("",)) -> Lock | None:
-    """The lock in `folder` of files to be made whose path begins with one of `prefixes`, if there is any."""
-    begins = tuple(prefixes)
+    """The lock in `folder` on output files whose path begins with one of `prefixes`, if there is any."""
+    beginnings = tuple(prefixes)
     paths = sorted((folder / _SNAKEMAKE / "locks").glob("*.output.lock"))
     try:
         listed = {line for path in paths for line in path.read_text(encoding="utf-8").splitlines()}
-        files = frozenset(line for line in listed if line.startswith(begins))
+        files = frozenset(line for line in listed if line.startswith(beginnings))
         if not files:
             return None
         oldest_s = min(path.stat().st_mtime for path in paths)
-    except FileNotFoundError:  # it was released in this moment
+    except FileNotFoundError:  # it has just been released
         return None
-    # Where only frames are locked, the run that makes them may be another experiment's.
+    # If only frames are locked, the run that makes them may belong to another experiment.
     experiments = [*_experiments(files), *_experiments(listed)]
     runs = [run for name in experiments if (run := _read_run(_run_file(folder, name))) is not None]
     return Lock(files, datetime.fromtimestamp(oldest_s, UTC).isoformat(timespec="seconds"), runs[0] if runs else None)
@@ -205,20 +205,20 @@ def _read_run(path: Path) -> Run | None:
 
 
 def _time(iso: str) -> str:
-    """A time of this machine's clock, to the minute."""
+    """A time in this machine's time zone, to the minute."""
     return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # containers know numbers without names
+    except (KeyError, OSError):  # in containers user ids may have no name
         return str(os.getuid())
 
 
 def _started_ticks(pid: int) -> int | None:
-    """When a process began, in the kernel's ticks: tells it from a later one of the same number. None where it is
-    dead and only not yet collected, or where there is no such clock."""
+    """Start time of a process in the kernel's ticks, which distinguishes it from a later one with the same number. None
+    for a zombie, or if there is no such clock."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the bits of files are for: weights by layer, embeddings, keyframes, side information, header."""
+"""Bit allocation of coded files: weights by layer, embeddings, keyframes, side information, header."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = {
     "side": "side information",
     "header": "header",
 }
-"""Kinds of parts in the order of a bar, and their names."""
+"""Kinds of parts in the order of a bar -> their names."""
 
 _COLOURS = {
     "weights": COLOURS[0],
@@ -32,12 +32,12 @@ _COLOURS = {
 _LIGHTEST = 0.72
 _BAR_INCHES = 0.42
 _CHARACTER_SHARE = 0.0105
-"""Share of the width of the axes that a character of a layer's name takes."""
+"""Width of a character of a layer's name, as a fraction of the axes."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Bits of a file: those of the layer `name` where `kind` is weights, else of all of a kind, unnamed."""
+    """Bits of a part of a file: of the layer `name` if `kind` is weights, else of everything of that kind, unnamed."""
 
     kind: str
     name: str
@@ -45,7 +45,7 @@ class Part:
 
 
 def layer_name(tensor: str) -> str:
-    """The layer of a tensor of the decoder: ``stage 2`` for ``stages.1.conv.weight``, else how its name begins."""
+    """The layer of a decoder tensor: ``stage 2`` for ``stages.1.conv.weight``, else the first part of its name."""
     first, *rest = tensor.split(".")
     if first == "stages" and rest and rest[0].isdigit():
         return f"stage {int(rest[0]) + 1}"
@@ -53,20 +53,19 @@ def layer_name(tensor: str) -> str:
 
 
 def by_layer(parts: Iterable[Part]) -> list[Part]:
-    """Parts of tensors as parts of layers, in the order in which these first stand; other kinds follow in theirs."""
-    found: dict[tuple[str, str], int] = {}
+    """Sum parts of tensors by layer, in order of first appearance; other kinds follow in the order of `KINDS`."""
+    totals: dict[tuple[str, str], int] = {}
     for part in parts:
         key = (part.kind, layer_name(part.name) if part.kind == "weights" else "")
-        found[key] = found.get(key, 0) + part.bits
+        totals[key] = totals.get(key, 0) + part.bits
     order = list(KINDS)
-    return [Part(*key, bits) for key, bits in sorted(found.items(), key=lambda item: order.index(item[0][0]))]
+    return [Part(*key, bits) for key, bits in sorted(totals.items(), key=lambda item: order.index(item[0][0]))]
 
 
 def bits_figure(runs: Sequence[tuple[str, Sequence[Part]]], title: str) -> Figure:
-    """A bar a run (name, parts of its file by layer), as long as its file in kB, which is written at its end.
+    """One bar per run (name, parts of its file by layer), as long as its file in kB, labelled with the size.
 
-    Layers are shades of one colour, from the first, which is dark, to the last, and named where there is room. Where
-    there is no run the figure says so.
+    Layers are shades of one colour, the first one darkest, and named if there is room. Without runs the figure says so.
     """
     width = FIGURE_INCHES[0]
     figure = Figure(figsize=(width, max(2.0, 1.5 + _BAR_INCHES * len(runs))), dpi=DPI, layout="constrained")
@@ -82,8 +81,8 @@ def bits_figure(runs: Sequence[tuple[str, Sequence[Part]]], title: str) -> Figur
     axes.set_ylim(len(runs) - 0.4, -0.6)
     axes.set_xlim(0, longest / 8000 * 1.12)
     axes.grid(False, axis="y")
-    shown = [kind for kind in KINDS if any(part.kind == kind and part.bits for _, parts in runs for part in parts)]
-    handles = [Patch(color=_COLOURS[kind], label=KINDS[kind]) for kind in shown]
+    kinds = [kind for kind in KINDS if any(part.kind == kind and part.bits for _, parts in runs for part in parts)]
+    handles = [Patch(color=_COLOURS[kind], label=KINDS[kind]) for kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=1.2)
     return figure
 
@@ -112,6 +111,6 @@ def _draw_bar(axes: Axes, row: int, parts: Sequence[Part], longest: int) -> None
 
 
 def _lighter(colour: str, share: float) -> str:
-    """The colour with a share of white."""
+    """Mix a colour with a share of white."""
     red, green, blue = (value + share * (1 - value) for value in to_rgb(colour))
     return to_hex((red, green, blue))

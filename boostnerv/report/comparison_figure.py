@@ -1,4 +1,4 @@
-"""The figure of files that were compared with one reference."""
+"""The figure of files compared with one reference."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def comparison_figure(rows: Sequence[Row], title: str) -> Figure:
-    """PSNR over bits per pixel: a point a file with its name, a colour and a marker a codec.
+    """PSNR over bits per pixel: one labelled point per file, with a colour and marker per codec.
 
-    Files have nothing in common but their codec, so that no line joins them. Those without a rate are named below.
+    Points are not joined, as files share no more than their codec. Files without a rate are named below.
     """
     figure, axes = new_figure()
     places = {row.name: (row.bpp, row.measured.psnr_db) for row in rows if row.bpp is not None}
@@ -29,17 +29,17 @@ def comparison_figure(rows: Sequence[Row], title: str) -> Figure:
     axes.set_ylabel(AXES["psnr_db"])
     if not places:
         return empty(figure, axes, "psnr_db", RATE, rows)
-    shown = [row for row in rows if row.name in places]
-    codecs = sorted({(row.kind != "bnv", row.codec) for row in shown})
+    drawn = [row for row in rows if row.name in places]
+    codecs = sorted({(row.kind != "bnv", row.codec) for row in drawn})
     looks = {codec: look_of(index, "") for index, (_, codec) in enumerate(codecs)}
     for codec, look in looks.items():
-        xs, ys = zip(*(places[row.name] for row in shown if row.codec == codec), strict=True)
+        xs, ys = zip(*(places[row.name] for row in drawn if row.codec == codec), strict=True)
         axes.plot(xs, ys, look.marker, color=look.colour, label=codec, gid=f"curve-{codec}")
     scale_axis(axes, RATE, [rate for rate, _ in places.values()])
     if left_out:
         axes.set_xlabel(axes.get_xlabel() + note(f"not shown, without {RATE.name}: {', '.join(left_out)}"))
     axes.margins(x=0.15, y=0.15)
     figure.legend(loc="outside upper right", ncols=legend_columns(looks))
-    labels = [Label(row.name, places[row.name], looks[row.codec].colour) for row in shown]
+    labels = [Label(row.name, places[row.name], looks[row.codec].colour) for row in drawn]
     write_labels(figure, axes, sorted(labels, key=lambda label: label.point), [], "file-name")
     return figure

@@ -1,4 +1,4 @@
-"""Frames side by side: source, model and classical codec, and where the two are wrong."""
+"""Crops of frames side by side: source, model and classical codec, and the error maps of both."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from boostnerv.video.info import Window
 Pixels = NDArray[np.uint8]
 Picture = NDArray[Any]
 SMALL_SIDE = 96
-"""Frames with a side below this many pixels are shown whole."""
+"""Frames with a side below this many pixels are not cropped."""
 _PARTS_A_SIDE = 3
 _MAP = "cividis"
 _SHOWN_PERCENT = 99.5
-"""Errors above those of this many percent of the pixels share the brightest colour."""
+"""Errors above this percentile share the brightest colour."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A frame and why it was chosen; pixels are uint8 RGB ``[H, W, 3]``. No anchor where there is none."""
+    """A frame and the reason why it was chosen; pixels are uint8 RGB ``[H, W, 3]``, None without an anchor."""
 
     why: str
     number: int
@@ -36,7 +36,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Crops:
-    """Frames of one run and of an anchor: what is said of the two, and why there are no frames where there are none."""
+    """Frames of one run and of an anchor, the labels of both, and the reason if there are no frames."""
 
     model: str = ""
     anchor: str = ""
@@ -45,15 +45,15 @@ class Crops:
 
 
 def error_map(source: Pixels, test: Pixels) -> NDArray[np.float64]:
-    """Mean absolute difference of the three channels in levels of 255, ``[H, W]``."""
+    """Mean absolute difference over the three channels, in 8-bit levels, ``[H, W]``."""
     difference = np.abs(source.astype(np.int16) - test.astype(np.int16))
     return np.asarray(difference.mean(axis=2))
 
 
 def worst_window(source: Pixels, test: Pixels) -> Window:
-    """The window, a third of the frame a side, with the largest squared error; of equal ones the topmost, leftmost.
+    """The window of a third of the frame's height and width with the largest squared error; on ties the top left one.
 
-    Frames with a side below `SMALL_SIDE` are their own window.
+    Frames with a side below `SMALL_SIDE` are returned as a whole.
     """
     height, width = source.shape[:2]
     if min(height, width) < SMALL_SIDE:
@@ -62,48 +62,46 @@ def worst_window(source: Pixels, test: Pixels) -> Window:
     squares = np.square(source.astype(np.int64) - test.astype(np.int64)).sum(axis=2)
     sums = np.zeros((height + 1, width + 1), dtype=np.int64)
     sums[1:, 1:] = squares.cumsum(axis=0).cumsum(axis=1)
-    found = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
-    top, left = np.unravel_index(int(found.argmax()), found.shape)
+    errors = sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
+    top, left = np.unravel_index(int(errors.argmax()), errors.shape)
     return Window(int(top), int(left), rows, columns)
 
 
 def crops_figure(crops: Crops, title: str) -> Figure:
-    """A row a frame: source, model, anchor, error of the model, error of the anchor; all errors on one scale.
+    """One row per frame: source, model, anchor, error of the model, error of the anchor, with all errors on one scale.
 
-    Below a picture of a test stands the PSNR of its whole frame.
-
-    The window is the worst one of the model in the last of the frames, for all of them. Where there are no frames the
-    figure says why.
+    The PSNR of the entire frame is given below the pictures of model and anchor. All frames show the window that is the
+    model's worst in the last of them. Without frames the figure gives the reason.
     """
-    shown = crops.shown
-    if not shown:
+    frames = crops.shown
+    if not frames:
         figure, axes = new_figure()
         axes.set_title(title)
         return say(figure, axes, crops.missing)
-    window = worst_window(shown[-1].source, shown[-1].model)
-    with_anchor = all(each.anchor is not None for each in shown)
+    window = worst_window(frames[-1].source, frames[-1].model)
+    with_anchor = all(frame.anchor is not None for frame in frames)
     columns = ["source", crops.model, *([crops.anchor] if with_anchor else [])]
     columns += ["error of model", *(["error of anchor"] if with_anchor else [])]
     width = FIGURE_INCHES[0] * (1.2 if with_anchor else 1.0)
     picture = (width - 1.2) / len(columns)
-    height = len(shown) * (picture * window.height / window.width + 0.25) + 1.3
+    height = len(frames) * (picture * window.height / window.width + 0.25) + 1.3
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    grid = figure.subplots(len(shown), len(columns), squeeze=False)
-    rows = [_pictures(each, window) for each in shown]
+    grid = figure.subplots(len(frames), len(columns), squeeze=False)
+    rows = [_pictures(frame, window) for frame in frames]
     errors = np.concatenate([picture.ravel() for row in rows for picture in row if picture.ndim == 2])
-    # A few pixels at edges are far more wrong than all others.
+    # A few pixels at edges have far larger errors than all others.
     brightest = max(float(np.percentile(errors, _SHOWN_PERCENT)), 1.0)
-    for axes_row, row, each in zip(grid, rows, shown, strict=True):
+    for axes_row, row, frame in zip(grid, rows, frames, strict=True):
         for axes, pixels in zip(axes_row, row, strict=True):
             drawn = axes.imshow(pixels, cmap=_MAP, vmin=0, vmax=brightest, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
             for spine in axes.spines.values():
                 spine.set_visible(False)
-        tests = [test for test in (each.model, each.anchor) if test is not None]
+        tests = [test for test in (frame.model, frame.anchor) if test is not None]
         for axes, test in zip(axes_row[1:], tests, strict=False):
-            axes.set_xlabel(f"{psnr_db(each.source[None], test[None])[0]:.2f} dB", fontsize=7.5, labelpad=2)
-        axes_row[0].set_ylabel(f"{each.why}\nframe {each.number}", fontsize=8)
+            axes.set_xlabel(f"{psnr_db(frame.source[None], test[None])[0]:.2f} dB", fontsize=7.5, labelpad=2)
+        axes_row[0].set_ylabel(f"{frame.why}\nframe {frame.number}", fontsize=8)
     for axes, name in zip(grid[0], columns, strict=True):
         axes.set_title(name, fontsize=7.5, loc="center")
     bar = figure.colorbar(drawn, ax=grid, location="bottom", shrink=0.35, aspect=40, pad=0.03, extend="max")
@@ -113,8 +111,8 @@ def crops_figure(crops: Crops, title: str) -> Figure:
     return figure
 
 
-def _pictures(each: Shown, window: Window) -> list[Picture]:
-    """What stands in a row: frames ``[h, w, 3]``, then maps of errors ``[h, w]``."""
-    tests = [each.model, *([each.anchor] if each.anchor is not None else [])]
-    whole: list[Picture] = [each.source, *tests, *(error_map(each.source, test) for test in tests)]
-    return [window.of(picture) for picture in whole]
+def _pictures(frame: Shown, window: Window) -> list[Picture]:
+    """The cropped pictures of a row: frames ``[h, w, 3]``, then error maps ``[h, w]``."""
+    tests = [frame.model, *([frame.anchor] if frame.anchor is not None else [])]
+    pictures: list[Picture] = [frame.source, *tests, *(error_map(frame.source, test) for test in tests)]
+    return [window.of(picture) for picture in pictures]

@@ -1,4 +1,4 @@
-"""Quality over rate, model size or time: a curve a codec, every point labelled."""
+"""Quality over rate, model size or time: one curve per codec, with a label at every point."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ LOG_ABOVE_RATIO = 8.0
 
 @dataclass(frozen=True)
 class Across:
-    """The horizontal axis: what it shows of a summary in units of `unit`, and what points are labelled with.
+    """The horizontal axis: the `value` of a summary, shown in units of `unit`, and the `label` of a point.
 
-    `gid` is the id of labels in an SVG.
+    `gid` is the id of the labels in an SVG.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Across:
     gid: str
 
     def known(self, summary: Summary) -> bool:
-        """Whether the summary has a place on the axis."""
+        """Whether the summary has a value on this axis."""
         return self.value(summary) is not None
 
     def of(self, summary: Summary) -> float:
-        """Where the summary stands on the axis."""
+        """Position of the summary on this axis, in units of `unit`; it must be `known`."""
         value = self.value(summary)
         assert value is not None, self.name
         return value / self.unit
@@ -57,16 +57,16 @@ def _parameters_text(summary: Summary) -> str:
 
 
 def _size_label(summary: Summary) -> str:
-    """The size of the file, or of the model where nothing was coded."""
+    """The size of the file, or of the model if nothing was coded."""
     if summary.mean["file_bytes"] is None:
         return summary.size_label
     return _file_text(summary)
 
 
 def spent_s(summary: Summary) -> float | None:
-    """Seconds from frames to what was measured: training, fine-tuning and coding; of an anchor, its encoding.
+    """Seconds for training, fine-tuning and coding of a model, or for encoding by an anchor.
 
-    None where the time of training, or of an anchor's encoding, is not known.
+    None if the time of training, or of the anchor's encoding, is unknown.
     """
     if summary.kind == "anchor":
         return summary.mean["encode_s"]
@@ -86,7 +86,7 @@ _LINES = {"model": "-", "anchor": "--", "published": "-."}
 
 
 def curve_looks(summaries: Sequence[Summary], published: Iterable[PublishedCurve] = ()) -> dict[str, Look]:
-    """Colour, marker and line of every curve, the same in all figures of an experiment; published ones come last."""
+    """Name of every curve -> its look, the same in all figures of an experiment; published curves come last."""
     kinds = {name: group[0].kind for name, group in curves(summaries).items()}
     kinds |= {curve_name(curve): "published" for curve in published}
     order = list(_LINES)
@@ -103,43 +103,43 @@ def quality_figure(
     across: Across | None = None,
     published: Sequence[PublishedCurve] = (),
 ) -> Figure:
-    """Quality over `across`; without it over bits per pixel, or over parameters where no model was coded.
+    """Quality over `across`; by default over bits per pixel, or over parameters if no model was coded.
 
-    A curve a codec, every point with a label; over the rate also `published` ones, whose labels would only be their
-    sources' names of sizes. What has no place on the axis is named
-    below it. Bars are the standard deviation over seeds. Where there is no point to draw the figure says why.
+    There is one curve per codec, with a label at every point, and over the rate also the `published` ones, unlabelled.
+    Curves without a value on the axis are named below it. Error bars are the standard deviation over seeds. Without
+    points the figure gives the reason.
     """
     figure, axes = new_figure()
     across = across or across_of(summaries)
     measured = [summary for summary in summaries if summary.mean[metric] is not None]
-    shown = [summary for summary in measured if across.known(summary)]
+    drawn = [summary for summary in measured if across.known(summary)]
     left_out = sorted({summary.curve for summary in measured if not across.known(summary)})
     axes.set_title(textwrap.fill(_title(summaries), 80))
     axes.set_xlabel(f"{across.name} ({across.unit_name})")
     axes.set_ylabel(AXES[metric])
-    if not shown:
+    if not drawn:
         return empty(figure, axes, metric, across, measured)
-    for name, group in curves(shown).items():
+    for name, group in curves(drawn).items():
         _draw_curve(axes, name, group, metric, across, looks[name])
-    theirs = published if across is RATE else ()
-    for curve in theirs:
+    published_drawn = published if across is RATE else ()
+    for curve in published_drawn:
         _draw_published(axes, curve, metric, looks[curve_name(curve)])
-    places = [across.of(summary) for summary in shown]
-    scale_axis(axes, across, [*places, *(point.bpp for curve in theirs for point in curve.points)])
-    if theirs:
-        sources = dict.fromkeys(f"{curve.model} in {curve.source}" for curve in theirs)
+    places = [across.of(summary) for summary in drawn]
+    scale_axis(axes, across, [*places, *(point.bpp for curve in published_drawn for point in curve.points)])
+    if published_drawn:
+        sources = dict.fromkeys(f"{curve.model} in {curve.source}" for curve in published_drawn)
         axes.set_xlabel(axes.get_xlabel() + note(f"published: {'; '.join(sources)}"))
     if left_out:
         axes.set_xlabel(axes.get_xlabel() + note(f"not shown, without {across.name}: {', '.join(left_out)}"))
     axes.margins(x=0.09, y=0.1)
-    names = [*curves(shown), *map(curve_name, theirs)]
+    names = [*curves(drawn), *map(curve_name, published_drawn)]
     figure.legend(loc="outside upper right", ncols=legend_columns(names))
-    _label_points(figure, axes, shown, metric, across, looks)
+    _label_points(figure, axes, drawn, metric, across, looks)
     return figure
 
 
 def _title(summaries: Sequence[Summary]) -> str:
-    """What was measured, and for which task where it is one and not to repeat the video."""
+    """The video, and the task of the models if they share one other than regression."""
     if not summaries:
         return "No size was run on every video"
     tasks = {summary.task for summary in summaries if summary.kind == "model"}
@@ -148,7 +148,7 @@ def _title(summaries: Sequence[Summary]) -> str:
 
 
 def across_of(summaries: Sequence[Summary]) -> Across:
-    """Parameters where there are models and none of them was coded, else the rate."""
+    """Parameters if there are models and none of them was coded, else the rate."""
     models = [summary for summary in summaries if summary.kind == "model"]
     return PARAMETERS if models and not any(map(RATE.known, models)) else RATE
 
@@ -170,7 +170,7 @@ def _draw_published(axes: Axes, curve: PublishedCurve, metric: str, look: Look) 
 
 
 def scale_axis(axes: Axes, across: Across, places: Sequence[float]) -> None:
-    """Make the horizontal axis logarithmic where `places` span much, and let it say so."""
+    """Make the horizontal axis logarithmic, and say so, if `places` span more than `LOG_ABOVE_RATIO`."""
     if min(places) > 0 and max(places) / min(places) > LOG_ABOVE_RATIO:
         axes.set_xscale("log")
         axes.set_xlabel(f"{across.name} ({across.unit_name}, logarithmic)")
@@ -182,11 +182,11 @@ def scale_axis(axes: Axes, across: Across, places: Sequence[float]) -> None:
 
 
 def empty(figure: Figure, axes: Axes, metric: str, across: Across, measured: Sequence[object]) -> Figure:
-    """The figure without axes, saying why: nothing has the metric, or what was `measured` has no place `across`."""
-    why = f"no point has {across.name if measured else AXES[metric]}"
+    """The figure with the reason for being empty: no point has the metric, or none `measured` has a value `across`."""
+    reason = f"no point has {across.name if measured else AXES[metric]}"
     if metric == "ms_ssim" and not measured:
-        why += f":\nit needs {MS_SSIM_SMALLEST_SIDE} pixels or more on both sides"
-    return say(figure, axes, why)
+        reason += f":\nit needs {MS_SSIM_SMALLEST_SIDE} pixels or more on both sides"
+    return say(figure, axes, reason)
 
 
 def _label_points(
@@ -197,7 +197,7 @@ def _label_points(
     across: Across,
     looks: Mapping[str, Look],
 ) -> None:
-    """Write each point's label beside it, clear of its curves as well where possible."""
+    """Write a label beside every point, if possible clear of the curves."""
     labels = [
         Label(
             across.label(summary),

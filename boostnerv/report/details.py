@@ -1,4 +1,4 @@
-"""What a page says of each run beside its row: settings, the parts of its file, its logs, all its values."""
+"""Details of every run on the page: settings, the parts of its file, its logs, all its values."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from boostnerv.evaluation.points import COLUMNS, Point, Value
 from boostnerv.report.summaries import size_text
 
 FIRST_LINES, LAST_LINES = 10, 40
-"""Of a longer log its beginning and its end are shown, and how much is left out between."""
-_MOST_LETTERS = 500  # of a line, as a log may have anything in it
+"""Lines shown at the beginning and at the end of a log; the lines omitted between are counted."""
+_MOST_LETTERS = 500  # per line, as a log may contain anything
 _PARTS = {
     "weights_bytes": "weights",
     "embedding_bytes": "embeddings",
@@ -26,7 +26,7 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a file: `percent` of it in [0, 100]."""
+    """A part of a file, with its share of the file in percent."""
 
     name: str
     size: str
@@ -35,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Details:
-    """A run or an anchor point: texts by their headings, ready to be shown."""
+    """A run or an anchor point, formatted; `texts` maps headings to texts."""
 
     anchor: str
     name: str
@@ -48,25 +48,25 @@ class Details:
 
 
 def details_of(points: Sequence[Point], folder: Path, experiment: Experiment | None) -> list[Details]:
-    """Details of all points; what lies below `folder` no more, or is of no run of `experiment`, is left out."""
+    """Details of all points, without logs that are no longer in `folder` and settings of runs not in `experiment`."""
     runs = {} if experiment is None else {run.name: run for run in experiment.runs()}
     return [_details(point, folder, experiment, runs.get(str(point["run"]))) for point in points]
 
 
 def fragment(point: Point) -> str:
-    """The id of a point's details; names of videos and runs are of letters, digits, dots, hyphens and underscores."""
+    """HTML id of a point's details; names of videos and runs only have letters, digits, dots, hyphens, underscores."""
     return f"run-{point['video']}-{point['run']}"
 
 
 def train_log(point: Point, folder: Path, run: Run | None) -> Path:
-    """The log of the training of a run; one that codes another's model has the other's."""
+    """Path of the training log of a run, or of the run whose model it codes."""
     trained_as = run.trained_as if run is not None else None
     return folder / str(point["video"]) / (trained_as or str(point["run"])) / "train.jsonl"
 
 
 def _details(point: Point, folder: Path, experiment: Experiment | None, run: Run | None) -> Details:
     texts = _settings(point, experiment, run)
-    texts |= {name: shown for name, log in _logs(point, folder, run).items() if (shown := _shown_lines(log))}
+    texts |= {name: text for name, log in _logs(point, folder, run).items() if (text := _shown_lines(log))}
     return Details(
         anchor=fragment(point),
         name=str(point["run"]),
@@ -113,16 +113,15 @@ def _anchor_settings(point: Point) -> dict[str, str]:
 
 
 def _logs(point: Point, folder: Path, run: Run | None) -> dict[str, Path]:
-    """Those of the point's own steps, by their headings; of a run that codes the model of another, the log of that
-    training too."""
+    """Heading -> log of the point's own steps and, if it codes the model of another run, of that run's training."""
     video, name = str(point["video"]), str(point["run"])
     if point["kind"] == "anchor":
         log = folder / "logs" / "encode_anchor" / f"{video}-{name}.log"
         return {log.name: log}
     own, training = folder / video / name, train_log(point, folder, run)
-    foreign = {} if training.parent == own else {f"{training.name} of {training.parent.name}": training}
-    of_steps = [*sorted(own.glob("*.jsonl")), *sorted((own / "logs").glob("*.log"))]
-    return foreign | {log.name: log for log in of_steps}
+    training_log = {} if training.parent == own else {f"{training.name} of {training.parent.name}": training}
+    step_logs = [*sorted(own.glob("*.jsonl")), *sorted((own / "logs").glob("*.log"))]
+    return training_log | {log.name: log for log in step_logs}
 
 
 def _shown_lines(path: Path) -> str:
@@ -137,12 +136,12 @@ def _shown_lines(path: Path) -> str:
 
 
 def _parts(point: Point) -> tuple[Part, ...]:
-    whole = point["file_bytes"]
-    if not isinstance(whole, int) or not whole:
+    file_bytes = point["file_bytes"]
+    if not isinstance(file_bytes, int) or not file_bytes:
         return ()
     sizes = {name: point[column] for column, name in _PARTS.items()}
     return tuple(
-        Part(name, size_text(size), 100 * size / whole)
+        Part(name, size_text(size), 100 * size / file_bytes)
         for name, size in sizes.items()
         if isinstance(size, int) and size
     )

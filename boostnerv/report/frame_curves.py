@@ -1,4 +1,4 @@
-"""PSNR of each frame: a line a codec."""
+"""PSNR of every frame: one line per codec."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _MARKERS_A_LINE = 12
 
 
 def frames_figure(runs: Sequence[Run], looks: Mapping[str, Look]) -> Figure:
-    """PSNR over the numbers of frames, of one run a curve (see `shown_runs`), with what a legend says of its size.
+    """PSNR over frame numbers for one run per curve (see `shown_runs`); the legend has the sizes of the files.
 
-    Runs whose frames were not kept are named below. Where there is none to draw the figure says why.
+    Runs without PSNR of their frames are named below. Without any run to draw the figure gives the reason.
     """
     figure, axes = new_figure()
-    shown = shown_runs(runs)
-    drawn = [run for run in shown if run.psnr_db]
-    left_out = [run.name for run in shown if not run.psnr_db]
+    selected = shown_runs(runs)
+    drawn = [run for run in selected if run.psnr_db]
+    left_out = [run.name for run in selected if not run.psnr_db]
     axes.set_title(f"{context_of(runs[0].point)}: every frame" if runs else "Every frame")
     axes.set_xlabel("frame")
     axes.set_ylabel(AXES["psnr_db"])
@@ -48,5 +48,5 @@ def frames_figure(runs: Sequence[Run], looks: Mapping[str, Look]) -> Figure:
 
 
 def run_text(run: Run) -> str:
-    """Name of a run, and the size of its file where there is one: ``x265-q28, 12.7 kB``."""
+    """Name of a run and, if it was coded, the size of its file: ``x265-q28, 12.7 kB``."""
     return f"{run.name}, {size_text(run.file_bytes)}" if run.file_bytes else run.name

@@ -1,4 +1,4 @@
-"""Labels beside points, clear of each other, of markers, and of curves where possible."""
+"""Placing labels beside points, clear of each other, of markers and, if possible, of curves."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LABEL_POINTS = 7.0
 _DIRECTIONS = ((0, 1), (0, -1), (1, -1), (-1, 1), (1, 1), (-1, -1), (1, 0), (-1, 0))
 _DISTANCES = (7.0, 11.0, 15.0, 22.0, 30.0)
 _LEADER_FROM = 15.0
-"""Labels at this distance (in points) or more get a thin line to their point."""
+"""Labels at this distance (in typographic points) or more get a thin line to their data point."""
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What a label must keep clear of, in pixels of the canvas."""
+    """Everything that a label must keep clear of, in pixels of the canvas."""
 
     frame: Bbox
     markers: list[Bbox]
@@ -33,7 +33,7 @@ class _Scene:
 
 @dataclass(frozen=True)
 class Label:
-    """What is written beside a point of the axes, whose value has a standard deviation where it is a mean."""
+    """A text beside a point of the axes; `spread` is the standard deviation of the point's value, if it is a mean."""
 
     text: str
     point: tuple[float, float]
@@ -48,11 +48,11 @@ def write_labels(
     lines: Sequence[Sequence[tuple[float, float]]],
     gid: str,
 ) -> None:
-    """Write labels clear of markers and each other, and of `lines` (points of the axes) where possible.
+    """Write labels clear of markers and each other and, if possible, of `lines` (points of the axes).
 
-    Places are chosen one after the other in the order given, each the cheapest of those that are left.
+    Positions are chosen greedily, in the order of `labels`. `gid` is the id of the labels in an SVG.
     """
-    figure.draw_without_rendering()  # fixes the layout, in which places are measured
+    figure.draw_without_rendering()  # fixes the layout in which positions are measured
     figure.set_layout_engine("none")
     pixels_per_point = figure.dpi / 72.0
     scene = _Scene(
@@ -82,13 +82,13 @@ def write_labels(
 
 
 def _place(axes: Axes, point: tuple[float, float]) -> tuple[float, float]:
-    """Where a point lies on the canvas, in pixels."""
+    """Position of a point on the canvas, in pixels."""
     x, y = axes.transData.transform(point)
     return float(x), float(y)
 
 
 def _marker_boxes(axes: Axes, point: tuple[float, float], spread: float | None, pixels_per_point: float) -> list[Bbox]:
-    """The marker with some room around it, and its bar where there is one."""
+    """Boxes of the marker, with some room around it, and of its error bar, if any."""
     x, y = _place(axes, point)
     radius = 5.5 * pixels_per_point
     boxes = [Bbox([(x - radius, y - radius), (x + radius, y + radius)])]
@@ -101,13 +101,13 @@ def _marker_boxes(axes: Axes, point: tuple[float, float], spread: float | None, 
 
 
 def _darker(colour: str) -> str:
-    """The colour for small text: on white, the light ones of the palette are too weak for it."""
+    """A darker shade for small text, as the light colours of the palette are too weak on white."""
     red, green, blue = to_rgb(colour)
     return to_hex((0.75 * red, 0.75 * green, 0.75 * blue))
 
 
 def _line_samples(ends: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points on a line through `ends`, three pixels or so apart."""
+    """Points on a polyline through `ends`, about three pixels apart."""
     samples: list[tuple[float, float]] = []
     for start, end in itertools.pairwise(ends):
         steps = max(2, round(math.dist(start, end) / 3.0))
@@ -130,7 +130,7 @@ def _best_offset(
     best: tuple[float, tuple[float, float], float] | None = None
     for distance in _DISTANCES:
         for rank, (right, up) in enumerate(_DIRECTIONS):
-            # On a diagonal both shares of the distance are shorter.
+            # On a diagonal both components of the distance are shorter.
             reach = distance * pixels_per_point * (0.6 if right and up else 1.0)
             offset = (right * (reach + size[0] / 2), up * (reach + size[1] / 2))
             cost = _cost(_label_box(place, offset, size), scene) + 0.3 * distance + 0.1 * rank

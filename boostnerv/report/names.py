@@ -1,17 +1,17 @@
-"""Names of the files of a report, known before anything is drawn: a workflow is planned without plotting packages."""
+"""File names of a report, in a module of their own so that a workflow is planned without plotting packages."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 MEAN_NAME = "mean-over-videos"
-"""File name part of the figures that average over videos."""
+"""Stands for the video in the file names of figures that average over videos."""
 
 FILE_PARTS = ("psnr", "ms-ssim", "size", "time")
-"""What begins the name of a figure of points: PSNR and MS-SSIM over rate, PSNR over model size and over time."""
+"""Prefixes of the figures of points: PSNR and MS-SSIM over rate, PSNR over model size and over time."""
 
 RUN_PARTS = ("frames", "bits", "crops")
-"""What begins the name of a figure of one video's runs: PSNR of each frame, bits of files, frames side by side."""
+"""Prefixes of the figures of one video's runs: PSNR of every frame, bits of files, frames side by side."""
 
 TRAINING_FILES = ("training.svg", "training.png", "training-time.svg", "training-time.png")
 """Names of the files that `boostnerv.report.plots.plot_training` writes for an experiment."""
@@ -24,7 +24,7 @@ def figure_files(videos: Sequence[str]) -> tuple[str, ...]:
 
 
 def run_figure_files(videos: Sequence[str]) -> tuple[str, ...]:
-    """Names of all files that `boostnerv.report.plots.plot_runs` writes for these videos, one after the other."""
+    """Names of all files that `boostnerv.report.plots.plot_runs` writes for these videos."""
     return _files(videos, RUN_PARTS)
 
 

@@ -1,7 +1,8 @@
-"""All results of an experiment as one page for browsers, made from points.csv, logs and previews.
+"""All results of an experiment as one HTML page, made from points.csv, logs and previews.
 
-The page is one file that opens from disk and loads nothing: styles, scripts, plotly and the videos stand inside, and
-its policy allows no request. `templates/page.html.j2` is its frame; `page.css` and `page.js` beside it are inlined.
+The page is a single file that opens from disk and loads nothing: styles, scripts, plotly and the videos are embedded,
+and its content security policy forbids requests. `templates/page.html.j2` is its template; `page.css` and `page.js`
+beside it are inlined.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
     from boostnerv.report.curves import Across
 
 MOST_BYTES = 30_000_000
-"""Of a page: videos get what everything else leaves of it."""
-_SAID_BYTES = 1_000  # of a video beside its own text: its element, and its entry among the player's choices
+"""Size limit of a page: videos get what everything else leaves of it."""
+_MARKUP_BYTES = 1_000  # per video: its element, and its entry among the player's choices
 MOST_DETAILS = 400
-"""Runs and anchor points whose settings and logs a page has."""
+"""Number of runs and anchor points whose settings and logs a page includes."""
 MOST_TRAININGS = 200
 _METRICS = ("psnr_db", "ms_ssim")
 _MOST_EPOCHS = 300
-"""Values of a training's curve; of longer ones a part is shown."""
+"""Number of values of a training curve; longer ones are thinned."""
 
 _MADE_WITH = {
     "version": "boostnerv",
@@ -47,9 +48,9 @@ _MADE_WITH = {
 
 
 def write_page(points: Sequence[Point], folder: Path, experiment: Experiment | None, output: Path) -> int:
-    """Write the page of `points`, whose logs and previews lie below `folder`; returns its size in bytes.
+    """Write the page of `points`, whose logs and previews are in `folder`; returns its size in bytes.
 
-    Without `experiment` it has the name of the points, and no settings. Raises `UserError` where there are no points.
+    Without `experiment` it is titled by the points and has no settings. Raises `UserError` if there are no points.
     """
     text = page_html(points, folder, experiment)
     files.write_text(output, text)
@@ -57,19 +58,19 @@ def write_page(points: Sequence[Point], folder: Path, experiment: Experiment | N
 
 
 def page_html(points: Sequence[Point], folder: Path, experiment: Experiment | None) -> str:
-    """The page's text."""
+    """The HTML of the page, with as many previews as fit into `MOST_BYTES`."""
     previews = found_previews(points, folder)
     shown = [point for point in points if point["kind"] != "part"]
     values = _values(points, shown, folder, experiment)
-    without = _rendered(values, shown, [], previews)
-    kept, left_out = choose(previews, MOST_BYTES - len(without.encode()) - _SAID_BYTES * len(previews))
-    return _rendered(values, shown, kept, left_out) if previews else without
+    without_videos = _rendered(values, shown, [], previews)
+    kept, left_out = choose(previews, MOST_BYTES - len(without_videos.encode()) - _MARKUP_BYTES * len(previews))
+    return _rendered(values, shown, kept, left_out) if previews else without_videos
 
 
 def _values(
     points: Sequence[Point], shown: Sequence[Point], folder: Path, experiment: Experiment | None
 ) -> dict[str, Any]:
-    """What the frame of a page is filled with, beside videos."""
+    """Values for the template of the page, except videos."""
     from plotly.offline import get_plotlyjs
 
     quality = _quality_data(points)  # raises where there are no points
@@ -120,24 +121,24 @@ def _beside(name: str) -> str:
 
 
 def _inline_json(value: Any) -> str:
-    """JSON that cannot end the element it stands in."""
+    """JSON that cannot close the element that contains it."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-# --- what stands first --------------------------------------------------------------------------------------
+# --- lead -----------------------------------------------------------------------------------------------------
 
 
 def _sentence(points: Sequence[Point]) -> str:
-    """What was measured, in a line."""
+    """One line on what was measured."""
     models = [point for point in points if point["kind"] == "model"]
     anchors = [point for point in points if point["kind"] == "anchor"]
     contexts = list(dict.fromkeys(map(context_of, points)))
     parts = [_count(len(models), "run of a model", "runs of models")] if models else []
     parts += [_count(len(anchors), "file of a classical codec", "files of classical codecs")] if anchors else []
-    what = " and ".join(parts)
+    subjects = " and ".join(parts)
     coded = any(point["bpp"] is not None for point in models)
-    sentences = [f"{what} on {contexts[0] if len(contexts) == 1 else f'{len(contexts)} videos'}."]
+    sentences = [f"{subjects} on {contexts[0] if len(contexts) == 1 else f'{len(contexts)} videos'}."]
     if coded or not models:
         sentences.append("Rate is the size of the file that was decoded; quality is of its frames at full size.")
     else:
@@ -150,7 +151,7 @@ def _count(number: int, one: str, several: str) -> str:
 
 
 def _facts(points: Sequence[Point]) -> Iterator[tuple[str, str, str]]:
-    """What to know first: (heading, value, what it is of)."""
+    """The main results: (heading, value, run or number of runs)."""
     models = [point for point in points if point["kind"] == "model"]
     anchors = [point for point in points if point["kind"] == "anchor"]
     for heading, group in (("best model", models), ("best classical codec", anchors)):
@@ -163,8 +164,8 @@ def _facts(points: Sequence[Point]) -> Iterator[tuple[str, str, str]]:
         yield "best MS-SSIM of a model", f"{best['ms_ssim']:.4f}", _named(best, points)
     coded = [point for point in models if point["file_bytes"]]
     if coded:
-        least = min(coded, key=lambda point: float(point["file_bytes"] or 0))
-        yield "smallest model", size_text(float(least["file_bytes"] or 0)), _named(least, points)
+        smallest = min(coded, key=lambda point: float(point["file_bytes"] or 0))
+        yield "smallest model", size_text(float(smallest["file_bytes"] or 0)), _named(smallest, points)
     trained_s = sum(float(point[name] or 0) for point in models for name in ("train_s", "finetune_s"))
     if trained_s:
         yield "training in all", time_text(trained_s), _count(len(models), "run", "runs")
@@ -178,20 +179,20 @@ def _named(point: Point, points: Sequence[Point]) -> str:
 
 def _made_with(points: Sequence[Point]) -> Iterator[tuple[str, list[str]]]:
     for column, name in _MADE_WITH.items():
-        found = sorted({str(point[column]) for point in points if point[column]})
-        if found:
-            yield name, found
+        values = sorted({str(point[column]) for point in points if point[column]})
+        if values:
+            yield name, values
 
 
 # --- curves -------------------------------------------------------------------------------------------------
 
 
 def _quality_data(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Of each video, and of their mean, the curves of its codecs and those that were published of it."""
+    """For every video, and for their mean, the curves of codecs and the published ones."""
     summaries = over_seeds(points)
-    found = [_video_curves(video, group, of_video(points, video)) for video, group in by_video(summaries).items()]
+    by_name = [_video_curves(video, group, of_video(points, video)) for video, group in by_video(summaries).items()]
     means = by_video(over_videos(summaries))
-    return [*found, *(_video_curves(video, group, of_mean(points)) for video, group in means.items())]
+    return [*by_name, *(_video_curves(video, group, of_mean(points)) for video, group in means.items())]
 
 
 def _video_curves(video: str, group: Sequence[Summary], published: Sequence[PublishedCurve]) -> dict[str, Any]:
@@ -252,22 +253,22 @@ def _published_curve(curve: PublishedCurve) -> dict[str, Any]:
 
 
 def _training_data(points: Sequence[Point], folder: Path, experiment: Experiment | None) -> list[dict[str, Any]]:
-    """The curves of the trainings whose logs are there, each once."""
+    """The curves of all trainings whose logs exist, without duplicates."""
     from boostnerv.report.trainings import read_history
 
     runs = {} if experiment is None else {run.name: run for run in experiment.runs()}
     models = [point for point in points if point["kind"] == "model"]
     logs = {train_log(point, folder, runs.get(str(point["run"]))): str(point["video"]) for point in models}
-    found = [(path, video) for path, video in logs.items() if path.is_file()]
+    existing = [(path, video) for path, video in logs.items() if path.is_file()]
     return [
         {"video": video, "run": path.parent.name, "loss": _thinned(history.loss), "psnr_db": _thinned(history.psnr_db)}
-        for path, video in found[:MOST_TRAININGS]
+        for path, video in existing[:MOST_TRAININGS]
         if (history := read_history(path)).loss
     ]
 
 
 def _thinned(values: Mapping[float, float]) -> list[tuple[float, float]]:
-    """Pairs of epoch and value, no more than are seen, the last one among them."""
+    """(epoch, value) pairs, thinned to `_MOST_EPOCHS`, including the last one."""
     pairs = list(values.items())
     step = -(-len(pairs) // _MOST_EPOCHS) or 1
     return pairs[len(pairs) - 1 :: -step][::-1] if pairs else []
@@ -277,25 +278,25 @@ def _thinned(values: Mapping[float, float]) -> list[tuple[float, float]]:
 
 
 def _players(kept: Sequence[Preview], points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Of each video with a preview, what can be chosen, and what is shown at first: a pair of matched size."""
+    """For every video with a preview: the choices of its player, and the initial pair, matched in size."""
     by_name = {(str(point["video"]), str(point["run"])): point for point in points}
-    found: dict[str, list[Preview]] = {}
+    groups: dict[str, list[Preview]] = {}
     for preview in kept:
-        found.setdefault(preview.video, []).append(preview)
+        groups.setdefault(preview.video, []).append(preview)
     players = []
-    for video, group in found.items():
-        of_video = next(point for point in points if point["video"] == video)
+    for video, group in groups.items():
+        first_point = next(point for point in points if point["video"] == video)
         first, second = _first_pair(group, by_name)
         players.append(
             {
                 "video": video,
-                "fps": of_video["fps"] or 25.0,
-                "frames": of_video["frames"],
-                "height": of_video["height"],
-                "width": of_video["width"],
+                "fps": first_point["fps"] or 25.0,
+                "frames": first_point["frames"],
+                "height": first_point["height"],
+                "width": first_point["width"],
                 "left": first.name,
                 "right": second.name,
-                "choices": [_choice(each, kept.index(each), by_name) for each in group],
+                "choices": [_choice(preview, kept.index(preview), by_name) for preview in group],
             }
         )
     return players
@@ -313,7 +314,7 @@ def _choice(preview: Preview, index: int, points: Mapping[tuple[str, str], Point
 
 
 def _first_pair(group: Sequence[Preview], points: Mapping[tuple[str, str], Point]) -> tuple[Preview, Preview]:
-    """The best model and the anchor nearest to it in size; else the source and what there is."""
+    """The best model and the anchor nearest to it in size; without these, the source and another preview."""
     models = [preview for preview in group if preview.kind == "model"]
     if not models:
         return group[0], group[-1]

@@ -1,4 +1,4 @@
-"""The tables of the page: rate and quality, cost, BD-rates, and what was published."""
+"""The tables of the page: rate and quality, cost, BD-rates, and published figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from boostnerv.evaluation.bd_rate import METHODS, Delta
 from boostnerv.evaluation.points import Point, Value
 from boostnerv.evaluation.published import TOLERANCE_DB, Comparison, Published, compare
-from boostnerv.report.bd_table import METRICS, BesidePublished, bd_rows, beside_published
-from boostnerv.report.bd_table import Row as BdRow
+from boostnerv.report.bd_table import METRICS, BdRow, BesidePublished, bd_rows, beside_published
 from boostnerv.report.details import fragment
 from boostnerv.report.tables import time_text
 
@@ -18,7 +17,7 @@ MOST_ROWS = 5000
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: `form` is the format of its numbers, empty for text; `style` is a class of its cells."""
+    """A column of a table: `form` is the format of its numbers, empty for text; `style` is a CSS class of its cells."""
 
     heading: str
     name: str
@@ -28,7 +27,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is shown, and by what it is sorted: nothing where there is no value. `style` is a class of the cell."""
+    """The text of a cell and its sorting key, None without a value; `style` is a CSS class of the cell."""
 
     text: str
     key: Value = None
@@ -38,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; `kind` is that of the point it is of, or empty."""
+    """A row of a table; `kind` is a CSS class, e.g. the kind of the row's point, or empty."""
 
     video: str
     kind: str
@@ -47,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that sorts, and how many rows it has not."""
+    """A sortable table and its number of omitted rows."""
 
     name: str
     title: str
@@ -99,15 +98,15 @@ _EACH = (
 
 
 def tables(points: Sequence[Point], linked: Container[str]) -> Iterator[Table]:
-    """Those that `points` have rows for; raises `UserError` where the package that BD-rates need is not installed.
+    """The tables for which `points` have rows; raises `UserError` if the package for BD-rates is not installed.
 
-    `linked` are the ids of the details that the page has: rows of others have no link.
+    `linked` are the ids of the details on the page; other rows get no link.
     """
     shown = [point for point in points if point["kind"] != "part"]
     parts = [point for point in points if point["kind"] == "part"]
     yield _of_points("quality", "Rate and quality", _QUALITY, shown, linked)
-    found = bd_rows(points)
-    bd_rates, published, published_rates = _bd_rates(found), _published(points), _published_rates(found, points)
+    bd = bd_rows(points)
+    bd_rates, published, published_rates = _bd_rates(bd), _published(points), _published_rates(bd, points)
     if bd_rates:
         yield _without_one_video("bd-rate", _BD_TITLE, _BD_RATE, bd_rates)
     if published:
@@ -124,11 +123,11 @@ def tables(points: Sequence[Point], linked: Container[str]) -> Iterator[Table]:
 def _of_points(
     name: str, title: str, columns: Sequence[Column], points: Sequence[Point], linked: Container[str]
 ) -> Table:
-    """One row a point; a column stands where a point has a value for it."""
+    """A table with one row per point and the columns that are informative."""
     names = [Column("run", "run")]
     if name == "each" or len({point["video"] for point in points}) > 1:
         names.insert(0, Column("video", "video"))
-    used = [column for column in columns if _tells(column, points)]
+    used = [column for column in columns if _is_informative(column, points)]
     chosen = (*names, *used)
     rows = [
         Row(str(point["video"]), str(point["kind"]), tuple(_cell(point, column, linked) for column in chosen))
@@ -137,9 +136,9 @@ def _of_points(
     return _limited(name, title, chosen, rows)
 
 
-def _tells(column: Column, points: Sequence[Point]) -> bool:
-    """Whether a column has a value, and one worth its width: the page says at its end what device all points share, and
-    of trainings that never went back there is nothing to tell."""
+def _is_informative(column: Column, points: Sequence[Point]) -> bool:
+    """Whether a column is worth its width: a device that all points share is given at the end of the page, and zero
+    roll-backs of training need no column."""
     if column.name == "returns":
         return any(point["returns"] for point in points)
     if column.name == "device":
@@ -154,15 +153,15 @@ def _limited(name: str, title: str, columns: Sequence[Column], rows: Sequence[Ro
 
 
 def _without_one_video(name: str, title: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
-    """A table whose first column is the video, which stands there only where there are several."""
+    """A table whose first column, the video, is dropped if there is only one."""
     if len({row.video for row in rows}) > 1:
         return _limited(name, title, columns, rows)
     return _limited(name, title, columns[1:], [replace(row, cells=row.cells[1:]) for row in rows])
 
 
 def _cell(point: Point, column: Column, linked: Container[str]) -> Cell:
-    of_run = column.name == "run" and point["kind"] != "part" and fragment(point) in linked
-    cell = _value_cell(point[column.name], column.form, fragment(point) if of_run else "")
+    is_link = column.name == "run" and point["kind"] != "part" and fragment(point) in linked
+    cell = _value_cell(point[column.name], column.form, fragment(point) if is_link else "")
     return replace(cell, style=column.style)
 
 
@@ -174,7 +173,7 @@ def _value_cell(value: Value, form: str, link: str = "") -> Cell:
     return Cell(f"{value:{form}}" if form else str(value), value, link)
 
 
-_BD_TITLE = "BD-rate, negative where the codec needs fewer bits, and BD-PSNR, positive where its quality is better"
+_BD_TITLE = "BD-rate, negative if the codec needs fewer bits, and BD-PSNR, positive if its quality is better"
 _BD_RATE = (
     Column("video", "video"),
     Column("codec", "curve"),
@@ -195,12 +194,12 @@ def _bd_cells(row: BdRow) -> Iterator[Cell]:
     metric = METRICS[row.metric]
     names = (row.video, row.curve, row.anchor, f"{metric.name} ({metric.unit})")
     yield from (Cell(name, name) for name in names)
-    yield from _delta_cells(row.found.rate_percent, "+.2f")
-    yield from _delta_cells(row.found.quality, "+.3f")
+    yield from _delta_cells(row.difference.rate_percent, "+.2f")
+    yield from _delta_cells(row.difference.quality, "+.3f")
 
 
 def _delta_cells(delta: Delta, form: str) -> Iterator[Cell]:
-    """A number a method and the overlap; the reason stands in place of the first where there are none."""
+    """A number per method and the overlap; without numbers the reason takes the place of the first."""
     values = [_value_cell(delta.values.get(method), form) for method in METHODS]
     yield Cell(delta.reason, style="wrapped reason") if delta.reason else values[0]
     yield from values[1:]
@@ -221,7 +220,7 @@ _PUBLISHED = (
 
 
 def _published(points: Sequence[Point]) -> list[Row]:
-    """A row a figure. Only what was published: nothing stands in for the rest."""
+    """One row per published figure; results without one are left out."""
     rows = []
     for row in compare(points):
         if row.published is None:
@@ -233,9 +232,9 @@ def _published(points: Sequence[Point]) -> list[Row]:
     return rows
 
 
-def _figures(row: Comparison, of: Published) -> Iterator[tuple[str, list[Cell], str | None]]:
-    """Name, published, ours and difference, and the verdict: PSNR, then the others, which have no tolerance."""
-    values = [of.psnr_db, row.ours_db, row.difference_db]
+def _figures(row: Comparison, psnr: Published) -> Iterator[tuple[str, list[Cell], str | None]]:
+    """(name, cells of published, ours and difference, verdict) of PSNR, and of other figures, without a verdict."""
+    values = [psnr.psnr_db, row.ours_db, row.difference_db]
     cells = [_value_cell(value, form) for value, form in zip(values, (".2f", ".2f", "+.2f"), strict=True)]
     yield "PSNR (dB)", cells, row.verdict(TOLERANCE_DB)
     for figure in row.others:
@@ -260,7 +259,8 @@ def _published_rates(rows: Sequence[BdRow], points: Sequence[Point]) -> list[Row
 
 
 def _rate_cells(rate: BesidePublished) -> Iterator[Cell]:
-    of = rate.published
-    values = (of.test, of.anchor, of.metric, of.bd_rate_percent, rate.ours_percent, rate.difference_percent, of.source)
+    known = rate.published
+    percents = (known.bd_rate_percent, rate.ours_percent, rate.difference_percent)
+    values = (known.test, known.anchor, known.metric, *percents, known.source)
     for value, column in zip(values, _PUBLISHED_RATES, strict=True):
         yield replace(_value_cell(value, column.form), style=column.style)

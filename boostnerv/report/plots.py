@@ -1,10 +1,9 @@
 """Figures from points.csv and train.jsonl: quality over rate, size or time, and training curves, as SVG and PNG.
 
-A comparison of files is drawn alike, a point a file.
+A comparison of files is drawn in the same style, with one point per file.
 
-Where nothing of a video's models was coded, quality stands over their parameters. Anchors have none: they are left
-out, and the figure says so. A line across at an anchor's quality would say nothing, as any quality can be had at
-some rate.
+If none of a video's models was coded, quality is drawn over their parameters. Anchors have none and are left out, which
+the figure notes. A horizontal line at an anchor's quality would be meaningless, as any quality can be had at some rate.
 """
 
 from __future__ import annotations
@@ -40,14 +39,14 @@ _QUALITY: dict[str, tuple[str, Across | None]] = {
     "size": ("psnr_db", PARAMETERS),
     "time": ("psnr_db", TIME),
 }
-"""Metric and horizontal axis of a figure by the part of its name, in the order of `FILE_PARTS`."""
+"""Prefix of a figure's name -> its metric and horizontal axis, in the order of `FILE_PARTS`."""
 
 
 def plot_points(points: Sequence[Point], folder: str | Path) -> tuple[Path, ...]:
-    """Write PSNR and MS-SSIM over rate or size, and PSNR over size and over time, for each video, and for their mean
-    where there are several; published curves of the same stand in those over rate.
+    """Write PSNR and MS-SSIM over rate or size, and PSNR over size and over time, for every video and, if there are
+    several, for their mean; figures over rate include published curves of the same videos.
 
-    Returns the files, those of `figure_files`. Raises `UserError` where there are no points.
+    Returns the paths of the files, whose names are `figure_files`. Raises `UserError` if there are no points.
     """
     summaries = over_seeds(points)
     groups = by_video(summaries)
@@ -68,11 +67,11 @@ def plot_training(logs: Mapping[str, str | Path], path: str | Path) -> tuple[Pat
     """Write PSNR and loss of the runs in `logs` (label -> train.jsonl) over epochs, as `path` .svg and .png, and over
     wall time, as `path`-time .svg and .png.
 
-    Raises `UserError` where there is no log or none has a step in it.
+    Raises `UserError` if a log is missing or no log contains a training step.
     """
     histories = {label: read_history(log) for label, log in logs.items()}
     if not any(history.loss for history in histories.values()):
-        raise UserError("there are no training steps to draw; give the train.jsonl of a run that has begun")
+        raise UserError("there are no training steps to draw; give the train.jsonl of a run that has started")
     with matplotlib.rc_context(STYLE):
         stem = Path(path).with_suffix("")
         over_time = training_curves(histories, over_time=True)
@@ -89,24 +88,24 @@ def plot_runs(
     name: str,
     folder: str | Path,
 ) -> tuple[Path, ...]:
-    """Write what is known of the runs of one video beyond their points: PSNR of frames, bits of files, crops.
+    """Write the figures of one video's runs: PSNR of frames, bits of files, crops.
 
-    `parts` are those of the files of runs, by the run's name. Returns the files, those of `run_figure_files` for the
-    video `name`. Raises `UserError` where there are no runs.
+    `parts` are pairs of a run's name and the parts of its file. Returns the paths of the files, whose names are
+    `run_figure_files` of the video `name`. Raises `UserError` if there are no runs.
     """
     looks = curve_looks(over_seeds([run.point for run in runs]))
     title = context_of(runs[0].point)
     with matplotlib.rc_context(STYLE):
         figures = {
             "frames": frames_figure(runs, looks),
-            "bits": bits_figure([(run, by_layer(found)) for run, found in parts], f"{title}: bits of files"),
+            "bits": bits_figure([(run, by_layer(file)) for run, file in parts], f"{title}: bits of files"),
             "crops": crops_figure(crops, f"{title}: best model, and nearest anchor in size"),
         }
         return tuple(path for part in RUN_PARTS for path in save(figures[part], Path(folder) / f"{part}-{name}"))
 
 
 def plot_comparison(rows: Sequence[Row], title: str, path: str | Path) -> None:
-    """Write PSNR over rate, one labelled point a row, as `path`: SVG or PNG by its suffix."""
+    """Write PSNR over rate, with one labelled point per row, as SVG or PNG depending on the suffix of `path`."""
     rows, title = [replace(row, name=files.readable(row.name)) for row in rows], files.readable(title)
     with matplotlib.rc_context(STYLE):
         save_as(comparison_figure(rows, title), Path(path))

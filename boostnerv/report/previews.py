@@ -1,4 +1,4 @@
-"""Which of an experiment's small videos a page carries, so that it stays small enough to be sent."""
+"""Choosing the previews that a page embeds, so that it stays small enough to be sent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SOURCE = "source"
 
 @dataclass(frozen=True)
 class Preview:
-    """A small video on disk: the source (`kind` is ``source``), or what a model or an anchor made of it.
+    """A small video on disk: of the source (`kind` is ``source``), or of the frames of a model or an anchor.
 
-    `size` is what is compared to find a match: bytes of the file, parameters where nothing was coded; None of a source.
+    `size` is used for matching: bytes of the file, or parameters if nothing was coded; None for a source.
     """
 
     video: str
@@ -30,35 +30,36 @@ class Preview:
 
     @property
     def embedded_bytes(self) -> int:
-        """Characters of its base64."""
+        """Length of its base64 text."""
         return 4 * -(-self.path.stat().st_size // 3)
 
     def text(self) -> str:
-        """Its base64."""
+        """The video as base64."""
         return base64.b64encode(self.path.read_bytes()).decode("ascii")
 
 
 def preview_path(folder: Path, video: str, name: str) -> Path:
-    """Where the preview of a run, an anchor or the source of `video` lies below the results of an experiment."""
+    """Path of the preview of a run, an anchor or the source of `video`, in the results `folder` of an experiment."""
     return folder / "previews" / video / f"{name}.mp4"
 
 
 def found_previews(points: Sequence[Point], folder: Path) -> list[Preview]:
-    """The previews that are there, of the sources and of `points`."""
+    """The existing previews of the sources and of `points`."""
     shown = [point for point in points if point["kind"] != "part"]
     videos = dict.fromkeys(str(point["video"]) for point in shown)
-    wanted = [Preview(video, SOURCE, SOURCE, None, preview_path(folder, video, SOURCE)) for video in videos]
+    candidates = [Preview(video, SOURCE, SOURCE, None, preview_path(folder, video, SOURCE)) for video in videos]
     for point in shown:
         video, name, size = str(point["video"]), str(point["run"]), point["file_bytes"] or point["params_total"]
         path = preview_path(folder, video, name)
-        wanted.append(Preview(video, name, str(point["kind"]), float(size) if size else None, path))
-    return [preview for preview in wanted if preview.path.is_file()]
+        candidates.append(Preview(video, name, str(point["kind"]), float(size) if size else None, path))
+    return [preview for preview in candidates if preview.path.is_file()]
 
 
 def choose(previews: Sequence[Preview], budget_bytes: int) -> tuple[list[Preview], list[Preview]]:
-    """Those that fit into `budget_bytes`, and the others; both in their order.
+    """Split `previews` into those that fit into `budget_bytes` and the others, keeping their order.
 
-    Videos take turns. Of each the source comes first, then what has a near match in size of the other kind.
+    Videos take turns. For each the source comes first, then the previews with the nearest match in size among models
+    and anchors.
     """
     by_video: dict[str, list[Preview]] = {}
     for preview in previews:
@@ -69,11 +70,12 @@ def choose(previews: Sequence[Preview], budget_bytes: int) -> tuple[list[Preview
         if preview.embedded_bytes <= left_bytes:
             kept.add(preview)
             left_bytes -= preview.embedded_bytes
-    return [each for each in previews if each in kept], [each for each in previews if each not in kept]
+    left_out = [preview for preview in previews if preview not in kept]
+    return [preview for preview in previews if preview in kept], left_out
 
 
 def nearest(preview: Preview, others: Sequence[Preview]) -> Preview | None:
-    """Of `others` the one of the other kind, model or anchor, whose size is nearest in proportion; None without one."""
+    """Among `others`, the anchor for a model, or model for an anchor, with the nearest size by ratio, if any."""
     return min(
         (other for other in others if math.isfinite(_apart(preview, other))),
         key=lambda other: _apart(preview, other),
@@ -88,7 +90,7 @@ def _distance(preview: Preview, group: Sequence[Preview]) -> float:
 
 
 def _apart(one: Preview, other: Preview) -> float:
-    """How far two sizes are from each other, infinite where they do not make a pair of a model and an anchor."""
+    """Distance of the sizes of a model and an anchor; infinite for any other pair."""
     if {one.kind, other.kind} != {"model", "anchor"} or not one.size or not other.size:
         return math.inf
     return apart(one.size, other.size)

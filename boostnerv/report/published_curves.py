@@ -1,4 +1,4 @@
-"""Published rate–distortion curves beside those of an experiment: which belong to its videos, and their names."""
+"""Published rate–distortion curves for the videos of an experiment, and their names."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from boostnerv.evaluation.points import Point, Value
 from boostnerv.evaluation.published import PublishedCurve, published_average_curves, published_curves
 
 SUFFIX = " (published)"
-"""What ends the name of a published curve."""
+"""Suffix of the name of a published curve."""
 
 
 def curve_name(curve: PublishedCurve) -> str:
-    """What tells a published curve from one that was made here."""
+    """The name of a published curve, distinct from those of our own."""
     return curve.model + SUFFIX
 
 
 def of_video(points: Iterable[Point], video: str) -> tuple[PublishedCurve, ...]:
-    """Those of a whole video of UVG at full size; none of any other."""
+    """Published curves of a full-length UVG video at full size; empty for any other video."""
     return published_curves(video, *_shapes(points)[video])
 
 
 def of_mean(points: Sequence[Point]) -> tuple[PublishedCurve, ...]:
-    """Those of the average over UVG, where the experiment has its seven videos, whole, and no others."""
+    """Published curves of the average over UVG, if the experiment has exactly its seven videos at full length."""
     shapes = _shapes(points)
     return published_average_curves({video: shapes[video] for video in single_videos(points)})
 
 
 def single_videos(points: Iterable[Point]) -> list[str]:
-    """Videos that have models or anchors of their own: what a model of many calls its video is all of them."""
+    """Videos with single-video models or anchors; the video of a multi-video model stands for all of them."""
     own = [point for point in points if point["kind"] != "part"]
     names = [str(point["codec"]).removesuffix("-post-training") for point in own]
     return list(

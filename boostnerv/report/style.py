@@ -1,8 +1,8 @@
-"""The one style of all figures, and their files.
+"""The common style of all figures, and writing them to files.
 
-The colours of Okabe and Ito, which people who see red and green alike can tell apart, and a marker of its own for every
-codec, so that a print in grey still reads. Models are solid, anchors dashed, published curves dash-dotted with hollow
-markers. Equal figures give equal bytes.
+Curves have the colours of Okabe and Ito, which are distinct for colour-blind readers, and a marker per codec, so that
+they can be told apart in greyscale. Models are solid, anchors dashed, published curves dash-dotted with hollow markers.
+Equal figures give equal bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from boostnerv import files
 
-# Without their yellow, which white paper swallows. Seven colours and eight markers make 56 pairs.
+# Without their yellow, which is too light on white. Seven colours and eight markers make 56 pairs.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 FIGURE_SUFFIXES = (".png", ".svg")
@@ -49,7 +49,7 @@ STYLE: Any = {
 FIGURE_INCHES = (6.6, 4.6)
 DPI = 200
 _LEGEND_CHARACTERS = 92
-"""Characters of the legend's font that the width of a figure holds."""
+"""Width of a figure in characters of the legend's font."""
 _LEGEND_HANDLE_CHARACTERS = 9
 
 
@@ -68,12 +68,12 @@ def look_of(index: int, line: str) -> Look:
 
 
 def note(text: str) -> str:
-    """Lines of their own below the name of the axis."""
+    """A note as separate lines, to be appended to the label of an axis."""
     return "\n" + textwrap.fill(text, 92)
 
 
 def say(figure: Figure, axes: Axes, why: str) -> Figure:
-    """The figure without anything to show, saying why."""
+    """Return a figure with nothing to show after writing the reason `why` into its axes."""
     axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -81,19 +81,19 @@ def say(figure: Figure, axes: Axes, why: str) -> Figure:
 
 
 def legend_columns(labels: Iterable[str]) -> int:
-    """As many columns, up to four, as the figure is wide enough for."""
+    """Number of legend columns that fit the width of a figure, at most four."""
     widest = max(map(len, labels))
     return max(1, min(4, _LEGEND_CHARACTERS // (widest + _LEGEND_HANDLE_CHARACTERS)))
 
 
 def new_figure() -> tuple[Figure, Axes]:
-    """A figure with one pair of axes, laid out so that nothing lies on another."""
+    """A figure with one pair of axes and a constrained layout."""
     figure = Figure(figsize=FIGURE_INCHES, dpi=DPI, layout="constrained")
     return figure, figure.subplots()
 
 
 def save(figure: Figure, stem: Path) -> tuple[Path, ...]:
-    """Write STEM.svg and STEM.png; neither has the date in it."""
+    """Write STEM.svg and STEM.png, without dates; returns their paths."""
     written = tuple(stem.with_name(f"{stem.name}.{suffix}") for suffix in ("svg", "png"))
     for path in written:
         save_as(figure, path)
@@ -101,7 +101,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, ...]:
 
 
 def save_as(figure: Figure, path: Path) -> None:
-    """Write the format that the suffix of `path` names, one of `FIGURE_SUFFIXES`."""
+    """Write a figure in the format of the suffix of `path`, one of `FIGURE_SUFFIXES`."""
     FigureCanvasAgg(figure)
     metadata: Any = {".svg": {"Date": None}, ".png": {"Software": None}}[path.suffix]
     with files.final(path) as temporary:

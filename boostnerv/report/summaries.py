@@ -1,4 +1,4 @@
-"""From rows of points.csv to what tables and figures show: means over seeds, and means over videos."""
+"""Summaries of points.csv for tables and figures: means over seeds, and means over videos."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from boostnerv.evaluation.published import Published, published_average, publish
 class Summary:
     """One size of one codec on one video (or on several): values averaged over `seeds` runs.
 
-    `curve` names the line that the point belongs to: the codec, and what its settings add to it; a curve has one
-    `task`. `mean` has a value for every name in `AVERAGED`, None where a run lacks it; `std` is the sample standard
-    deviation over seeds, None where there is one seed. `published` is what was published of the same. `returns` counts,
-    over all runs, how often a training went back to an earlier state; `device` names where they ran.
+    `curve` names the line of the point: the codec with settings that distinguish it; a curve has one `task`. `mean` has
+    a value for every name in `AVERAGED`, None if a run lacks it; `std` is the sample standard deviation over seeds,
+    None for one seed. `published` is the published figure for the same model. `returns` counts, over all runs, how
+    often a training was rolled back to an earlier state; `device` lists the devices of the runs.
     """
 
     video: str
@@ -39,7 +39,7 @@ class Summary:
     run: str = ""
 
     def value(self, name: str) -> float:
-        """A mean that is known to be there."""
+        """A mean that must not be missing."""
         value = self.mean[name]
         assert value is not None, name
         return value
@@ -48,9 +48,9 @@ class Summary:
 def over_seeds(points: Sequence[Point], *, parts: bool = False) -> list[Summary]:
     """Average the runs that differ only in their seed; sorted by video, curve (models first) and size.
 
-    With `parts` those of single videos of models of many, which have no rate of their own; without, all others. Where
-    there are several tasks, the names of curves say which is meant. Raises `UserError` where there are no points, and
-    where those of one video were compared with different frames.
+    With `parts` only the rows of the single videos of multi-video models, which have no rate, else all others. If there
+    are several tasks, the names of curves include theirs. Raises `UserError` if there are no points, or if points of
+    one video were compared with different frames.
     """
     if not points:
         raise UserError("there are no points to show; run at least one model or anchor of the experiment first")
@@ -66,9 +66,9 @@ def over_seeds(points: Sequence[Point], *, parts: bool = False) -> list[Summary]
 
 
 def over_videos(summaries: Sequence[Summary]) -> list[Summary]:
-    """Average the sizes that every video has; nothing where there is one video only.
+    """Average, over videos, the sizes that every video has; empty for a single video.
 
-    Models of many videos are left out: what stands in their place of a video is all of them already.
+    Multi-video models are left out, as their values already cover all videos.
     """
     summaries = [summary for summary in summaries if summary.codec.removesuffix("-post-training") not in MODELS_OF_MANY]
     videos = list(dict.fromkeys(summary.video for summary in summaries))
@@ -111,7 +111,7 @@ def by_video(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
 
 
 def curves(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
-    """The summaries of each curve by rising rate, or size where nothing was coded; models before anchors."""
+    """The summaries of each curve by rising rate, or by size if nothing was coded; models before anchors."""
     groups: dict[str, list[Summary]] = {}
     for summary in sorted(summaries, key=_order):
         groups.setdefault(summary.curve, []).append(summary)
@@ -119,24 +119,24 @@ def curves(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
 
 
 def run_curves(points: Sequence[Point]) -> dict[str, str]:
-    """The curve that each run of models and anchors belongs to, by the run's name."""
+    """Name of every run of a model or anchor -> the curve that it belongs to."""
     shown = [point for point in points if point["kind"] != "part"]
     several_tasks = _several_tasks(shown)
     return {str(point["run"]): _curve(point, several_tasks) for point in shown}
 
 
 def size_text(file_bytes: float) -> str:
-    """A file size to read, three digits: ``850 B``, ``41.3 kB``, ``1.24 MB`` (1 kB = 1000 bytes)."""
+    """A file size with three digits: ``850 B``, ``41.3 kB``, ``1.24 MB`` (1 kB = 1000 bytes)."""
     return _three_digits(file_bytes, ("B", "kB", "MB", "GB"))
 
 
 def count_text(count: float) -> str:
-    """A number of parameters to read, three digits: ``850``, ``118 k``, ``3.05 M``."""
+    """A number of parameters with three digits: ``850``, ``118 k``, ``3.05 M``."""
     return _three_digits(count, ("", "k", "M", "G")).rstrip()
 
 
 def _three_digits(value: float, units: Sequence[str]) -> str:
-    """The value in the largest of the units, a thousand apart, in which it is not below one."""
+    """The value in the largest unit in which it is at least one; `units` are a factor of 1000 apart."""
     scales = [1000.0**power for power in range(len(units))]
     # 999.5 would round to 1000.
     unit, scale = next(
@@ -149,7 +149,7 @@ def _three_digits(value: float, units: Sequence[str]) -> str:
 
 
 def context_of(point: Point) -> str:
-    """The video and its size as a title, e.g. ``bunny: 16 frames of 180×320``."""
+    """A title of the video with its size, e.g. ``bunny: 16 frames of 180×320``."""
     count = point["frames"]
     rate = f", {point['fps']:g} fps" if point["fps"] is not None else ""
     frames = "1 frame" if count == 1 else f"{count} frames"
@@ -178,7 +178,7 @@ def _summary(group: Sequence[Point], several_tasks: bool) -> Summary:
 
 
 def _devices(names: Iterable[str]) -> str:
-    """The devices of several runs, each once."""
+    """The distinct devices of several runs."""
     return ", ".join(sorted(set(names) - {""}))
 
 
@@ -189,7 +189,7 @@ def _several_tasks(points: Sequence[Point]) -> bool:
 def _curve(point: Point, several_tasks: bool) -> str:
     """The run's name without size and seed: hnerv-boost for hnerv-boost-1.5M-s2, x265 for x265-q28.
 
-    With its task where there are several: hnerv-boost-inpainting-center.
+    If there are several tasks it includes the run's: hnerv-boost-inpainting-center.
     """
     run = without_seed(point)
     label = str(point["size_label"] or "")
@@ -212,7 +212,7 @@ def _order(summary: Summary) -> tuple[str, bool, list[tuple[int, str]], float, f
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """Sorting key in which e300 stands before e1200."""
+    """Sort key that puts e300 before e1200."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
@@ -221,7 +221,7 @@ def _number(value: Value) -> float | None:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    """None where any is missing: a mean over some of the runs would not be comparable."""
+    """The mean, or None if any value is missing: a mean over some of the runs would not be comparable."""
     known = list(values)
     numbers = [value for value in known if value is not None]
     return statistics.fmean(numbers) if numbers and len(numbers) == len(known) else None

@@ -1,7 +1,7 @@
-"""The table of an experiment, for readers (Markdown) and for programs (CSV), both from points.csv alone.
+"""The table of an experiment from points.csv, as Markdown and CSV.
 
-A column stands in a video's table where at least one row has a value for it: nothing is said of files where nothing
-was coded, and what a task withheld is shown apart where it withheld something.
+A video's table has the columns for which at least one row has a value: those of files only if something was coded,
+those of unseen frames or hidden pixels only if the task withheld some.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COMPARED = {"psnr_float_db": "the unquantised model", "psnr_db": "the decoded f
 def write_tables(points: Sequence[Point], markdown_path: str | Path, csv_path: str | Path) -> None:
     """Write both tables: sorted by video, codec (models first) and bytes, and averaged over seeds and videos.
 
-    Raises `UserError` where there are no points.
+    Raises `UserError` if there are no points.
     """
     summaries = over_seeds(points)
     shown, parts = [*summaries, *over_videos(summaries)], over_seeds(points, parts=True)
@@ -36,12 +36,12 @@ def write_tables(points: Sequence[Point], markdown_path: str | Path, csv_path: s
 
 
 def markdown(summaries: Sequence[Summary]) -> str:
-    """One section a video: a sentence on what was measured, then the table."""
+    """The summaries as Markdown: per video a paragraph on what was measured, and the table."""
     return "\n".join(_section(group) for group in by_video(summaries).values())
 
 
 def summary_csv(summaries: Sequence[Summary]) -> str:
-    """One line a summary: every averaged column, and its standard deviation over seeds as NAME_std."""
+    """The summaries as CSV: every averaged column, and its standard deviation over seeds as NAME_std."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     names = [name for measured in AVERAGED for name in (measured, f"{measured}_std")]
@@ -62,15 +62,16 @@ def summary_csv(summaries: Sequence[Summary]) -> str:
 
 
 def published_csv(points: Sequence[Point]) -> str:
-    """One line a model run without its seed, and the averages, beside what was published; empty where nothing was.
+    """Model runs, averaged over seeds, and the averages over videos beside the published figures, as CSV.
 
-    `verdict` is within or outside `TOLERANCE_DB`, or why there is nothing to compare.
+    Cells without a published figure are empty. `verdict` is within or outside `TOLERANCE_DB`, or why there is nothing
+    to compare.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     theirs = ("model", "params_m", "macs_g", "psnr_db", "source")
     ours = ("video", "run", "params_m", "ours_db")
-    others = [f"{of}{name}" for name in OTHERS for of in ("", "published_", "difference_")]
+    others = [f"{prefix}{name}" for name in OTHERS for prefix in ("", "published_", "difference_")]
     table.writerow((*ours, *(f"published_{name}" for name in theirs), "difference_db", "verdict", *others))
     for row in compare(points):
         cells = [getattr(row, name) for name in ours]
@@ -84,8 +85,8 @@ def published_csv(points: Sequence[Point]) -> str:
 
 def _section(group: Sequence[Summary]) -> str:
     columns = [(column, [column.cell(summary) for summary in group]) for column in _COLUMNS]
-    shown = [(column, cells) for column, cells in columns if column.always or set(cells) - {_NONE, ""}]
-    headings, rows = [column.heading for column, _ in shown], zip(*(cells for _, cells in shown), strict=True)
+    used = [(column, cells) for column, cells in columns if column.always or set(cells) - {_NONE, ""}]
+    headings, rows = [column.heading for column, _ in used], zip(*(cells for _, cells in used), strict=True)
     lines = [f"## {group[0].video}", "", _sentence(group), ""]
     lines += ["| " + " | ".join(headings) + " |", "|---|---" + "|--:" * (len(headings) - 2) + "|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
@@ -104,8 +105,8 @@ _GAINED = {
 
 
 def _gains(group: Sequence[Summary]) -> list[str]:
-    """What each boosted model has over its plain one at the same size and task; nothing where no pair is."""
-    # A curve is the codec and all else but size and seed: the length of training too.
+    """Gains of boosted models over their plain ones at the same size and task; empty without such a pair."""
+    # A curve is all of a run's name except size and seed, including the length of training.
     plain = {(summary.curve, summary.size_label): summary for summary in group}
     pairs = [
         (base, summary)
@@ -119,17 +120,17 @@ def _gains(group: Sequence[Summary]) -> list[str]:
         heading: [_gain(name, base.mean[name], boosted.mean[name]) for base, boosted in pairs]
         for name, heading in _GAINED.items()
     }
-    shown = {heading: cells for heading, cells in gains.items() if set(cells) - {_NONE}}
+    columns = {heading: cells for heading, cells in gains.items() if set(cells) - {_NONE}}
     lines = ["", "Gain of the conditional decoder at the same size:", ""]
-    lines += [f"| boosted | over | size | {' | '.join(shown)} |", "|---|---|---" + "|--:" * len(shown) + "|"]
+    lines += [f"| boosted | over | size | {' | '.join(columns)} |", "|---|---|---" + "|--:" * len(columns) + "|"]
     for row, (base, boosted) in enumerate(pairs):
-        cells = " | ".join(column[row] for column in shown.values())
+        cells = " | ".join(column[row] for column in columns.values())
         lines.append(f"| {boosted.curve} | {base.curve} | {boosted.size_label} | {cells} |")
     return lines
 
 
 def _entropy_models(group: Sequence[Summary]) -> list[str]:
-    """What each entropy model makes of the same codes, against the published one; nothing where nothing was coded."""
+    """Bytes of the same codes under each entropy model, relative to the published one; empty if nothing was coded."""
     coded = [summary for summary in group if summary.mean["weights_gaussian_bytes"] is not None]
     if not coded:
         return []
@@ -137,7 +138,7 @@ def _entropy_models(group: Sequence[Summary]) -> list[str]:
     columns = [entry.column(role) for role in roles for entry in ENTROPY_MODELS if role in entry.roles]
     shown = [name for name in columns if any(row.mean[name] is not None for row in coded)]
     headings = [name.removesuffix("_bytes").replace("_", " ", 1).replace("_", "-") for name in shown]
-    lines = ["", "Bytes of the same codes under each entropy model; files take what is smallest, tensor by tensor:", ""]
+    lines = ["", "Bytes of the same codes under each entropy model; files use the smallest for every tensor:", ""]
     lines += [f"| codec | size | {' | '.join(headings)} |", "|---|---" + "|--:" * len(shown) + "|"]
     for summary in coded:
         cells = " | ".join(_against_gaussian(summary, name) for name in shown)
@@ -153,7 +154,7 @@ def _against_gaussian(summary: Summary, name: str) -> str:
 
 
 def _older_pipeline(group: Sequence[Summary]) -> list[str]:
-    """The older pipeline's own count beside its files; nothing where it coded nothing."""
+    """The bits counted by the published post-training quantization, beside its files; empty if it was not used."""
     rows = [summary for summary in group if summary.mean["published_bytes"] is not None]
     if not rows:
         return []
@@ -166,11 +167,11 @@ def _older_pipeline(group: Sequence[Summary]) -> list[str]:
 
 
 def _others(group: Sequence[Summary]) -> list[str]:
-    """What was published beside PSNR, and ours; nothing where nothing was."""
+    """Figures published besides PSNR, and ours; empty if there are none."""
     figures = [(row, figure) for row in group for figure in beside(row.published, row.mean)]
     if not figures:
         return []
-    lines = ["", "What else was published of these:", ""]
+    lines = ["", "Other published figures:", ""]
     lines += ["| codec | size | figure | ours | published | difference |", "|---|---|---|--:|--:|--:|"]
     return lines + [f"| {row.curve} | {row.size_label} | {' | '.join(figure.texts())} |" for row, figure in figures]
 
@@ -179,7 +180,7 @@ _MOST_PARTS = 200
 
 
 def _parts(summaries: Sequence[Summary]) -> list[str]:
-    """The videos of models of many, each apart; nothing where there are none."""
+    """The single videos of multi-video models; empty if there are none."""
     if not summaries:
         return []
     lines = ["## Each video of a model of many", ""]
@@ -221,7 +222,7 @@ def _sentence(group: Sequence[Summary]) -> str:
 
 
 def _measured(group: Sequence[Summary]) -> list[str]:
-    """What the values of these rows are values of."""
+    """Sentences on what the values of these rows measure."""
     sentences = []
     coded = [summary for summary in group if summary.mean["bpp"] is not None]
     if coded:
@@ -230,18 +231,18 @@ def _measured(group: Sequence[Summary]) -> list[str]:
             "means over frames."
         )
     if len(coded) < len(group):
-        which = "Rows without a rate are models" if coded else "Nothing was coded: models are"
+        subject = "Rows without a rate are models" if coded else "Nothing was coded: models are"
         sentences.append(
-            f"{which} measured as trained, on frames at full size that are rounded to 8 bits, means over frames; "
+            f"{subject} measured as trained, on frames at full size that are rounded to 8 bits, means over frames; "
             "float PSNR is before rounding."
         )
     tasks = {summary.task for summary in group if summary.kind == "model"}
     if len(tasks) == 1 and tasks != {""}:
         sentences.append(f"The task is {tasks.pop()}.")
     if any(summary.mean["psnr_unseen_db"] is not None for summary in group):
-        sentences.append("Seen are the frames that training saw, unseen the others.")
+        sentences.append("Seen frames were used in training, unseen ones were not.")
     if any(summary.mean["psnr_hidden_db"] is not None for summary in group):
-        sentences.append("Hidden are the pixels that were kept from the model, visible the others.")
+        sentences.append("Hidden pixels were withheld from the model, visible ones were not.")
     return sentences
 
 
@@ -253,12 +254,12 @@ def _number(summary: Summary, name: str, form: str, *, spread: bool = True) -> s
 
 
 def _float(summary: Summary) -> str:
-    """PSNR before rounding, of a model that was not coded; the chain has that of others."""
+    """PSNR before rounding, for a model that was not coded; for others it is part of `_chain`."""
     return _number(summary, "psnr_float_db", ".2f") if summary.mean["bpp"] is None else _NONE
 
 
 def _chain(summary: Summary) -> str:
-    """PSNR before quantisation, after it, and of the decoded file; a coded model's only."""
+    """PSNR before quantisation, after it, and of the decoded file, for coded models only."""
     if summary.kind != "model" or summary.mean["bpp"] is None:
         return _NONE
     names = ("psnr_float_db", "psnr_quantized_db", "psnr_db")
@@ -266,7 +267,7 @@ def _chain(summary: Summary) -> str:
 
 
 def _compared(summary: Summary) -> Comparison | None:
-    """This row beside what was published of the same; None where nothing was."""
+    """This row with its published figure, None if there is none."""
     if summary.published is None:
         return None
     ours_db = summary.mean[summary.published.column]
@@ -278,13 +279,13 @@ def _published(summary: Summary) -> str:
 
 
 def _ours(summary: Summary) -> str:
-    """What is compared with the published PSNR, before quantisation or after it."""
+    """Our PSNR that is compared with the published one, before or after quantisation."""
     row = _compared(summary)
     return "" if row is None or row.ours_db is None else f"{row.ours_db:.2f}"
 
 
 def _difference(summary: Summary) -> str:
-    """Ours less theirs, with a mark where it is outside the tolerance."""
+    """Our PSNR minus the published one, marked if it is outside the tolerance."""
     row = _compared(summary)
     return "" if row is None or row.difference_db is None else _marked(row)
 
@@ -300,23 +301,23 @@ def _training_s(summary: Summary) -> float | None:
 
 
 def time_text(seconds: float | None) -> str:
-    """A duration to read: ``0.42 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """A duration as text: ``0.42 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if seconds is None:
         return _NONE
     if seconds < 9.95:
         return f"{seconds:.2g} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60:02d} s"
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @dataclass(frozen=True)
 class _Column:
-    """One column of a table; it is left out where no row has a value, unless it stands `always`."""
+    """One column of a table; it is left out if no row has a value, unless `always` is set."""
 
     heading: str
     cell: Callable[[Summary], str]

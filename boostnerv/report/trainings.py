@@ -1,4 +1,4 @@
-"""Training curves: what train.jsonl says, over epochs or over wall time."""
+"""Training curves from train.jsonl, over epochs or wall time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIME_UNITS = ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds"))
 
 @dataclass(frozen=True)
 class History:
-    """What a train.jsonl says by epoch: mean loss of its steps, PSNR where it was measured, seconds since the start."""
+    """Values of a train.jsonl by epoch: mean loss over steps, PSNR if measured, seconds since the start."""
 
     loss: dict[float, float]
     psnr_db: dict[float, float]
@@ -31,9 +31,9 @@ class History:
 
 
 def read_history(path: str | Path) -> History:
-    """Read a train.jsonl; lines without the keys are passed over, and so is a last line cut in writing.
+    """Read a train.jsonl; lines without the keys are skipped, and so is a truncated last line.
 
-    Raises `UserError` where the file is missing or a line before the last is not JSON.
+    Raises `UserError` if the file is missing or a line before the last is not JSON.
     """
     losses: dict[float, dict[float, float]] = {}
     psnr_db: dict[float, float] = {}
@@ -43,7 +43,7 @@ def read_history(path: str | Path) -> History:
         if not isinstance(epoch, int | float):
             continue
         if _finite(line.get("loss")):
-            # A step that was repeated after an interruption counts once.
+            # A step repeated after an interruption counts once.
             losses.setdefault(epoch, {})[line.get("step", 0)] = float(line["loss"])
         if _finite(line.get("psnr_db")):
             psnr_db[epoch] = float(line["psnr_db"])
@@ -57,7 +57,7 @@ def read_history(path: str | Path) -> History:
 
 
 def training_curves(histories: Mapping[str, History], *, over_time: bool = False) -> Figure:
-    """PSNR above, loss below, over the same epochs, or wall time; a colour and a marker for each run."""
+    """PSNR above and loss below, over epochs or wall time, with a colour and a marker per run."""
     figure = Figure(figsize=FIGURE_INCHES, dpi=DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     unit_s, unit = _time_unit(histories.values())
@@ -88,20 +88,20 @@ def _draw_run(
     upper: Axes, lower: Axes, label: str, psnr_db: Mapping[float, float], loss: Mapping[float, float], index: int
 ) -> None:
     colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
-    # After all colours are used, the line changes.
+    # The line style changes once all colours are used.
     line = ("-", "--", ":", "-.")[index // len(COLOURS) % 4]
     upper.plot(list(psnr_db), list(psnr_db.values()), line, color=colour, marker=marker, ms=4, label=label)
-    alone = marker if len(loss) == 1 else ""  # one epoch is no line
-    lower.plot(list(loss), list(loss.values()), line, color=colour, marker=alone, ms=4)
+    loss_marker = marker if len(loss) == 1 else ""  # a single epoch draws no line
+    lower.plot(list(loss), list(loss.values()), line, color=colour, marker=loss_marker, ms=4)
 
 
 def _over_time(values: Mapping[float, float], wall_s: Mapping[float, float], unit_s: float) -> dict[float, float]:
-    """Values by epoch as values by time, in units of `unit_s`; epochs without a time are left out."""
+    """Convert values by epoch to values by time, in units of `unit_s`; epochs without a time are left out."""
     return {wall_s[epoch] / unit_s: value for epoch, value in values.items() if epoch in wall_s}
 
 
 def _time_unit(histories: Iterable[History]) -> tuple[float, str]:
-    """The unit in which the longest of the trainings is read well: its seconds and name."""
+    """(seconds, name) of the largest unit of which the longest training has at least three."""
     longest_s = max((max(history.wall_s.values(), default=0.0) for history in histories), default=0.0)
     return next((unit for unit in _TIME_UNITS if longest_s >= 3 * unit[0]), _TIME_UNITS[-1])
 

@@ -224,7 +224,7 @@ def test_what_a_profile_says_of_its_cluster(
     [
         (None, "there is no profile slurm/config.yaml"),
         ("a: [", "cannot be read"),
-        ("- a", "no list of keys and values"),
+        ("- a", "not a mapping of keys to values"),
         ("default-resources: [gpu]", "are not key: value pairs"),
         ("default-resources: 3", "are not key: value pairs"),
         ("config: ['cluster={gpu_style: gpu}']", "gpu_style"),

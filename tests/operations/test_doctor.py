@@ -65,7 +65,7 @@ def config(**changes: str) -> dict[str, str]:
 def test_without_accounting_squeue_is_needed() -> None:
     wrong, age = doctor.examine_status_command(profile(), config())
     assert (wrong.mark, wrong.remedy) == ("wrong", "slurm-status-command: squeue")
-    assert "wait for ever" in wrong.says
+    assert "wait forever" in wrong.says
     assert age.mark == "ok"
     assert doctor.examine_status_command(profile("sacct"), config())[0].mark == "wrong"
     assert {finding.mark for finding in doctor.examine_status_command(profile("squeue"), config())} == {"ok"}
@@ -201,7 +201,7 @@ def test_an_ffmpeg_that_is_none(folder: Path, boost: Callable[..., Outcome], mon
     ("version", "mark", "says", "remedy"),
     [
         ("7.0.2-static", "wrong", "has version 7.0.2-static, and 7.1 or newer is needed", "unset FFMPEG_BINARY"),
-        ("N-109468-gd39b34123d", "note", "N-109468-gd39b34123d, ", "how old it is cannot be told; set FFMPEG_BINARY"),
+        ("N-109468-gd39b34123d", "note", "N-109468-gd39b34123d, ", "of unknown age; set FFMPEG_BINARY"),
         ("7.1.5-0+deb13u1", "ok", "7.1.5-0+deb13u1, ", ""),
     ],
 )

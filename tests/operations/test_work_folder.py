@@ -100,7 +100,7 @@ def test_a_lock_of_a_process_that_runs_and_of_one_that_was_killed(tmp_path: Path
         assert found.run
         assert found.run.pid == process.pid
         assert found.run.command == "snakemake --configfile 'my file.yaml'"
-        assert "still runs; wait until it has ended" in found.sentence("snakemake")
+        assert "is still running; wait until it has ended" in found.sentence("snakemake")
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet collected
         assert found.run.is_running() is False
@@ -130,7 +130,7 @@ def test_another_machine_and_another_boot(tmp_path: Path) -> None:
     assert Run(**{**fields, "started_ticks": 1}).is_running() is False
     away = Run(**{**fields, "host": "elsewhere"})
     assert away.is_running() is None
-    assert "see there whether it still runs" in type(mine)(mine.files, mine.since, away).sentence("snakemake")
+    assert "check there whether it is still running" in type(mine)(mine.files, mine.since, away).sentence("snakemake")
 
 
 def test_a_lock_that_nobody_signed(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_lock_that_nobody_signed(tmp_path: Path) -> None:
     assert found
     assert found.run is None
     sentence = found.sentence("snakemake -c 1")
-    assert "whose lock it is was not written down" in sentence
+    assert "the owner of the lock is not recorded" in sentence
     assert "`snakemake -c 1 --unlock`" in sentence
 
 

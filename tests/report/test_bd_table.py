@@ -12,7 +12,7 @@ from boostnerv.errors import UserError
 from boostnerv.evaluation.measure import bits_per_pixel
 from boostnerv.evaluation.points import Point, Value, write_points
 from boostnerv.evaluation.published import PublishedBdRate, published_curves
-from boostnerv.report.bd_table import Row, bd_rows, beside_published, markdown, write_bd_tables
+from boostnerv.report.bd_table import BdRow, bd_rows, beside_published, markdown, write_bd_tables
 from tests.report.results import anchor_points, model_points, point
 
 METHODS = ("cubic", "pchip", "akima")
@@ -32,21 +32,21 @@ def ladder(codec: str, factor: float = 1.0, *, count: int = 4, **others: Value) 
     return rows
 
 
-def pairs(rows: list[Row], metric: str = "psnr_db") -> dict[tuple[str, str, str], Row]:
+def pairs(rows: list[BdRow], metric: str = "psnr_db") -> dict[tuple[str, str, str], BdRow]:
     return {(row.video, row.curve, row.anchor): row for row in rows if row.metric == metric}
 
 
 def test_models_stand_against_anchors_and_boosted_ones_against_plain_ones() -> None:
     x264, x265 = ladder("x264", 2.0, kind="anchor"), ladder("x265", kind="anchor")
     rows = bd_rows([*ladder("hnerv", 1.5), *ladder("hnerv-boost", 0.75), *x264, *x265])
-    found = {key[1:]: row.found.rate_percent.values for key, row in pairs(rows).items()}
+    found = {key[1:]: row.difference.rate_percent.values for key, row in pairs(rows).items()}
     assert set(found) == {
         ("hnerv", "x264"), ("hnerv", "x265"), ("hnerv-boost", "x264"), ("hnerv-boost", "x265"),
         ("hnerv-boost", "hnerv"), ("x264", "x265"), ("x265", "x264"),
     }  # fmt: skip
     for pair, percent in ((("hnerv", "x265"), 50.0), (("hnerv-boost", "hnerv"), -50.0), (("x264", "x265"), 100.0)):
         assert list(found[pair].values()) == pytest.approx([percent] * 3)
-    by_ms_ssim = pairs(rows, "ms_ssim")[("bunny", "hnerv", "x265")].found
+    by_ms_ssim = pairs(rows, "ms_ssim")[("bunny", "hnerv", "x265")].difference
     assert by_ms_ssim.rate_percent.values["pchip"] == pytest.approx(50.0)
 
 
@@ -93,7 +93,7 @@ def test_seeds_are_averaged_before_a_curve_is_made() -> None:
         for p in ladder("hnerv")
     ]
     (row,) = pairs(bd_rows([*seeds, *ladder("x265", kind="anchor")])).values()
-    assert (row.points, row.found.rate_percent.values["cubic"]) == (4, pytest.approx(0.0, abs=1e-9))
+    assert (row.points, row.difference.rate_percent.values["cubic"]) == (4, pytest.approx(0.0, abs=1e-9))
 
 
 def test_the_mean_is_that_of_the_videos_numbers() -> None:
@@ -102,14 +102,14 @@ def test_the_mean_is_that_of_the_videos_numbers() -> None:
         for video, factor in (("a", 1.1), ("b", 1.5))
         for p in (*ladder("hnerv", factor, video=video), *ladder("x265", kind="anchor", video=video))
     ]
-    mean = pairs(bd_rows(points))[("mean of 2 videos", "hnerv", "x265")].found
+    mean = pairs(bd_rows(points))[("mean of 2 videos", "hnerv", "x265")].difference
     assert mean.rate_percent.values["akima"] == pytest.approx(30.0)
     # A video without a number leaves no mean.
     fewer = pairs(bd_rows([p for p in points if (p["video"], p["run"]) != ("b", "hnerv-3M")]))
-    reason = fewer[("mean of 2 videos", "hnerv", "x265")].found.rate_percent
+    reason = fewer[("mean of 2 videos", "hnerv", "x265")].difference.rate_percent
     assert (reason.values, reason.reason) == ({}, "1 of 2 videos have a number.")
     other = ladder("x265", kind="anchor", video="c")
-    three = pairs(bd_rows([*points, *other]))[("mean of 3 videos", "hnerv", "x265")].found.rate_percent
+    three = pairs(bd_rows([*points, *other]))[("mean of 3 videos", "hnerv", "x265")].difference.rate_percent
     assert three.reason == "2 of 3 videos have a number."
 
 
@@ -122,9 +122,11 @@ def test_a_model_of_many_takes_no_part_in_the_mean() -> None:
 def test_curves_that_do_not_overlap_say_so() -> None:
     rows = bd_rows([*model_points(), *anchor_points()])
     found = pairs(rows)
-    assert found[("bunny", "hnerv-boost", "x265")].found.rate_percent.reason == "The qualities do not overlap."
-    assert found[("bunny", "nerv-boost", "x265")].found.rate_percent.reason == "nerv-boost has 1 point, 4 are needed."
-    assert all(value < 0 for value in found[("bunny", "x265", "x264")].found.rate_percent.values.values())
+    assert found[("bunny", "hnerv-boost", "x265")].difference.rate_percent.reason == "The qualities do not overlap."
+    assert (
+        found[("bunny", "nerv-boost", "x265")].difference.rate_percent.reason == "nerv-boost has 1 point, 4 are needed."
+    )
+    assert all(value < 0 for value in found[("bunny", "x265", "x264")].difference.rate_percent.values.values())
 
 
 def test_what_was_not_coded_is_no_curve(tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_what_was_not_coded_is_no_curve(tmp_path: Path) -> None:
     assert bd_rows(trained) == []
     assert bd_rows([*trained, *ladder("x265", kind="anchor")]) == []
     write_bd_tables(trained, tmp_path / "bd.md", tmp_path / "bd.csv")
-    assert "there are no curves to compare" in (tmp_path / "bd.md").read_text()
+    assert "There are no curves to compare" in (tmp_path / "bd.md").read_text()
     assert len((tmp_path / "bd.csv").read_text().splitlines()) == 1
 
 
@@ -145,7 +147,7 @@ def test_published_curves_stand_beside_those_of_whole_uvg_videos() -> None:
         ("HiNeRV (published)", "x265"), ("HNeRV (published)", "x265"),
     }  # fmt: skip
     row = found[("Beauty", "HNeRV (published)", "x265")]
-    assert (row.points, row.found.rate_percent.reason) == (3, "HNeRV (published) has 3 points, 4 are needed.")
+    assert (row.points, row.difference.rate_percent.reason) == (3, "HNeRV (published) has 3 points, 4 are needed.")
     part = [p | {"frames": 60} for p in points]
     assert {key[1:] for key in pairs(bd_rows(part))} == {("hnerv", "x265")}
 
@@ -197,7 +199,7 @@ def test_the_step_writes_all_tables_from_points(tmp_path: Path) -> None:
 
 
 def test_seven_whole_videos_have_a_published_mean_beside_ours() -> None:
-    mean = pairs(bd_rows(whole_uvg()))[("mean of 7 videos", "hnerv", "HiNeRV (published)")].found
+    mean = pairs(bd_rows(whole_uvg()))[("mean of 7 videos", "hnerv", "HiNeRV (published)")].difference
     assert list(mean.rate_percent.values.values()) == pytest.approx([100.0] * 3)
 
 

@@ -96,7 +96,7 @@ def test_frames_are_read_and_broken_tables_named(tmp_path: Path) -> None:
     assert read_frames(path) == (30.25, 31.5)
     for text in ("frame,ms_ssim\n0,1\n", "frame,psnr_db\n0,much\n", "frame,psnr_db\n0\n"):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"frames\.csv is no table of frames"):
+        with pytest.raises(UserError, match=r"frames\.csv is not a table of frames"):
             read_frames(path)
     with pytest.raises(UserError, match="does not exist"):
         read_frames(tmp_path / "none.csv")

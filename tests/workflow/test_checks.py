@@ -79,7 +79,7 @@ def test_a_lock_is_told_whose_it_is_and_how_to_clear_it(folder: Path) -> None:
         _wait_for(folder / ".snakemake", "boostnerv-run-tiny.json")
         holder = json.loads((folder / ".snakemake/boostnerv-run-tiny.json").read_text())
         assert holder["pid"] == first.pid
-        assert "still runs; wait until it has ended" in ended(snakemake(folder, target, *QUIET))
+        assert "is still running; wait until it has ended" in ended(snakemake(folder, target, *QUIET))
         # Frames that are being written are incomplete for Snakemake; a training has no file yet.
         _wait_for(folder / RUN / "state", "train-*/log.jsonl")
         assert snakemake(folder, target, "--dry-run", *QUIET).returncode == 0

@@ -297,7 +297,7 @@ def test_results_of_ones_own_are_not_overwritten(with_frames: Path) -> None:
 @pytest.mark.parametrize(
     ("remote", "sentence"),
     [
-        (None, "no DVC remote is chosen"),
+        (None, "no DVC remote is configured"),
         ("nowhere", "it cannot be reached, or the results were not pushed"),
         ("s3://no-bucket-of-ours/results", "it cannot be reached, or the results were not pushed"),
     ],
