@@ -64,6 +64,7 @@ test-cluster: setup  ## the tests that need root and SLURM
 test-browser: setup  ## the tests of the page in chromium
 	$(PYTEST) -n 0 -m browser
 
+test-all: PYTEST += --hypothesis-profile thorough
 test-all: setup  ## the tests, the slow ones and those of a cluster, against all golden data where it is at hand
 	$(if $(wildcard $(GOLDEN)),BOOSTNERV_GOLDEN=$(abspath $(GOLDEN))) $(PYTEST) -n auto --dist loadgroup -m 'not cluster and not browser'
 	$(MAKE) test-cluster

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from tests.examples import PROFILES
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Cores are shared, so that a slow example says nothing; what matters is that it holds.
-hypothesis.settings.register_profile(
-    "boostnerv", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("boostnerv")
+for name, profile in PROFILES.items():
+    hypothesis.settings.register_profile(name, profile)
+# `make test-all` asks for --hypothesis-profile thorough.
+hypothesis.settings.load_profile("quick")
 
 
 class Golden:

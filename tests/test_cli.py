@@ -15,8 +15,12 @@ import yaml
 from PIL import Image
 
 import boostnerv
+from boostnerv import cli
 from boostnerv.codec.container.bitstream import VERSION, Display
 from tests.conftest import Outcome
+
+# One worker makes what the tests share.
+pytestmark = pytest.mark.xdist_group("cli")
 
 MODEL = {"name": "hnerv-boost", "strides": [2, 2], "total_m": 0.06}
 TRAINING = {"epochs": 1, "loss": {"l1": 1}}
@@ -26,7 +30,11 @@ IDENTITY = {"experiment": "x", "run": "r", "codec": "hnerv-boost", "size_label":
 
 
 def command(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "boostnerv", *map(str, arguments)], check=True, capture_output=True)
+    """Run it in this process, where nothing is told of it."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["boostnerv", *map(str, arguments)])
+        cli.main()
+    assert not ended.value.code
 
 
 def images(folder: Path, seed: int = 1) -> Path:
@@ -57,7 +65,7 @@ def train_arguments(folder: Path, **changes: object) -> list[object]:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole chain by hand, every verb in a process of its own."""
+    """The whole chain by hand; what decodes is a process of its own."""
     folder = tmp_path_factory.mktemp("made")
     frames, tuned = folder / "frames.json", folder / "finetuned.safetensors"
     extract(folder)

@@ -58,6 +58,9 @@ from boostnerv.video.writing import OutputVideo, write_frames
 from tests.video.conftest import Pixels, ffmpeg, noise, synthetic, write_clip, write_images
 from tests.video.test_scenes import scene
 
+# One worker makes what the tests share.
+pytestmark = pytest.mark.xdist_group("compression")
+
 TINY = Preset(epochs=12, finetuning_epochs=4)
 TIMES_S = (0.0, 0.04, 0.08, 0.2, 0.24, 0.28, 0.32, 0.5, 0.54, 0.58, 0.62, 0.66)
 INTERLACED = ("-vf", "tinterlace=interleave_top", "-c:v", "libx264", "-flags", "+ildct+ilme")

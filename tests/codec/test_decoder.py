@@ -27,6 +27,7 @@ from boostnerv.models.architecture import architecture, build_model
 from boostnerv.models.budget import resolve
 from tests.codec.sections import EMBEDDINGS, WEIGHTS, join, split
 from tests.codec.tiny import encoded, file_of, older_segment, opened, quantized, segment_of, small_file
+from tests.examples import example_count
 from tests.golden.streams import FILES
 from tests.models.tiny import ALL, tiny_model, tiny_spec
 
@@ -107,7 +108,7 @@ def test_properties_of_the_video(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=10)
+@settings(max_examples=example_count(10))
 @given(batch=st.sampled_from([1, 2, 3, 7, 255]), requested=st.lists(st.integers(0, 6), max_size=9))
 def test_frames_are_those_of_their_batch(folder: Path, name: str, batch: int, requested: list[int]) -> None:
     """All frames of a batch are computed together, whichever are requested."""

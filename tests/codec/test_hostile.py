@@ -24,6 +24,7 @@ from boostnerv.errors import BitstreamError
 from boostnerv.models.architecture import architecture, tensor_shapes
 from tests.codec.sections import VIDEO, Sections, join, split
 from tests.codec.tiny import file_of, opened, small_file
+from tests.examples import example_count
 from tests.golden.streams import FILES as KINDS
 from tests.golden.streams import FOLDER
 from tests.models.tiny import ALL
@@ -34,7 +35,7 @@ FILES = {kind: make() for kind, make in KINDS.items()} | {
 GOOD = {bytes(data) for data in FILES.values()}
 # Not a measurement, but a limit for hanging tests.
 DEADLINE = datetime.timedelta(seconds=20)
-FEW = settings(max_examples=300, deadline=DEADLINE)
+FEW = settings(max_examples=example_count(300), deadline=DEADLINE)
 MANY = settings(max_examples=5000, deadline=DEADLINE, suppress_health_check=list(HealthCheck))
 
 
@@ -155,7 +156,7 @@ def _mutate(draw: st.DrawFn, sections: Sections) -> None:
         sections[index], sections[place] = sections[place], sections[index]
 
 
-@settings(FEW, max_examples=1700)
+@settings(FEW, max_examples=example_count(1700))
 @given(data=mutated())
 def test_hostile_files_are_refused_or_decode_to_something(folder: Path, data: bytes) -> None:
     decode(data, folder)
@@ -209,7 +210,7 @@ def _unchecked(stream: Bitstream) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-@settings(FEW, max_examples=50)
+@settings(FEW, max_examples=example_count(50))
 @given(data=specs())
 def test_specs_out_of_proportion_are_refused_or_decode(folder: Path, data: bytes) -> None:
     decode(data, folder)

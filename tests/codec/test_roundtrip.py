@@ -24,6 +24,7 @@ from boostnerv.codec.quantizers.min_max import quantize
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.models.architecture import VideoModel, frame_time
 from tests.codec.tiny import encoded, file_of, noise_embeddings, older_segment, opened, quantized, segment_of
+from tests.examples import example_count
 from tests.models.tiny import ALL, PUBLISHED, tiny_model
 
 LARGEST = 1 << 19  # in quantiser steps; the encoder refuses larger values
@@ -88,7 +89,7 @@ def measured(model: VideoModel, snapped: Snapped) -> Iterator[NDArray[np.uint8]]
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=10)
+@settings(max_examples=example_count(10))
 @given(
     size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
     strides=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
@@ -136,7 +137,7 @@ def filled(model: VideoModel, draw: st.DataObject) -> Quantized:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=15)
+@settings(max_examples=example_count(15))
 @given(draw=st.data(), entropy_model=st.sampled_from(["auto", *BY_NAME]), group=st.sampled_from([1, 2, 16, 255]))
 def test_any_weights(folder: Path, name: str, draw: st.DataObject, entropy_model: str, group: int) -> None:
     model = tiny_model(name)

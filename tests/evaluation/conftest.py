@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from boostnerv.evaluation import decode_speed
+
 
 @pytest.fixture(autouse=True, scope="package")
 def one_thread() -> Iterator[None]:
@@ -13,3 +15,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def brief_decode_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speed of a decoder is measured in one round of copies, where it is not what the test is about."""
+    monkeypatch.setattr(decode_speed, "_ENOUGH_S", 1e-9)

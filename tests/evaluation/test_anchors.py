@@ -37,6 +37,8 @@ from tests.evaluation.videos import counting, moving
 
 CODECS = sorted(name for name, entry in ANCHORS.items() if entry.library)
 
+pytestmark = pytest.mark.usefixtures("brief_decode_timing")
+
 
 def encoded(tmp_path: Path, pixels, codec: str, quality: int, threads: int = 1, **settings: str):
     anchor = Anchor(codec=codec, qualities=(quality,), **settings)

@@ -69,6 +69,7 @@ def test_what_is_no_stream_is_refused(stream: bytes, stream_format: str, words: 
         framing_bytes(stream, stream_format)
 
 
+@pytest.mark.usefixtures("brief_decode_timing")
 @pytest.mark.parametrize("codec", sorted(name for name, entry in ANCHORS.items() if entry.library))
 def test_real_streams_have_the_framing_of_their_pictures(codec: str, tmp_path: Path) -> None:
     frames, path = 9, tmp_path / "stream"

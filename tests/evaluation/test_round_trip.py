@@ -12,6 +12,8 @@ from boostnerv.evaluation.anchors import AnchorJob, decoded_frames, encode_ancho
 from boostnerv.evaluation.round_trip import OF_FULL_CHROMA, RoundTrip, round_trip
 from boostnerv.video.frames import Frames, extract_frames, open_frames
 
+pytestmark = pytest.mark.usefixtures("brief_decode_timing")
+
 HEIGHT, WIDTH, FRAMES = 96, 128, 3
 PROFILES = ("ffmpeg-default", "bt601-float", "bt709-float")
 SOURCE_SIZE = Preparation()

@@ -22,6 +22,8 @@ from boostnerv.evaluation.vmaf import SMALLEST_SIDE, VmafMeter
 from boostnerv.video.ffmpeg import run
 from tests.evaluation.videos import moving
 
+pytestmark = pytest.mark.usefixtures("brief_decode_timing")
+
 
 def noisy(pixels: Frames, amount: int) -> Frames:
     noise = np.random.default_rng(1).integers(-amount, amount + 1, pixels.shape)

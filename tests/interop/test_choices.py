@@ -20,6 +20,7 @@ from boostnerv.interop.arguments import Arguments, from_namespace, make_spec
 from boostnerv.interop.boosting_nerv import from_original, original_name, our_name, to_original
 from boostnerv.models.architecture import VideoModel, architecture, build_model
 from boostnerv.training import checkpoint
+from tests.examples import example_count
 from tests.interop.published import write_arguments, write_training
 from tests.models.tiny import OPTIONS, PUBLISHED
 
@@ -123,7 +124,7 @@ def pictures(model: VideoModel) -> Tensor:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=example_count(15), deadline=None)
 @given(data=st.data())
 def test_any_network_goes_out_and_comes_in_the_same(name: str, data: st.DataObject) -> None:
     model = data.draw(models(name))
@@ -140,7 +141,7 @@ def test_any_network_goes_out_and_comes_in_the_same(name: str, data: st.DataObje
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=example_count(15), deadline=None)
 @given(data=st.data())
 def test_tensors_alone_say_blocks_and_widths(name: str, data: st.DataObject) -> None:
     model = data.draw(models(name))
@@ -159,7 +160,7 @@ def test_tensors_alone_say_blocks_and_widths(name: str, data: st.DataObject) -> 
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=example_count(10), deadline=None)
 @given(data=st.data())
 def test_names_lead_back_whatever_the_blocks(name: str, data: st.DataObject) -> None:
     model = data.draw(models(name))

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from boostnerv.errors import UserError
 from boostnerv.files import sha256_of_file
 from boostnerv.operations.records import KEPT, METADATA, keep, read, record_path, restore
+from tests.workflow.forked import run_snakemake
 
 LONG = "/".join(["folder" * 12] * 5)
 RESULTS = Path("results/x")
@@ -54,8 +54,7 @@ OUTSIDE = ("results/x/../../../victim", "/results/x/victim")
 
 
 def snakemake(*arguments: str) -> str:
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_snakemake(["--cores", "1", *arguments])
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

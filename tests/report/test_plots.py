@@ -21,7 +21,7 @@ from boostnerv.report import plots, style
 from boostnerv.report.comparison_figure import comparison_figure
 from boostnerv.report.curves import PARAMETERS, TIME, Across, curve_looks, quality_figure
 from boostnerv.report.names import FILE_PARTS, TRAINING_FILES, figure_files
-from boostnerv.report.summaries import over_seeds, over_videos, size_text
+from boostnerv.report.summaries import Summary, by_video, over_seeds, over_videos, size_text
 from boostnerv.report.trainings import History, read_history, training_curves
 from tests.report.results import ANCHORS, MODELS, anchor_points, model_points, point, trained, trained_points
 from tests.report.test_bd_table import whole_uvg
@@ -417,8 +417,17 @@ def test_files_without_rates_are_no_points() -> None:
     assert [text.get_text() for text in axes.texts] == ["no point has rate"]
 
 
-def test_published_curves_stand_in_figures_over_rate_of_whole_videos_and_their_mean(tmp_path: Path) -> None:
-    plots.plot_points(whole_uvg(), tmp_path)
+def test_published_curves_stand_in_figures_over_rate_of_whole_videos_and_their_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_two(summaries: list[Summary]) -> dict[str, list[Summary]]:
+        groups = by_video(summaries)
+        return {name: groups[name] for name in ("Beauty", "Jockey")}
+
+    # The mean is that of all videos; figures of two show what those of all would.
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "by_video", of_two)
+        plots.plot_points(whole_uvg(), tmp_path)
     for name in ("Jockey", "mean-over-videos"):
         for part, shown in (("psnr", True), ("ms-ssim", True), ("size", False), ("time", False)):
             text = (tmp_path / f"{part}-{name}.svg").read_text()

@@ -123,3 +123,38 @@ def finetune(clip: Path, tmp_path: Path) -> Train:
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def uninterrupted_results() -> dict[str, Result]:
+    """What `uninterrupted` and `uninterrupted_finetuning` have made, by what they made it from."""
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(
+    train: Train, uninterrupted_results: dict[str, Result], tmp_path_factory: pytest.TempPathFactory
+) -> Train:
+    """Train in one go, once for each job; what it returns is shared, and only to be read."""
+
+    def run(job: TrainJob | None = None) -> Result:
+        settings = (job or train_job()).model_dump_json()
+        if settings not in uninterrupted_results:
+            uninterrupted_results[settings] = train(job, folder=tmp_path_factory.mktemp("whole"))
+        return uninterrupted_results[settings]
+
+    return run
+
+
+@pytest.fixture
+def uninterrupted_finetuning(
+    finetune: Train, uninterrupted_results: dict[str, Result], tmp_path_factory: pytest.TempPathFactory
+) -> Train:
+    """Fine-tune in one go, once for each checkpoint of `uninterrupted`; what it returns is only to be read."""
+
+    def run(trained: Path) -> Result:
+        if str(trained) not in uninterrupted_results:
+            uninterrupted_results[str(trained)] = finetune(trained, folder=tmp_path_factory.mktemp("whole"))
+        return uninterrupted_results[str(trained)]
+
+    return run

@@ -69,9 +69,9 @@ def interrupted(result: Result) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_signal_at_any_step(name: str, step: int, train: Train, tmp_path: Path) -> None:
+def test_a_signal_at_any_step(name: str, step: int, train: Train, uninterrupted: Train, tmp_path: Path) -> None:
     job = train_job(name)
-    whole = train(job, folder=tmp_path / "whole")
+    whole = uninterrupted(job)
     handlers = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(InterruptedBySignal) as caught:
         train(job, progress=signal_at(step, signal.SIGTERM))
@@ -89,9 +89,9 @@ def test_a_signal_at_any_step(name: str, step: int, train: Train, tmp_path: Path
 
 # Its bases are found anew every ten steps; the first step only looks at the gradients.
 @pytest.mark.parametrize("step", [1, 2, 9, 10, 11])
-def test_the_fast_recipe_goes_on_too(step: int, train: Train, tmp_path: Path) -> None:
+def test_the_fast_recipe_goes_on_too(step: int, train: Train, uninterrupted: Train, tmp_path: Path) -> None:
     job = train_job(recipe="fast")
-    whole = train(job, folder=tmp_path / "whole")
+    whole = uninterrupted(job)
     with pytest.raises(InterruptedBySignal):
         train(job, progress=signal_at(step, signal.SIGTERM))
     same(train(job), whole)
@@ -105,23 +105,32 @@ def test_all_signals_that_ask_to_stop(number: signal.Signals, train: Train) -> N
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("step", [1, 5, 7])
-def test_fine_tuning_goes_on_too(name: str, step: int, train: Train, finetune: Train, tmp_path: Path) -> None:
-    trained = train(train_job(name)).checkpoint
-    whole = finetune(trained, folder=tmp_path / "whole")
+def test_fine_tuning_goes_on_too(
+    name: str,
+    step: int,
+    uninterrupted: Train,
+    finetune: Train,
+    uninterrupted_finetuning: Train,
+    tmp_path: Path,
+) -> None:
+    trained = uninterrupted(train_job(name)).checkpoint
+    whole = uninterrupted_finetuning(trained)
     with pytest.raises(InterruptedBySignal):
         finetune(trained, progress=signal_at(step, signal.SIGTERM))
     interrupted(place(tmp_path, "finetune"))
     same(finetune(trained), whole)
 
 
-def test_a_signal_in_the_last_step_comes_too_late(train: Train, tmp_path: Path) -> None:
-    whole = train(folder=tmp_path / "whole")
+def test_a_signal_in_the_last_step_comes_too_late(train: Train, uninterrupted: Train, tmp_path: Path) -> None:
+    whole = uninterrupted()
     same(train(progress=signal_at(12, signal.SIGTERM)), whole)
 
 
 @pytest.mark.parametrize("step", [2, 7, 12])
-def test_a_kill_loses_the_steps_since_the_last_save_and_no_bit(step: int, train: Train, tmp_path: Path) -> None:
-    whole = train(folder=tmp_path / "whole")
+def test_a_kill_loses_the_steps_since_the_last_save_and_no_bit(
+    step: int, train: Train, uninterrupted: Train, tmp_path: Path
+) -> None:
+    whole = uninterrupted()
     with pytest.raises(Killed):
         train(save_every_s=0, progress=kill_at(step))
     interrupted(place(tmp_path, "train"))
@@ -130,16 +139,16 @@ def test_a_kill_loses_the_steps_since_the_last_save_and_no_bit(step: int, train:
     assert steps[:2] == [step - 1, step]  # saved behind the step before
 
 
-def test_a_kill_before_the_first_save_begins_again(train: Train, tmp_path: Path) -> None:
-    whole = train(folder=tmp_path / "whole")
+def test_a_kill_before_the_first_save_begins_again(train: Train, uninterrupted: Train, tmp_path: Path) -> None:
+    whole = uninterrupted()
     with pytest.raises(Killed):
         train(progress=kill_at(5))
     assert not (place(tmp_path, "train").state / "state.pt").exists()
     same(train(), whole)
 
 
-def test_many_interruptions(train: Train, tmp_path: Path) -> None:
-    whole = train(folder=tmp_path / "whole")
+def test_many_interruptions(train: Train, uninterrupted: Train, tmp_path: Path) -> None:
+    whole = uninterrupted()
     for step in (1, 3, 4, 9):
         with pytest.raises(InterruptedBySignal):
             train(progress=signal_at(step, signal.SIGUSR1))
@@ -203,9 +212,11 @@ def stop_while_running(arguments: list[str], result: Result, number: signal.Sign
     return process.returncode, errors
 
 
-def test_commands_that_are_stopped_and_run_again(clip: Path, train: Train, finetune: Train, tmp_path: Path) -> None:
+def test_commands_that_are_stopped_and_run_again(
+    clip: Path, train: Train, uninterrupted: Train, finetune: Train, tmp_path: Path
+) -> None:
     job, second_job = train_job(epochs=40), finetune_job(epochs=30)
-    whole = train(job, folder=tmp_path / "whole")
+    whole = uninterrupted(job)
     result = place(tmp_path, "train")
     arguments = command("train", clip, job, result)
     code, errors = stop_while_running(arguments, result, signal.SIGTERM)

@@ -76,12 +76,12 @@ def test_a_lock_is_told_whose_it_is_and_how_to_clear_it(folder: Path) -> None:
     target = str(RUN / "train.jsonl")
     first = subprocess.Popen(command(folder, target, *QUIET), stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        _wait_for(folder / ".snakemake", "boostnerv-run-tiny.json")
+        _wait_for(folder / ".snakemake", "boostnerv-run-tiny.json", first)
         holder = json.loads((folder / ".snakemake/boostnerv-run-tiny.json").read_text())
         assert holder["pid"] == first.pid
         assert "is still running; wait until it has ended" in ended(snakemake(folder, target, *QUIET))
         # Frames that are being written are incomplete for Snakemake; a training has no file yet.
-        _wait_for(folder / RUN / "state", "train-*/log.jsonl")
+        _wait_for(folder / RUN / "state", "train-*/log.jsonl", first)
         assert snakemake(folder, target, "--dry-run", *QUIET).returncode == 0
     finally:
         os.killpg(first.pid, signal.SIGKILL)

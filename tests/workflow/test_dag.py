@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,11 +12,14 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+
+from tests.workflow.forked import run_snakemake
 
 # One worker makes what the tests share.
 pytestmark = pytest.mark.xdist_group("dag")
@@ -23,6 +27,8 @@ pytestmark = pytest.mark.xdist_group("dag")
 ROOT = Path(__file__).parents[2]
 REPORT = {"collect", "tabulate", "plot", "plot_runs", "page"}
 RUN = Path("results/tiny/clip/hnerv-boost-0.06M")
+LONGEST_S = 600
+"""No measurement: what hangs has to end, on a busy machine too."""
 
 
 def experiment(folder: Path, **changes: object) -> Path:
@@ -48,16 +54,20 @@ def make_clip(folder: Path) -> None:
         Image.fromarray(frame).save(folder / "clip" / f"{index}.png")
 
 
-def command(folder: Path, *arguments: str) -> list[str]:
+def options(folder: Path, *arguments: str) -> list[str]:
     return [
-        sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder),
-        "--configfile", str(folder / "tiny.yaml"), "--cores", "2", "--max-checksum-file-size", "100GB", *arguments,
+        "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--configfile", str(folder / "tiny.yaml"),
+        "--cores", "2", "--max-checksum-file-size", "100GB", *arguments,
     ]  # fmt: skip
 
 
+def command(folder: Path, *arguments: str) -> list[str]:
+    """For tests to which the process itself matters."""
+    return [sys.executable, "-m", "snakemake", *options(folder, *arguments)]
+
+
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, env=environment, check=False)
+    return run_snakemake(options(folder, *arguments), {**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def jobs(folder: Path) -> Counter[str]:
@@ -220,18 +230,24 @@ def test_there_is_no_default_profile() -> None:
 def _interrupted(folder: Path, target: str, log: str, number: signal.Signals) -> Path:
     """Run until the training with that log has made an epoch, and send it a signal; returns the path of the log."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen(command(folder, target), env=environment, stderr=subprocess.PIPE, text=True)
-    live = _wait_for(folder / RUN / "state", log)
-    os.kill(json.loads((live.parent / "lock").read_text())["pid"], number)
-    running.communicate(timeout=120)
-    assert running.returncode != 0
+    with open(folder / "said.txt", "w") as said:
+        running = subprocess.Popen(command(folder, target), env=environment, stdout=said, stderr=said)
+    try:
+        live = _wait_for(folder / RUN / "state", log, running)
+        os.kill(json.loads((live.parent / "lock").read_text())["pid"], number)
+        assert running.wait(LONGEST_S) != 0
+    finally:
+        running.kill()
     return live
 
 
-def _wait_for(folder: Path, name: str) -> Path:
-    for _ in range(600):
-        found = [path for path in folder.rglob(name) if path.stat().st_size > 0] if folder.exists() else []
-        if found:
-            return found[0]
-        time.sleep(0.1)
-    raise AssertionError(f"{name} did not appear in {folder}")
+def _wait_for(folder: Path, name: str, running: subprocess.Popen[Any]) -> Path:
+    """The first file of that name with something in it, which appears while its process runs."""
+    until_s = time.monotonic() + LONGEST_S
+    while running.poll() is None and time.monotonic() < until_s:
+        for path in folder.rglob(name) if folder.exists() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_size > 0:
+                    return path
+        time.sleep(0.01)
+    raise AssertionError(f"{name} did not appear in {folder}; the exit code of its process is {running.returncode}")

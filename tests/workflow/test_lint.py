@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflow.forked import run_snakemake
 from tests.workflow.test_dag import ROOT
 
 # dvc.yaml has stages of DVC.
@@ -45,5 +46,4 @@ def test_the_format_is_snakefmts() -> None:
 
 
 def lint(snakefile: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder), "--lint"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    return run_snakemake(["--snakefile", str(snakefile), "--directory", str(folder), "--lint", *arguments])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import re
-import subprocess
-import sys
+from functools import cache
 
 import pytest
 
+from tests.workflow.forked import run_snakemake
 from tests.workflow.test_dag import ROOT
 from workflow import graphs
 
+graph_once = cache(graphs.graph)
 PAGE = graphs.PAGE.read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(\w+)` \| `([\w-]+)` \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)
 RULES = dict(
@@ -24,8 +25,9 @@ RULES = dict(
 
 
 def test_every_rule_is_in_the_table_and_no_other() -> None:
-    command = [sys.executable, "-m", "snakemake", "--list-rules"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = run_snakemake(
+        ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(ROOT), "--list-rules"]
+    ).stdout.split()
     assert sorted(name for name, *_ in ROWS) == sorted(set(listed) - {"all"}) == sorted(RULES)
 
 
@@ -55,7 +57,7 @@ def test_the_chart_is_what_snakemake_prints_for_the_demo() -> None:
 
 
 def test_equal_plans_are_drawn_alike() -> None:
-    first, second = graphs.graph("rulegraph", "dot"), graphs.graph("rulegraph", "dot")
+    first, second = graph_once("rulegraph", "dot"), graphs.graph("rulegraph", "dot")
     assert first == second
     assert first.startswith("digraph")
     assert first.endswith("\n}\n")
@@ -68,7 +70,7 @@ def test_pictures_show_what_is_planned(kind: str) -> None:
     if not graphs.IMAGES[kind].exists():
         pytest.skip("make docs-graphs draws it where graphviz is installed")
     svg = graphs.IMAGES[kind].read_text(encoding="utf-8")
-    dot = graphs.graph(kind, "dot")
+    dot = graph_once(kind, "dot")
     labels = [line for label in re.findall(r'label = "(.*?)"', dot) for line in label.split("\\n")]
     shown = [html.unescape(text) for text in re.findall(r"<text [^>]*>(.*?)</text>", svg)]
     assert sorted(shown) == sorted(labels)

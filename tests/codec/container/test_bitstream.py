@@ -19,6 +19,7 @@ from boostnerv.codec.entropy.payloads import write_embeddings
 from boostnerv.errors import BitstreamError, UserError
 from tests.codec.sections import EMBEDDINGS, MODEL, TIMESTAMPS, VIDEO, WEIGHTS, Sections, join, split
 from tests.codec.tiny import file_of, opened, quantized, segment_of, small_file
+from tests.examples import example_count
 from tests.golden.streams import FILES as KINDS
 from tests.models.tiny import ALL, PUBLISHED, tiny_model
 
@@ -42,7 +43,7 @@ def refused(data: bytes, sentence: str = "") -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=10)
+@settings(max_examples=example_count(10))
 @given(
     frames=st.integers(1, 5),
     height=st.integers(1, 40),

@@ -21,6 +21,7 @@ from boostnerv.codec.keyframes.image_codecs import (
 )
 from boostnerv.errors import BitstreamError, UserError
 from boostnerv.video.ffmpeg import binary
+from tests.examples import example_count
 
 NAMES = list(KEYFRAME_CODECS)
 IN_PROCESS = ["avif", "webp"]
@@ -246,13 +247,13 @@ def decodes_or_is_refused(name: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", IN_PROCESS)
-@settings(max_examples=400)
+@settings(max_examples=example_count(400))
 @given(data=st.data())
 def test_damage_is_refused_or_decodes(name: str, data: st.DataObject) -> None:
     decodes_or_is_refused(name, data.draw(damaged(name)))
 
 
-@settings(max_examples=25)
+@settings(max_examples=example_count(25))
 @given(data=st.data())
 def test_damage_of_hevc_is_refused_or_decodes(data: st.DataObject) -> None:
     decodes_or_is_refused("x265-intra", data.draw(damaged("x265-intra")))
