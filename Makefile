@@ -8,6 +8,8 @@ GOLDEN ?= ../shared/golden
 EXPERIMENT ?= demo
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# One line per finished job (boostnerv/workflow/console.py).
+QUIETLY := PYTHONPATH=workflow/plugins snakemake --logger boostnerv
 # Tests and small trainings run side by side, one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
@@ -28,12 +30,12 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup  ## the whole chain on 16 real frames: models, files, anchors, table, figure
-	snakemake --profile profiles/local --configfile config/demo.yaml
+	$(QUIETLY) --profile profiles/local --configfile config/demo.yaml
 	@cat results/demo/tables/points.md
 	@echo "all of it, in a browser: results/demo/report/index.html"
 
 smoke: setup  ## the same chain, tiny: a minute
-	snakemake --profile profiles/local --configfile config/smoke.yaml
+	$(QUIETLY) --profile profiles/local --configfile config/smoke.yaml
 
 # A cluster of one node in a folder and on ports of its own; it goes when the experiment ends, however that ends.
 smoke-cluster: SHELL := /bin/bash

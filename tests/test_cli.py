@@ -458,7 +458,8 @@ def test_no_verb_writes_what_it_reads(
     arguments = tuple(EXTRACT if argument == "{}" else argument for argument in arguments)
     outcome = boost(*arguments)
     assert outcome.code == 2
-    assert re.fullmatch(r"boostnerv: .* (itself, or a part of it|are one file), .*: choose another .*\n", outcome.err)
+    reason = "(itself, or part of it, which is read|are the same file, to be written twice)"
+    assert re.fullmatch(f"boostnerv: .* {reason}: choose another .*\n", outcome.err)
     assert all((tmp_path / name).read_text() == name for name in names)
 
 

@@ -13,7 +13,7 @@ PACKAGE = Path(boostnerv.__file__).parent
 MOST_PARAMETERS = 6
 MOST_LINES = 60
 # A docstring that says whose arguments these are gives the reason for more.
-REASON = re.compile(r"[Ii]ts arguments are those of")
+REASON = re.compile(r"[Tt]akes the arguments of")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

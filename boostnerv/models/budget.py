@@ -9,8 +9,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from boostnerv.config import ModelSettings, OptionValue
 from boostnerv.errors import UserError, nearest
 from boostnerv.models.architecture import Architecture, Spec, StackBudget, architecture, tensor_shapes
@@ -131,14 +129,6 @@ def stored_embeddings(task: str, spec: Spec) -> int:
     """Entries in the embeddings that a model keeps: for interpolation those of every second frame."""
     entries: int = spec.embedding_parameters
     return entries * ((spec.frames + 1) // 2) // spec.frames if task == "interpolation" else entries
-
-
-def encoder_parameters(entry: Architecture, spec: Spec) -> int:
-    """Parameters of the encoder, which trains with the decoder but is not stored."""
-    if entry.encoder is None:
-        return 0
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in entry.encoder(spec).parameters())
 
 
 def total_parameters(entry: Architecture, spec: Spec) -> int:

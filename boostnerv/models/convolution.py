@@ -80,7 +80,7 @@ class _Convolve(torch.autograd.Function):
         padding: tuple[int, ...],
         groups: int,
     ) -> Tensor:
-        """Its arguments are those of PyTorch's operation, after the context."""
+        """Takes the arguments of PyTorch's operation, after the context."""
         ctx.save_for_backward(x, weight)
         ctx.shape = (stride, padding, groups)
         return F.conv2d(x, weight, bias, stride, padding, 1, groups)

@@ -18,6 +18,7 @@ from boostnerv import provenance, steps
 from boostnerv.catalogue import ANCHORS
 from boostnerv.config import Anchor
 from boostnerv.errors import UserError
+from boostnerv.evaluation import decode_speed
 from boostnerv.evaluation.anchor_streams import GOP_FRAMES, encoder_version
 from boostnerv.evaluation.anchors import (
     AnchorJob,
@@ -144,7 +145,8 @@ def test_settings_that_went_through_json_mean_the_same(tmp_path: Path) -> None:
     assert (point.run, point.pixel_format) == ("vvenc-q30", "yuv420p10le")
 
 
-def test_json_becomes_a_point(tmp_path: Path) -> None:
+def test_json_becomes_a_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_speed, "_ENOUGH_S", 0.4)  # the speed is compared below
     point = encoded(tmp_path, moving(3, 64, 64), "x264", 30)
     extra = {"experiment": "e", "dataset": "d", "video": "v", "frames_sha256": "0" * 64}
     write_anchor(point, tmp_path / "x264-30.json", extra)
