@@ -156,11 +156,11 @@ def compress(
         device=device,
     )
     folder = compression.work_folder(output, work)
-    found = compression.compress(source, output, request, folder, progress.shown, keep=keep)
+    result = compression.compress(source, output, request, folder, progress.track, keep=keep)
     if as_json:
-        _print(found)
+        _print(result)
     else:
-        typer.echo(compression.result_text(found))
+        typer.echo(compression.result_text(result))
 
 
 @app.command("fetch-source", rich_help_panel=_STEPS)
@@ -757,11 +757,11 @@ def info(
     """
     from boostnerv.evaluation.inspection import describe_file, file_text
 
-    found = describe_file(file)
+    description = describe_file(file)
     if as_json:
-        _print(found)
+        _print(description)
     else:
-        typer.echo(file_text(found))
+        typer.echo(file_text(description))
 
 
 @app.command(rich_help_panel=_TOOLS)
@@ -786,17 +786,17 @@ def status(
 
     overviews = looks(load_experiment(experiment), folder, watch)
     if as_json:
-        for found in overviews:
-            _print(found.record())
+        for overview in overviews:
+            _print(overview.record())
     elif sys.stdout.isatty():
         from rich.live import Live
 
         with Live(refresh_per_second=1, auto_refresh=False) as display:
-            for found in overviews:
-                display.update(table(found), refresh=True)
+            for overview in overviews:
+                display.update(table(overview), refresh=True)
     else:
-        for found in overviews:
-            typer.echo(lines_text(found))
+        for overview in overviews:
+            typer.echo(lines_text(overview))
 
 
 @app.command(rich_help_panel=_TOOLS)
@@ -945,12 +945,12 @@ def _three(text: str | None, option: str) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
-        found = tuple(map(float, text.split(",")))
+        values = tuple(map(float, text.split(",")))
     except ValueError:
-        found = ()
-    if len(found) != 3 or not all(0 < value <= 1 for value in found):
+        values = ()
+    if len(values) != 3 or not all(0 < value <= 1 for value in values):
         raise UserError(f"{option} {text} is not three numbers in (0, 1]; write them as 0.45,0.45,0.45")
-    return found
+    return values
 
 
 def _whole_numbers(text: str | None, flag: str) -> tuple[int, ...] | None:

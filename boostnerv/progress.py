@@ -22,7 +22,7 @@ def silent(done: int, note: str = "") -> None:
 
 
 @contextlib.contextmanager
-def shown(title: str, total: int | None, unit: str) -> Iterator[Progress]:
+def track(title: str, total: int | None, unit: str) -> Iterator[Progress]:
     """Yield a `Progress` that displays `title` and up to `total` units (None if unknown)."""
     if sys.stderr.isatty():
         with _bar(title, total, unit) as progress:

@@ -156,13 +156,13 @@ def encode_slices_after_training(
 
 def payload_bytes(snapped: Snapped, group: int = payloads.DEFAULT_GROUP) -> dict[str, int]:
     """What each entropy model makes of the same codes: bytes of ``weights:NAME`` and ``embeddings:NAME``."""
-    found = {
+    sizes_bytes = {
         f"weights:{model.name}": len(payloads.write_weights(snapped.weight_codes, snapped.step_index, model.name))
         for model in models_of("weights")
     }
     if snapped.embedding_codes is None:
-        return found
-    return found | {
+        return sizes_bytes
+    return sizes_bytes | {
         f"embeddings:{model.name}": len(_write_embeddings(snapped, model.name, group))
         for model in models_of("embeddings")
     }

@@ -22,7 +22,7 @@ from boostnerv.training.log import last_record
 from boostnerv.video.frames import Frames
 
 ShowProgress = Callable[[str, int | None, str], AbstractContextManager[Progress]]
-"""Shows progress under a title, with the number of units if known, as `boostnerv.progress.shown` does."""
+"""Shows progress under a title, with the number of units if known, as `boostnerv.progress.track` does."""
 
 # Largest difference between decoded frames and those measured in fine-tuning; another device rounds differently.
 _LARGEST_LOSS_DB = 0.1

@@ -271,12 +271,12 @@ class Experiment(Closed):
         """`video_specs`, where the data set of this experiment has been read already."""
         spec = with_listed_videos(dataset, root)
         spec.videos_named([name for entry in self.models for name in entry.modelsize_m_for])
-        found = spec.videos_named(self.videos) if self.videos else spec.videos
-        counts = Counter(video.name for video in found)
-        for given, video in zip(self.videos, found, strict=False):
+        videos = spec.videos_named(self.videos) if self.videos else spec.videos
+        counts = Counter(video.name for video in videos)
+        for given, video in zip(self.videos, videos, strict=False):
             if counts[video.name] > 1:
                 raise UserError(f"experiment '{self.name}' names video '{given}' twice; name it once under videos")
-        return found
+        return videos
 
 
 def load_experiment(path: str | Path) -> Experiment:

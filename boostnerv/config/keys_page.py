@@ -89,8 +89,8 @@ def _type_text(annotation: Any) -> str:
 def _default_text(field: Any) -> str:
     default = field.get_default(call_default_factory=True)
     if isinstance(default, Closed):
-        shown = default.model_dump(exclude_defaults=True)
-        return f"`{shown}`" if shown else "see there"
+        changed = default.model_dump(exclude_defaults=True)
+        return f"`{changed}`" if changed else "see there"
     return f"`{default!r}`" if not isinstance(default, str) else f"`{default or '(empty)'}`"
 
 

@@ -72,8 +72,8 @@ def problem_sentence(kind: type[BaseModel], problem: Mapping[str, Any], above: s
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     given = problem.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
-    return f"'{where}': {message}{shown}" if where else message
+    value = f" (given: {given!r})" if isinstance(given, str | int | float) else ""
+    return f"'{where}': {message}{value}" if where else message
 
 
 def _keys_at(kind: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
@@ -82,17 +82,17 @@ def _keys_at(kind: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
     for part in place:
         if isinstance(part, int):
             continue
-        found = [
+        inner_classes = [
             inner
             for outer in classes
             if part in outer.model_fields
             for inner in _classes_in(outer.model_fields[part].annotation)
         ]
-        classes = found or classes
+        classes = inner_classes or classes
     return sorted({name for settings in classes for name in settings.model_fields})
 
 
 def _classes_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return [annotation] if issubclass(annotation, BaseModel) else []
-    return [found for part in typing.get_args(annotation) for found in _classes_in(part)]
+    return [settings for part in typing.get_args(annotation) for settings in _classes_in(part)]

@@ -201,13 +201,13 @@ def write_quality(
     csv_path: str | Path,
     extra: Mapping[str, Any],
     parts: Mapping[str, range] | None = None,
-    of_parts: Mapping[str, Mapping[str, Any]] | None = None,
+    part_records: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write the video's values together with `extra` as flat JSON, and the frames' values as CSV.
 
     The CSV has the columns frame (from 0), psnr_db and ms_ssim (may be empty); psnr_hidden_db and psnr_visible_db if
     pixels were hidden; vmaf, psnr_y_db, psnr_u_db and psnr_v_db if measured. For several concatenated videos, `parts`
-    maps their names to their frames and `of_parts` to their counterparts of `extra`: the JSON is then a list that
+    maps their names to their frames and `part_records` to their counterparts of `extra`: the JSON is then a list that
     begins with the values of all, and the CSV begins with a column video and counts the frames of every video from 0.
     """
     record = merged(extra, quality.summary())
@@ -215,10 +215,10 @@ def write_quality(
         write_frames(quality, csv_path)
         files.write_json(json_path, record)
         return
-    assert of_parts is not None
-    part_records = [merged(of_parts[name], quality.part(frames).summary()) for name, frames in parts.items()]
+    assert part_records is not None
+    merged_parts = [merged(part_records[name], quality.part(frames).summary()) for name, frames in parts.items()]
     files.write_text(csv_path, _frames_csv(quality, parts))
-    files.write_json(json_path, [record, *part_records])
+    files.write_json(json_path, [record, *merged_parts])
 
 
 def write_frames(quality: Quality, path: str | Path) -> None:

@@ -186,8 +186,8 @@ def collect(json_paths: Iterable[str | Path]) -> list[Point]:
     origins: dict[tuple[Value, ...], str] = {}
     points = []
     for path in json_paths:
-        found = files.read_json(path, "result")
-        for value in found if isinstance(found, list) else [found]:
+        results = files.read_json(path, "result")
+        for value in results if isinstance(results, list) else [results]:
             point = _checked(value, f"result {path}")
             identity = tuple(point[name] for name in ("experiment", "dataset", "video", "codec", "run", "seed"))
             if identity in origins:

@@ -18,7 +18,7 @@ from boostnerv import files
 from boostnerv.evaluation.bd_rate import LEAST_POINTS, METHODS, Curve, Delta, Difference, difference, ms_ssim_db
 from boostnerv.evaluation.points import Point, cell_text
 from boostnerv.evaluation.published import PublishedBdRate, PublishedCurve, published_bd_rates
-from boostnerv.report.published_curves import SUFFIX, curve_name, of_mean, of_video, single_videos
+from boostnerv.report.published_curves import SUFFIX, curve_name, published_mean, published_of_video, single_videos
 from boostnerv.report.summaries import Summary, by_video, curves, over_seeds
 
 
@@ -89,7 +89,7 @@ def bd_rows(points: Sequence[Point]) -> list[BdRow]:
     """The deltas of all pairs of curves, video by video, and then averaged over videos if there are several."""
     rows: list[BdRow] = []
     for video, group in by_video(over_seeds(points)).items():
-        published = of_video(points, video)
+        published = published_of_video(points, video)
         for metric in METRICS:
             ours = {name: curve for name, curve in _curves(group, metric) if curve.points}
             known = published if metric in _PUBLISHED_METRICS else ()
@@ -211,7 +211,7 @@ def _mean(deltas: Sequence[Delta], videos: int) -> Delta:
 
 def beside_published(rows: Sequence[BdRow], points: Sequence[Point]) -> list[BesidePublished]:
     """Published BD-rates over UVG and ours for the same pairs, if the experiment has all its videos at full length."""
-    if not of_mean(points):
+    if not published_mean(points):
         return []
     ours = {(row.curve, row.anchor): row for row in rows if _is_mean(row) and row.metric == "psnr_db"}
     return [

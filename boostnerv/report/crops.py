@@ -24,7 +24,7 @@ _SHOWN_PERCENT = 99.5
 
 
 @dataclass(frozen=True)
-class Shown:
+class ComparedFrame:
     """A frame and the reason why it was chosen; pixels are uint8 RGB ``[H, W, 3]``, None without an anchor."""
 
     why: str
@@ -40,7 +40,7 @@ class Crops:
 
     model: str = ""
     anchor: str = ""
-    shown: tuple[Shown, ...] = ()
+    frames: tuple[ComparedFrame, ...] = ()
     missing: str = ""
 
 
@@ -73,7 +73,7 @@ def crops_figure(crops: Crops, title: str) -> Figure:
     The PSNR of the entire frame is given below the pictures of model and anchor. All frames show the window that is the
     model's worst in the last of them. Without frames the figure gives the reason.
     """
-    frames = crops.shown
+    frames = crops.frames
     if not frames:
         figure, axes = new_figure()
         axes.set_title(title)
@@ -111,7 +111,7 @@ def crops_figure(crops: Crops, title: str) -> Figure:
     return figure
 
 
-def _pictures(frame: Shown, window: Window) -> list[Picture]:
+def _pictures(frame: ComparedFrame, window: Window) -> list[Picture]:
     """The cropped pictures of a row: frames ``[h, w, 3]``, then error maps ``[h, w]``."""
     tests = [frame.model, *([frame.anchor] if frame.anchor is not None else [])]
     pictures: list[Picture] = [frame.source, *tests, *(error_map(frame.source, test) for test in tests)]

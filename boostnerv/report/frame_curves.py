@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from boostnerv.report.runs import Run, shown_runs
+from boostnerv.report.runs import Run, runs_by_curve
 from boostnerv.report.style import AXES, Look, legend_columns, new_figure, note, say
 from boostnerv.report.summaries import context_of, size_text
 
@@ -15,12 +15,12 @@ _MARKERS_A_LINE = 12
 
 
 def frames_figure(runs: Sequence[Run], looks: Mapping[str, Look]) -> Figure:
-    """PSNR over frame numbers for one run per curve (see `shown_runs`); the legend has the sizes of the files.
+    """PSNR over frame numbers for one run per curve (see `runs_by_curve`); the legend has the sizes of the files.
 
     Runs without PSNR of their frames are named below. Without any run to draw the figure gives the reason.
     """
     figure, axes = new_figure()
-    selected = shown_runs(runs)
+    selected = runs_by_curve(runs)
     drawn = [run for run in selected if run.psnr_db]
     left_out = [run.name for run in selected if not run.psnr_db]
     axes.set_title(f"{context_of(runs[0].point)}: every frame" if runs else "Every frame")

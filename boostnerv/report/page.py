@@ -20,7 +20,7 @@ from boostnerv.evaluation.published import PublishedCurve
 from boostnerv.report.details import details_of, train_log
 from boostnerv.report.page_tables import tables
 from boostnerv.report.previews import SOURCE, Preview, choose, found_previews, nearest
-from boostnerv.report.published_curves import curve_name, of_mean, of_video
+from boostnerv.report.published_curves import curve_name, published_mean, published_of_video
 from boostnerv.report.runs import rank
 from boostnerv.report.summaries import Summary, by_video, context_of, curves, over_seeds, over_videos, size_text
 from boostnerv.report.tables import time_text
@@ -60,34 +60,34 @@ def write_page(points: Sequence[Point], folder: Path, experiment: Experiment | N
 def page_html(points: Sequence[Point], folder: Path, experiment: Experiment | None) -> str:
     """The HTML of the page, with as many previews as fit into `MOST_BYTES`."""
     previews = found_previews(points, folder)
-    shown = [point for point in points if point["kind"] != "part"]
-    values = _values(points, shown, folder, experiment)
-    without_videos = _rendered(values, shown, [], previews)
+    runs = [point for point in points if point["kind"] != "part"]
+    values = _values(points, runs, folder, experiment)
+    without_videos = _rendered(values, runs, [], previews)
     kept, left_out = choose(previews, MOST_BYTES - len(without_videos.encode()) - _MARKUP_BYTES * len(previews))
-    return _rendered(values, shown, kept, left_out) if previews else without_videos
+    return _rendered(values, runs, kept, left_out) if previews else without_videos
 
 
 def _values(
-    points: Sequence[Point], shown: Sequence[Point], folder: Path, experiment: Experiment | None
+    points: Sequence[Point], runs: Sequence[Point], folder: Path, experiment: Experiment | None
 ) -> dict[str, Any]:
     """Values for the template of the page, except videos."""
     from plotly.offline import get_plotlyjs
 
     quality = _quality_data(points)  # raises where there are no points
     name = str(points[0]["experiment"])
-    details = details_of(shown[:MOST_DETAILS], folder, experiment)
+    details = details_of(runs[:MOST_DETAILS], folder, experiment)
     return {
         "quality": quality,
-        "training": _training_data(shown, folder, experiment),
+        "training": _training_data(runs, folder, experiment),
         "title": (experiment.title if experiment is not None else "") or name,
         "name": name,
-        "sentence": _sentence(shown),
-        "facts": list(_facts(shown)),
-        "videos": list(dict.fromkeys(str(point["video"]) for point in shown)),
+        "sentence": _sentence(runs),
+        "facts": list(_facts(runs)),
+        "videos": list(dict.fromkeys(str(point["video"]) for point in runs)),
         "made_with": list(_made_with(points)),
         "tables": list(tables(points, {each.anchor for each in details})),
         "details": details,
-        "left_out_details": max(0, len(shown) - MOST_DETAILS),
+        "left_out_details": max(0, len(runs) - MOST_DETAILS),
         "css": _beside("page.css"),
         "js": _beside("page.js"),
         "plotly": get_plotlyjs(),
@@ -190,9 +190,11 @@ def _made_with(points: Sequence[Point]) -> Iterator[tuple[str, list[str]]]:
 def _quality_data(points: Sequence[Point]) -> list[dict[str, Any]]:
     """For every video, and for their mean, the curves of codecs and the published ones."""
     summaries = over_seeds(points)
-    by_name = [_video_curves(video, group, of_video(points, video)) for video, group in by_video(summaries).items()]
+    by_name = [
+        _video_curves(video, group, published_of_video(points, video)) for video, group in by_video(summaries).items()
+    ]
     means = by_video(over_videos(summaries))
-    return [*by_name, *(_video_curves(video, group, of_mean(points)) for video, group in means.items())]
+    return [*by_name, *(_video_curves(video, group, published_mean(points)) for video, group in means.items())]
 
 
 def _video_curves(video: str, group: Sequence[Summary], published: Sequence[PublishedCurve]) -> dict[str, Any]:

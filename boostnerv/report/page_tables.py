@@ -102,9 +102,9 @@ def tables(points: Sequence[Point], linked: Container[str]) -> Iterator[Table]:
 
     `linked` are the ids of the details on the page; other rows get no link.
     """
-    shown = [point for point in points if point["kind"] != "part"]
+    runs = [point for point in points if point["kind"] != "part"]
     parts = [point for point in points if point["kind"] == "part"]
-    yield _of_points("quality", "Rate and quality", _QUALITY, shown, linked)
+    yield _of_points("quality", "Rate and quality", _QUALITY, runs, linked)
     bd = bd_rows(points)
     bd_rates, published, published_rates = _bd_rates(bd), _published(points), _published_rates(bd, points)
     if bd_rates:
@@ -115,7 +115,7 @@ def tables(points: Sequence[Point], linked: Container[str]) -> Iterator[Table]:
         )
     if published_rates:
         yield _limited("published-bd-rate", "Published BD-rates over UVG", _PUBLISHED_RATES, published_rates)
-    yield _of_points("cost", "Cost", _COST, shown, linked)
+    yield _of_points("cost", "Cost", _COST, runs, linked)
     if parts:
         yield _of_points("each", "Each video of a model of many", _EACH, parts, linked)
 

@@ -24,7 +24,7 @@ from boostnerv.report.crops import Crops, crops_figure
 from boostnerv.report.curves import PARAMETERS, TIME, Across, curve_looks, quality_figure
 from boostnerv.report.frame_curves import frames_figure
 from boostnerv.report.names import MEAN_NAME, RUN_PARTS
-from boostnerv.report.published_curves import of_mean, of_video
+from boostnerv.report.published_curves import published_mean, published_of_video
 from boostnerv.report.runs import Run
 from boostnerv.report.style import STYLE, save, save_as
 from boostnerv.report.summaries import by_video, context_of, over_seeds, over_videos
@@ -50,9 +50,9 @@ def plot_points(points: Sequence[Point], folder: str | Path) -> tuple[Path, ...]
     """
     summaries = over_seeds(points)
     groups = by_video(summaries)
-    published = {name: of_video(points, name) for name in groups}
+    published = {name: published_of_video(points, name) for name in groups}
     if len(groups) > 1:
-        groups[MEAN_NAME], published[MEAN_NAME] = over_videos(summaries), of_mean(points)
+        groups[MEAN_NAME], published[MEAN_NAME] = over_videos(summaries), published_mean(points)
     looks = curve_looks(summaries, [curve for curves in published.values() for curve in curves])
     written: list[Path] = []
     for name, group in groups.items():

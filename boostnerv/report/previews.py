@@ -45,10 +45,10 @@ def preview_path(folder: Path, video: str, name: str) -> Path:
 
 def found_previews(points: Sequence[Point], folder: Path) -> list[Preview]:
     """The existing previews of the sources and of `points`."""
-    shown = [point for point in points if point["kind"] != "part"]
-    videos = dict.fromkeys(str(point["video"]) for point in shown)
+    runs = [point for point in points if point["kind"] != "part"]
+    videos = dict.fromkeys(str(point["video"]) for point in runs)
     candidates = [Preview(video, SOURCE, SOURCE, None, preview_path(folder, video, SOURCE)) for video in videos]
-    for point in shown:
+    for point in runs:
         video, name, size = str(point["video"]), str(point["run"]), point["file_bytes"] or point["params_total"]
         path = preview_path(folder, video, name)
         candidates.append(Preview(video, name, str(point["kind"]), float(size) if size else None, path))

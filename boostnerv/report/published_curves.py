@@ -17,12 +17,12 @@ def curve_name(curve: PublishedCurve) -> str:
     return curve.model + SUFFIX
 
 
-def of_video(points: Iterable[Point], video: str) -> tuple[PublishedCurve, ...]:
+def published_of_video(points: Iterable[Point], video: str) -> tuple[PublishedCurve, ...]:
     """Published curves of a full-length UVG video at full size; empty for any other video."""
     return published_curves(video, *_shapes(points)[video])
 
 
-def of_mean(points: Sequence[Point]) -> tuple[PublishedCurve, ...]:
+def published_mean(points: Sequence[Point]) -> tuple[PublishedCurve, ...]:
     """Published curves of the average over UVG, if the experiment has exactly its seven videos at full length."""
     shapes = _shapes(points)
     return published_average_curves({video: shapes[video] for video in single_videos(points)})

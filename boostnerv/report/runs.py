@@ -82,7 +82,7 @@ def nearest_anchor(run: Run, runs: Sequence[Run]) -> Run | None:
     return min(anchors, key=lambda other: (apart(other.file_bytes, run.file_bytes), other.name), default=None)
 
 
-def shown_runs(runs: Sequence[Run]) -> list[Run]:
+def runs_by_curve(runs: Sequence[Run]) -> list[Run]:
     """One run per curve: the best for models; for anchors the one nearest in size to the best model, else the best."""
     best = best_run(runs)
     groups: dict[str, list[Run]] = {}

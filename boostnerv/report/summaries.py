@@ -120,9 +120,9 @@ def curves(summaries: Iterable[Summary]) -> dict[str, list[Summary]]:
 
 def run_curves(points: Sequence[Point]) -> dict[str, str]:
     """Name of every run of a model or anchor -> the curve that it belongs to."""
-    shown = [point for point in points if point["kind"] != "part"]
-    several_tasks = _several_tasks(shown)
-    return {str(point["run"]): _curve(point, several_tasks) for point in shown}
+    runs = [point for point in points if point["kind"] != "part"]
+    several_tasks = _several_tasks(runs)
+    return {str(point["run"]): _curve(point, several_tasks) for point in runs}
 
 
 def size_text(file_bytes: float) -> str:

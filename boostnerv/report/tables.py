@@ -30,9 +30,9 @@ def write_tables(points: Sequence[Point], markdown_path: str | Path, csv_path: s
     Raises `UserError` if there are no points.
     """
     summaries = over_seeds(points)
-    shown, parts = [*summaries, *over_videos(summaries)], over_seeds(points, parts=True)
-    files.write_text(markdown_path, "\n".join([markdown(shown), *_parts(parts)]))
-    files.write_text(csv_path, summary_csv([*shown, *parts]))
+    rows, parts = [*summaries, *over_videos(summaries)], over_seeds(points, parts=True)
+    files.write_text(markdown_path, "\n".join([markdown(rows), *_parts(parts)]))
+    files.write_text(csv_path, summary_csv([*rows, *parts]))
 
 
 def markdown(summaries: Sequence[Summary]) -> str:
@@ -136,12 +136,12 @@ def _entropy_models(group: Sequence[Summary]) -> list[str]:
         return []
     roles: tuple[Role, ...] = ("weights", "embeddings")
     columns = [entry.column(role) for role in roles for entry in ENTROPY_MODELS if role in entry.roles]
-    shown = [name for name in columns if any(row.mean[name] is not None for row in coded)]
-    headings = [name.removesuffix("_bytes").replace("_", " ", 1).replace("_", "-") for name in shown]
+    known = [name for name in columns if any(row.mean[name] is not None for row in coded)]
+    headings = [name.removesuffix("_bytes").replace("_", " ", 1).replace("_", "-") for name in known]
     lines = ["", "Bytes of the same codes under each entropy model; files use the smallest for every tensor:", ""]
-    lines += [f"| codec | size | {' | '.join(headings)} |", "|---|---" + "|--:" * len(shown) + "|"]
+    lines += [f"| codec | size | {' | '.join(headings)} |", "|---|---" + "|--:" * len(known) + "|"]
     for summary in coded:
-        cells = " | ".join(_against_gaussian(summary, name) for name in shown)
+        cells = " | ".join(_against_gaussian(summary, name) for name in known)
         lines.append(f"| {summary.curve} | {summary.size_label} | {cells} |")
     return lines
 

@@ -194,7 +194,7 @@ def _checked_file(written: VideoFile, video: Videos) -> dict[str, Any]:
     from boostnerv.models.budget import decoder_parameters
 
     digest, psnr = hashlib.sha256(), []
-    with progress.shown("check the file", len(written), "frames") as show:
+    with progress.track("check the file", len(written), "frames") as show:
         for index, frame in enumerate(written.frames()):
             digest.update(frame.tobytes())
             psnr.append(float(psnr_db(video.pixels[index : index + 1], frame[None])[0]))

@@ -63,7 +63,7 @@ def write_decoded(
     """Write decoded frames as `write_frames` does, with progress; returns the SHA-256 of the pixels."""
     from boostnerv.video.writing import write_frames
 
-    with progress.shown("decode", video.count, "frames") as show:
+    with progress.track("decode", video.count, "frames") as show:
         return write_frames(frames, output, video, lossless=lossless, audio_from=audio_from, progress=show)
 
 

@@ -58,7 +58,7 @@ def compare(
     rows = []
     for name, test in zip(names, opened, strict=True):
         total = video.expected or test.expected
-        with progress.shown(f"compare {name}", total, "frames") as show, vmaf_meter(choice.vmaf, host.threads) as meter:
+        with progress.track(f"compare {name}", total, "frames") as show, vmaf_meter(choice.vmaf, host.threads) as meter:
             rows.append(comparison.compare(video, test, name, device=device, vmaf=meter, progress=show))
     if output is not None:
         comparison.write_rows(rows, output)
@@ -86,14 +86,14 @@ def check_published(experiment: Experiment, points: Path, output: Path | None) -
     from boostnerv.evaluation.published import compare
 
     files.check_distinct([output], [points])
-    found = read_points(points)
-    for name in {str(point["experiment"]) for point in found} - {experiment.name}:
+    measured = read_points(points)
+    for name in {str(point["experiment"]) for point in measured} - {experiment.name}:
         raise UserError(f"{points} has results of experiment '{name}', not of '{experiment.name}'; give its own")
     runs = {run.name.removesuffix(f"-s{run.train.seed}"): run.of_many for run in experiment.runs()}
     videos, dataset = [video.name for video in experiment.video_specs()], experiment.dataset_spec().name
     together = [name_of_all(dataset, videos)]
     planned = [(video, run) for run, of_many in runs.items() for video in (together if of_many else videos)]
-    rows = compare(found, planned)
+    rows = compare(measured, planned)
     if output is not None:
         files.write_json(output, [row.record() for row in rows])
     return rows

@@ -59,7 +59,7 @@ def evaluate(
     training, finetuning = (last_record(path) if path else {} for path in logs)
     decoded = np.load(job_files.decoded, mmap_mode="r")
     with (
-        progress.shown("evaluate", video.manifest.frames, "frames") as show,
+        progress.track("evaluate", video.manifest.frames, "frames") as show,
         previewed(decoded, job_files.preview, video.manifest.fps) as test,
         vmaf_meter(vmaf, threads, video) as meter,
     ):
@@ -127,7 +127,7 @@ def evaluate_model(
     frames, unseen = _reconstructed(model, video, keyframes, recipe, (choose_device(host.device), job_files.output))
     hidden = None if recipe.mask is None else hidden_pixels(recipe.mask, spec.height, spec.width)
     with (
-        progress.shown("evaluate", spec.frames, "frames") as show,
+        progress.track("evaluate", spec.frames, "frames") as show,
         previewed(frames, job_files.preview, manifest.fps) as test,
         vmaf_meter(vmaf, host.threads, video) as meter,
     ):
@@ -200,7 +200,7 @@ def encode_anchor(
     if planes is not None:
         check_planes(planes.manifest, manifest)
     job = AnchorJob(anchor, quality, manifest.fps, threads or 1, round_trip(manifest))
-    with progress.shown(f"{anchor.codec} {quality}", manifest.frames, "frames") as show:
+    with progress.track(f"{anchor.codec} {quality}", manifest.frames, "frames") as show:
         measures = AnchorMeasures(vmaf=vmaf, planes=planes, preview=job_files.preview, progress=show)
         point = encode_with(video.pixels, job, job_files.stream, measures)
     identity = {
@@ -271,7 +271,7 @@ def _with_yuv(quality: Quality, planes: Path, video: Videos, test: Any) -> Quali
         raise UserError("planes are of one video, and this model is of many; leave --planes out")
     source = open_planes(planes)
     check_planes(source.manifest, video.manifest)
-    with progress.shown("evaluate planes", source.manifest.frames, "frames") as show:
+    with progress.track("evaluate planes", source.manifest.frames, "frames") as show:
         return dataclasses.replace(quality, yuv=measure_rgb(source, test, show))
 
 
@@ -292,7 +292,7 @@ def _write_quality(
     if video.is_cut:
         rows, columns = video.grid
         count = video.manifest.frames * rows * columns
-        with progress.shown("evaluate patches", count, "patches") as show:
+        with progress.track("evaluate patches", count, "patches") as show:
             cut = partial(split, rows=rows, columns=columns)
             patches = measure_patches(video.pixels, test, cut, progress=show)
         point = {**point, "psnr_patches_db": patches.psnr_db, "ms_ssim_patches": patches.ms_ssim}
@@ -310,7 +310,7 @@ def _write_quality(
         "commit",
         "task",
     )
-    of_parts = {
+    part_records = {
         member.name: {
             **{key: point.get(key) for key in shared},
             "kind": "part",
@@ -322,19 +322,19 @@ def _write_quality(
         for member in video.members
     }
     ranges = {member.name: member.frames for member in video.members}
-    write_quality(quality, job_files.output, job_files.frames_csv, point, ranges, of_parts)
+    write_quality(quality, job_files.output, job_files.frames_csv, point, ranges, part_records)
     return files.read_json(job_files.output)[0]
 
 
-def _rendered(made: ClipReconstruction, output: Path) -> Any:
+def _rendered(reconstruction: ClipReconstruction, output: Path) -> Any:
     """All frames of a model of many, in a file beside `output` that goes with this process: they are read twice."""
     import numpy as np
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output.parent) as file:  # the map keeps it
-        frames = np.memmap(file, np.uint8, "w+", shape=made.shape)
-    with progress.shown("render", len(made), "frames") as show:
-        for index in range(len(made)):
-            frames[index] = made[index : index + 1][0]
+        frames = np.memmap(file, np.uint8, "w+", shape=reconstruction.shape)
+    with progress.track("render", len(reconstruction), "frames") as show:
+        for index in range(len(reconstruction)):
+            frames[index] = reconstruction[index : index + 1][0]
             show(index + 1)
     return frames

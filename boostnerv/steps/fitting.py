@@ -35,7 +35,7 @@ def train(job_files: TrainFiles, job: TrainJob, host: Host) -> None:
     data = _training_data(job_files, job.model.name, host)
     _prepare_training_cpu(host.threads, data.videos)
     total = _training_steps(data.videos, job)
-    with progress.shown(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
+    with progress.track(f"train {job.model.name}", total, "steps") if leads() else nullcontext(progress.silent) as show:
         train_video(data, job, _outputs(job_files), _machine(host, show))
 
 
@@ -52,7 +52,7 @@ def finetune(job_files: TrainFiles, job: FinetuneJob, host: Host) -> None:
     about = checkpoint.read_about(trained)
     data = _training_data(job_files, about.architecture, host)
     _prepare_training_cpu(host.threads, data.videos)
-    with progress.shown("finetune", _steps(about.make_spec().samples, job.finetuning), "steps") as show:
+    with progress.track("finetune", _steps(about.make_spec().samples, job.finetuning), "steps") as show:
         finetune_video(data, job, trained, _outputs(job_files), _machine(host, show))
 
 
@@ -89,7 +89,7 @@ def _training_data(job_files: TrainFiles, model: str, host: Host) -> TrainingDat
 
     many, frames = architecture(model).multi_video, job_files.frames
     if many and host.scratch:
-        with progress.shown("copy", None, "videos") if leads() else nullcontext(progress.silent) as show:
+        with progress.track("copy", None, "videos") if leads() else nullcontext(progress.silent) as show:
             frames = staged(frames, host.scratch, show)
     videos = open_videos(frames, many=many)
     return TrainingData(videos, given_keyframes(job_files.keyframes, videos))

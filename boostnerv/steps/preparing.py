@@ -23,7 +23,7 @@ def extract_frames(source: Path, job: ExtractJob, output: Path) -> None:
     from boostnerv.video.frames import extract_frames as extract
 
     files.check_distinct(with_manifest(output), [source])
-    with progress.shown(f"frames of {job.video.name}", job.preparation.frame_count, "frames") as show:
+    with progress.track(f"frames of {job.video.name}", job.preparation.frame_count, "frames") as show:
         extract(source, job, output, progress=show)
 
 
@@ -32,7 +32,7 @@ def extract_planes(source: Path, job: ExtractJob, output: Path) -> None:
     from boostnerv.video.planes import extract_planes as extract
 
     files.check_distinct(with_manifest(output), [source])
-    with progress.shown(f"planes of {job.video.name}", job.preparation.frame_count, "frames") as show:
+    with progress.track(f"planes of {job.video.name}", job.preparation.frame_count, "frames") as show:
         extract(job.video, source, job.preparation, output, dataset=job.dataset, progress=show)
 
 
@@ -43,7 +43,7 @@ def split_patches(frames: Path, height: int, width: int, output: Path) -> None:
 
     files.check_distinct(with_manifest(output), with_pixels(frames))
     video = open_frames(frames)
-    with progress.shown(f"patches of {video.manifest.video}", None, "patches") as show:
+    with progress.track(f"patches of {video.manifest.video}", None, "patches") as show:
         split(video, height, width, output, show)
 
 
@@ -53,7 +53,7 @@ def gather_videos(manifests: Sequence[Path], statistics: tuple[Any, Any] | None,
     from boostnerv.video.collections import gather
 
     files.check_distinct([output], [path for manifest in manifests for path in with_pixels(manifest)])
-    with progress.shown("videos", len(manifests), "videos") as show:
+    with progress.track("videos", len(manifests), "videos") as show:
         gather(manifests, output, statistics, progress=show)
 
 
@@ -63,5 +63,5 @@ def code_keyframes(videos: Path, job: KeyframeJob, output: Path, *, threads: int
     from boostnerv.video.collections import open_collection
 
     files.check_distinct([*with_pixels(output), output.parent / f"{output.stem}.bin"], [videos])
-    with progress.shown(f"keyframes {job.codec}", None, "keyframes") as show:
+    with progress.track(f"keyframes {job.codec}", None, "keyframes") as show:
         code(open_collection(videos), job, output, threads=threads, progress=show)

@@ -83,7 +83,7 @@ def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) ->
     from boostnerv.config import Anchor
     from boostnerv.evaluation.anchors import decoded_frames
     from boostnerv.evaluation.round_trip import round_trip
-    from boostnerv.report.crops import Crops, Shown
+    from boostnerv.report.crops import ComparedFrame, Crops
     from boostnerv.report.frame_curves import run_text
     from boostnerv.report.runs import best_run, chosen_frames, nearest_anchor
     from boostnerv.video.frames import open_frames
@@ -108,8 +108,8 @@ def _crops(runs: Sequence[Any], beside: dict[str, Path], frames: Path | None) ->
     return Crops(
         model=run_text(best).replace(", ", "\n"),
         anchor=run_text(anchor).replace(", ", "\n") if anchor is not None else "",
-        shown=tuple(
-            Shown(why, number, source.pixels[number], model, other)
+        frames=tuple(
+            ComparedFrame(why, number, source.pixels[number], model, other)
             for (why, number), model, other in zip(chosen.items(), ours, others, strict=True)
         ),
     )

@@ -201,8 +201,8 @@ class _Sums:
             block = pixels[first : first + step]
             self.count += block.size // 3
             for total, operands in ((self.values, (block,)), (self.squares, (block, block))):
-                found = np.einsum(",".join(["thwc"] * len(operands)) + "->c", *operands, dtype=np.int64)
-                total[:] = [before + int(value) for before, value in zip(total, found, strict=True)]
+                sums = np.einsum(",".join(["thwc"] * len(operands)) + "->c", *operands, dtype=np.int64)
+                total[:] = [before + int(value) for before, value in zip(total, sums, strict=True)]
 
     def statistics(self) -> tuple[Colour, Colour]:
         """Mean and standard deviation in [0, 1], rounded; deviations are divisors and never 0."""
@@ -317,20 +317,20 @@ class OpenCollection:
     def _frames(self, video: int) -> Frames:
         """The open file of a video; the least recently used files are released."""
         with self._lock:
-            found = self._opened.pop(video, None) or self._open(video)
-            self._opened[video] = found
+            opened = self._opened.pop(video, None) or self._open(video)
+            self._opened[video] = opened
             while len(self._opened) > self._most_open_files:
                 self._opened.popitem(last=False)
-            return found
+            return opened
 
     def _open(self, video: int) -> Frames:
         entry = self.manifest.videos[video]
         path = self.path.parent / entry.manifest
         frames = open_frames(path)
         size = (self.rows * frames.manifest.height, self.columns * frames.manifest.width)
-        found = (frames.manifest.pixels_sha256, *_grid(frames.manifest), *size, frames.manifest.frames)
+        actual = (frames.manifest.pixels_sha256, *_grid(frames.manifest), *size, frames.manifest.frames)
         count = entry.frames * self.rows * self.columns
-        if found != (entry.pixels_sha256, self.rows, self.columns, self.height, self.width, count):
+        if actual != (entry.pixels_sha256, self.rows, self.columns, self.height, self.width, count):
             raise UserError(
                 f"video '{entry.name}' in {path} has changed since collection {self.path} was gathered; gather it "
                 "again, or bring the old frames back"

@@ -347,10 +347,10 @@ def _check_hash(video: VideoSpec, source: Path, digest: str) -> None:
 def _check_declared(video: VideoSpec, source: Path, info: SourceInfo, preparation: Preparation) -> None:
     """Compare a source with its declaration in the data set, as far as possible before decoding."""
     declared = (video.height or info.display_height, video.width or info.display_width)
-    found = (info.display_height, info.display_width)
-    if declared != found:
+    actual = (info.display_height, info.display_width)
+    if declared != actual:
         raise UserError(
-            f"{source} is {found[0]}x{found[1]} (height x width), but the data set says {declared[0]}x"
+            f"{source} is {actual[0]}x{actual[1]} (height x width), but the data set says {declared[0]}x"
             f"{declared[1]} of video '{video.name}'; correct the data set or get the right file"
         )
     last = preparation.first_frame + (preparation.frame_count or 1)

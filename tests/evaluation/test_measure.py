@@ -147,8 +147,8 @@ def test_a_part_is_what_its_frames_alone_would_be(pair) -> None:
 
 def test_files_have_all_videos_and_each(pair, tmp_path: Path) -> None:
     quality, parts = measure(*pair), {"a": range(3), "b": range(3, 5)}
-    of_parts = {name: {"video": name, "frames": len(frames)} for name, frames in parts.items()}
-    given = ({"video": "all", "frames": 5}, parts, of_parts)
+    part_records = {name: {"video": name, "frames": len(frames)} for name, frames in parts.items()}
+    given = ({"video": "all", "frames": 5}, parts, part_records)
     write_quality(quality, tmp_path / "quality.json", tmp_path / "frames.csv", *given)
     whole, first, second = json.loads((tmp_path / "quality.json").read_text())
     assert whole == {"video": "all", "frames": 5, **quality.summary()}

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from boostnerv.errors import UserError
 from boostnerv.report import plots
 from boostnerv.report.bits import KINDS, Part, bits_figure, by_layer
-from boostnerv.report.crops import SMALL_SIDE, Crops, Shown, crops_figure, error_map, worst_window
+from boostnerv.report.crops import SMALL_SIDE, ComparedFrame, Crops, crops_figure, error_map, worst_window
 from boostnerv.report.curves import curve_looks
 from boostnerv.report.frame_curves import frames_figure
 from boostnerv.report.names import run_figure_files
-from boostnerv.report.runs import best_run, chosen_frames, nearest_anchor, read_frames, runs_of, shown_runs
+from boostnerv.report.runs import best_run, chosen_frames, nearest_anchor, read_frames, runs_by_curve, runs_of
 from boostnerv.report.summaries import over_seeds
 from boostnerv.video.info import Window
 from tests.report.results import anchor_points, model_points, trained_points
@@ -59,7 +59,7 @@ def test_the_best_run_and_the_anchor_nearest_in_size() -> None:
 
 
 def test_one_run_a_curve_is_shown() -> None:
-    assert [run.name for run in shown_runs(all_runs())] == [
+    assert [run.name for run in runs_by_curve(all_runs())] == [
         "hnerv-boost-0.27M",
         "nerv-boost-0.27M",
         "x264-q18",
@@ -181,7 +181,8 @@ def test_small_frames_are_shown_whole() -> None:
 def test_a_row_a_frame_and_a_column_a_picture(with_anchor: bool) -> None:
     anchor = grey(103) if with_anchor else None
     shown = tuple(
-        Shown(why, number, grey(100), grey(110), anchor) for why, number in (("best", 3), ("median", 1), ("worst", 0))
+        ComparedFrame(why, number, grey(100), grey(110), anchor)
+        for why, number in (("best", 3), ("median", 1), ("worst", 0))
     )
     figure = crops_figure(Crops("hnerv-boost-3M", "x265-q28", shown), "clip")
     *pictures, _bar = figure.axes
@@ -202,7 +203,7 @@ def test_a_row_a_frame_and_a_column_a_picture(with_anchor: bool) -> None:
 
 def test_all_figures_of_a_video_are_written_alike_even_with_nothing_to_show(tmp_path: Path) -> None:
     full = [("hnerv-boost-0.27M", TENSORS)]
-    frames = tuple(Shown("best", 0, grey(1), grey(2), grey(3)) for _ in range(2))
+    frames = tuple(ComparedFrame("best", 0, grey(1), grey(2), grey(3)) for _ in range(2))
     for name, runs, parts, crops in (
         ("full", all_runs(), full, Crops("model", "anchor", frames)),
         ("empty", runs_of(trained_points(), [()] * 3), [], Crops(missing="no run was coded to a file")),

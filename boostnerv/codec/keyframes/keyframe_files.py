@@ -130,20 +130,20 @@ def _best_within(
     lowest, highest = codec.entry.qualities
     ladder = range(lowest, highest + 1)
     ladder = ladder if codec.entry.higher_is_better else ladder[::-1]
-    low, high, found = 0, len(ladder), (ladder[0], coded_at(ladder[0]))
+    low, high, best = 0, len(ladder), (ladder[0], coded_at(ladder[0]))
     while high - low > 1:
         middle = (low + high) // 2
         coded = coded_at(ladder[middle])
         if sum(map(len, coded)) <= most_bytes:
-            low, found = middle, (ladder[middle], coded)
+            low, best = middle, (ladder[middle], coded)
         else:
             high = middle
-    if sum(map(len, found[1])) > most_bytes:
+    if sum(map(len, best[1])) > most_bytes:
         raise UserError(
-            f"keyframes by {codec.name} have {sum(map(len, found[1]))} bytes at least, {most_bytes} were asked for; "
+            f"keyframes by {codec.name} have {sum(map(len, best[1]))} bytes at least, {most_bytes} were asked for; "
             "raise keyframes.bpp, or choose another codec"
         )
-    return found
+    return best
 
 
 def open_keyframes(path: Path) -> KeyframeFile:
