@@ -311,6 +311,18 @@ FAST: MappingProxyType[str, Any] = MappingProxyType({"optimizer": "soap", "lr": 
 """What ``recipe: fast`` changes of a training. Ours; docs/performance.md has what it gains, and what did not help."""
 
 
+RATE_DISTORTION: MappingProxyType[str, Any] = MappingProxyType(
+    {
+        "optimizer": "soap",
+        "lr": {"peak": 1e-2, "warmup": 0.02},
+        "embedding_rate": "temporal",
+        "weight_bits": 6,
+        "embedding_bits": 6,
+    }
+)
+"""What ``finetuning.rate_distortion`` changes of a fine-tuning where keys are not given; see docs/performance.md."""
+
+
 def _fusion10(scale: float) -> dict[str, float]:
     return {"l1": 0.7 * scale, "ms_ssim": 0.3 * scale}
 

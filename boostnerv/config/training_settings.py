@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
+    PositiveFloat,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
-from boostnerv.catalogue import FAST, LOSS_ALIASES, LOSS_TERMS
+from boostnerv.catalogue import FAST, LOSS_ALIASES, LOSS_TERMS, RATE_DISTORTION
 from boostnerv.config.base import Closed
 from boostnerv.config.catalogue_names import (
     EmbeddingQuantizerName,
@@ -159,8 +162,35 @@ class Training(_Optimisation):
         return f"{self.task}-{self.mask}" if self.mask else self.task
 
 
+class RateDistortion(Closed):
+    """How values stand in for rounded ones while rate and distortion are trained together."""
+
+    rounding: Literal["soft", "noise", "straight-through"] = Field(
+        default="soft",
+        description="Codes in the forward pass: softly rounded with noise, with uniform noise, or rounded.",
+    )
+    temperature: tuple[PositiveFloat, PositiveFloat] = Field(
+        default=(0.5, 0.3), description="First and last temperature of soft rounding; lower is closer to rounding."
+    )
+    shape: tuple[float, float] = Field(
+        default=(2.0, 1.0),
+        description="First and last shape, 1 or more, of the Kumaraswamy noise of soft rounding; 1 is uniform.",
+    )
+    hard_share: float = Field(
+        default=0.2, ge=0, le=1, description="Share of the epochs, at the end, in which codes are rounded."
+    )
+
+    @field_validator("shape")
+    @classmethod
+    def _shapes_of_noise(cls, shape: tuple[float, float]) -> tuple[float, float]:
+        if min(shape) < 1:
+            raise ValueError("the shapes of the noise are 1 or more")
+        return shape
+
+
 class Finetuning(_Optimisation):
-    """Consistent entropy minimisation (CEM) from the regression checkpoint."""
+    """From the regression checkpoint to a quantised model: consistent entropy minimisation (CEM), as published, or
+    training for rate and distortion together."""
 
     epochs: int = Field(default=100, gt=0, description="Passes over all frames.")
     lr: LearningRate = Field(default=LearningRate(peak=5e-4, warmup=0.0), description="Learning rate schedule.")
@@ -191,6 +221,33 @@ class Finetuning(_Optimisation):
         default="grid",
         description="Fine-tune with steps and offsets as a file says them; or with any, as published, which it rounds.",
     )
+
+    rate_distortion: RateDistortion | None = Field(
+        default=None,
+        description="Train for rate and distortion together in place of CEM, after a short training as warm-up. Keys "
+        f"that are not given are then {', '.join(f'{key}: {value}' for key, value in RATE_DISTORTION.items())}.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, given: Any) -> Any:
+        joint = isinstance(given, dict) and given.get("rate_distortion") is not None
+        return {**RATE_DISTORTION, **given} if joint else given
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings of CEM, and so their hashes, are those of versions that knew nothing else."""
+        fields: dict[str, Any] = serialized(self)
+        return {name: value for name, value in fields.items() if name != "rate_distortion" or value is not None}
+
+    @model_validator(mode="after")
+    def _quantisers_fit(self) -> Finetuning:
+        if self.rate_distortion is not None and (self.weight_quantizer, self.embedding_quantizer) != (
+            "scale",
+            "scalebeta",
+        ):
+            raise ValueError("rate_distortion trains the quantisers scale and scalebeta; leave the others out")
+        return self
 
     @model_validator(mode="after")
     def _batches_stay_whole(self) -> Finetuning:

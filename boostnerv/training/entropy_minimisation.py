@@ -73,7 +73,7 @@ class EntropyMinimisation(Objective):
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         codes, frames = self._weight_codes(), self.target(indices)
         embedding_codes = self._embedding_codes(indices)
-        prediction = self._decode(indices, codes, embedding_codes)
+        prediction = self._decode(indices, *self._rounded(codes, embedding_codes))
         distortion = self.frame_losses(self._settings.loss, prediction, frames).mean()
         bits = self._weight_bits(add_noise(codes, noise), codes)
         if embedding_codes is not None:
@@ -87,7 +87,7 @@ class EntropyMinimisation(Objective):
 
     @torch.no_grad()
     def reconstruct(self, indices: Tensor) -> Tensor:
-        return self._decode(indices, self._weight_codes(), self._embedding_codes(indices))
+        return self._decode(indices, *self._rounded(self._weight_codes(), self._embedding_codes(indices)))
 
     def after_step(self) -> None:
         self.weight_quantizers.keep_away_from_zero()
@@ -134,9 +134,13 @@ class EntropyMinimisation(Objective):
                 return math.inf  # steps so fine that a code exceeds the largest one
 
         factor = step_scale(file_bits, target_bits, self._coded_numbers)
-        weights.steps.copy_(weights.scaled_steps(factor))
-        if codes is not None:
-            codes.step.copy_(codes.scaled_step(factor))
+        self._set_steps(weights.scaled_steps(factor), None if codes is None else codes.scaled_step(factor))
+
+    def _set_steps(self, steps: Tensor, embedding_step: Tensor | None) -> None:
+        """Replace the quantiser steps δ of the weights ``[S]``, and that of the embeddings."""
+        self.weight_quantizers.steps.copy_(steps)
+        if self.embedding_quantizer is not None and embedding_step is not None:
+            self.embedding_quantizer.step.copy_(embedding_step)
 
     def _file_bits(self, quantized: Quantized) -> int:
         """Size of the coded file in bits, without the parts that do not depend on the weights."""
@@ -186,12 +190,18 @@ class EntropyMinimisation(Objective):
         assert embedding is not None
         return self.embedding_quantizer.codes(embedding)
 
+    def _rounded(self, codes: Tensor, embedding_codes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Both rounded, with the gradient of the identity."""
+        rounded = None if embedding_codes is None else round_straight_through(embedding_codes)
+        return round_straight_through(codes), rounded
+
     def _decode(self, indices: Tensor, codes: Tensor, embedding_codes: Tensor | None) -> Tensor:
-        weights = self.weight_quantizers.dequantize(round_straight_through(codes))
+        """Frames decoded from codes that stand for rounded ones."""
+        weights = self.weight_quantizers.dequantize(codes)
         embedding = None
         if embedding_codes is not None:
             assert self.embedding_quantizer is not None
-            embedding = self.embedding_quantizer.dequantize(round_straight_through(embedding_codes))
+            embedding = self.embedding_quantizer.dequantize(embedding_codes)
         return self.task.decode(indices, weights, embedding)
 
     def _weight_bits(self, values: Tensor, codes: Tensor) -> Tensor:

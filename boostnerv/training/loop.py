@@ -217,6 +217,7 @@ class _Training:
         """Make the step of a batch and add up its loss and PSNR."""
         size = self._recipe.batch_size
         self._rate = self.rate_factor * learning_rate(self._recipe.lr, self.step / self.total)
+        self._objective.begin_step(self.step / self.total, 1 / self.total)
         noise = _noise(self._settings, self.step, self._session.device)
         step = Step(order[batch * size : (batch + 1) * size], self._rate, noise, self._recipe.clip_norm)
         values = train_step(self._objective, self._optimizer, step, self._session.computation, self._session.group)

@@ -26,6 +26,7 @@ from boostnerv.training.loop import ALONE, LoopSettings, Session, fit
 from boostnerv.training.losses import check_frame_size
 from boostnerv.training.planning import planned_model
 from boostnerv.training.provenance_checks import check_keyframes, check_trained_with, finetuned_about
+from boostnerv.training.rate_distortion import RateDistortion
 from boostnerv.training.setting import Record, TrainingData, TrainingMachine, TrainingOutputs
 from boostnerv.training.state import StateFolder
 from boostnerv.training.tasks import FrameObjective, Objective, ResidentVideo, training_objective
@@ -131,7 +132,8 @@ def finetune_video(
             task = clip_objective(model, data, job.finetuning.loss, device)
         else:
             task = FrameObjective(model, resident(data.videos, device, job.finetuning.memory))
-        objective = EntropyMinimisation(task, job.finetuning).to(device)
+        kind = EntropyMinimisation if job.finetuning.rate_distortion is None else RateDistortion
+        objective = kind(task, job.finetuning).to(device)
         settings = LoopSettings(job.seed, machine.save_every_s)
         computation = prepare(objective, job.finetuning, device)
         log = fit(objective, job.finetuning, settings, _session(state, outputs, machine, computation))

@@ -89,6 +89,9 @@ class Objective(nn.Module):
         """The share of a batch's frames in one process's `own` part of it."""
         return len(own) / len(batch)
 
+    def begin_step(self, progress: float, share: float) -> None:
+        """Called before each step: `progress` in [0, 1) is the share of all steps done, `share` that of one step."""
+
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         """Loss of a batch: the mean over its frames."""
         raise NotImplementedError

@@ -1,0 +1,136 @@
+"""Training for rate and distortion together, from a short warm-up on.
+
+The published order, regression first and CEM afterwards, gives back what the training gained once the file has few bits
+a parameter: the network learned to use a precision that it then loses. Here all stored numbers have noisy codes for
+most of the training, and their rate is in the loss from the start. The mechanisms are those of C3 (Kim et al., CVPR
+2024) and NVRC (Kwan et al., NeurIPS 2024), applied to convolutional decoders:
+
+* soft rounding with noise (`boostnerv.codec.quantizers.soft_rounding`), annealed; the last epochs round in earnest;
+* one optimiser for everything: quantiser steps are trained as logarithms, so that the rate of the network suits them;
+* the weight λ of the rate is steered towards the target, in place of scaling all steps afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from boostnerv.codec.quantizers.soft_rounding import kumaraswamy_noise, noisy_codes
+from boostnerv.config import Finetuning
+from boostnerv.errors import UserError
+from boostnerv.training.entropy_minimisation import EntropyMinimisation, add_noise
+from boostnerv.training.rate_control import measurement_due, wanted_bits
+from boostnerv.training.tasks import Fit, Objective
+
+# Exponents of λ over a whole training whose rate is twice the target: high at first, so that it is reached soon.
+_FIRST_GAIN, _LAST_GAIN = 60.0, 8.0
+_MOST_GAIN = 0.03  # of a step, in short trainings
+
+
+class RateDistortion(EntropyMinimisation):
+    """Distortion + λ·R over all stored numbers; ``finetuning.rate_distortion`` has the settings.
+
+    R is that of `EntropyMinimisation`. With ``rate_control: target`` λ follows the rate's deviation from the target,
+    and the target is corrected by the size of the real file ten times per training.
+    """
+
+    log_lambda: Tensor
+    rate: Tensor
+
+    def __init__(self, task: Objective, settings: Finetuning) -> None:
+        super().__init__(task, settings)
+        assert settings.rate_distortion is not None, "the settings of rate-distortion training"
+        self._noise_settings = settings.rate_distortion
+        parametrize.register_parametrization(self.weight_quantizers, "steps", _Exponential())
+        if self.embedding_quantizer is not None:
+            parametrize.register_parametrization(self.embedding_quantizer, "step", _Exponential())
+            # Codes are the same up to whole steps wherever β is, so nothing is to be learned of it.
+            self.embedding_quantizer.offset.requires_grad_(False)
+        self.register_buffer("log_lambda", torch.tensor(math.log(settings.lambda_rate)))
+        self.register_buffer("rate", self.target_rate.clone())
+        self._progress = 0.0
+
+    def begin_step(self, progress: float, share: float) -> None:
+        self._progress = progress
+        if self._settings.rate_control == "target":
+            gain = _FIRST_GAIN + (_LAST_GAIN - _FIRST_GAIN) * progress
+            excess = (self.rate / self.target_rate - 1).clamp(-1, 1)
+            self.log_lambda += min(share * gain, _MOST_GAIN) * excess
+
+    def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
+        codes, frames = self._weight_codes(), self.target(indices)
+        embedding_codes = self._embedding_codes(indices)
+        values = self._training_codes(codes, noise)
+        embedding_values = None if embedding_codes is None else self._training_codes(embedding_codes, noise)
+        prediction = self._decode(indices, values, embedding_values)
+        distortion = self.frame_losses(self._settings.loss, prediction, frames).mean()
+        bits = self._weight_bits(self._rated_codes(codes, values, noise), codes)
+        if embedding_codes is not None and embedding_values is not None:
+            rated = self._rated_codes(embedding_codes, embedding_values, noise)
+            before = None if self.process is None else self._embedding_codes((indices - 1).clamp_min(0))
+            bits = bits + self.model.spec.frames * self._embedding_bits(indices, rated, embedding_codes, before).mean()
+        rate = bits / (self.model.spec.height * self.model.spec.width)
+        self.rate.copy_(rate.detach())
+        return Fit(distortion + self.log_lambda.exp() * rate, prediction, frames)
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether codes are rounded in earnest: towards the end, or from the start with that ``rounding``."""
+        settings = self._noise_settings
+        return settings.rounding == "straight-through" or self._progress >= 1 - settings.hard_share
+
+    def _training_codes(self, codes: Tensor, noise: torch.Generator) -> Tensor:
+        """What stands for the rounded codes in the forward pass, shape unchanged."""
+        settings = self._noise_settings
+        if self._rounds:
+            return self._rounded(codes, None)[0]
+        if settings.rounding == "noise":
+            return add_noise(codes, noise)
+        elapsed = self._progress / max(1 - settings.hard_share, 1e-9)
+        temperature, shape = (
+            first + elapsed * (last - first) for first, last in (settings.temperature, settings.shape)
+        )
+        return noisy_codes(codes, temperature, kumaraswamy_noise(codes, shape, noise))
+
+    def _rated_codes(self, codes: Tensor, values: Tensor, noise: torch.Generator) -> Tensor:
+        """Codes whose bits are counted: those of the forward pass, or noisy ones where these are rounded."""
+        return add_noise(codes, noise) if self._rounds else values
+
+    def after_step(self) -> None:
+        """Nothing: logarithms keep steps positive, and the rate keeps them from getting too fine."""
+
+    def _set_steps(self, steps: Tensor, embedding_step: Tensor | None) -> None:
+        # The setter of the parametrization takes the logarithm.
+        self.weight_quantizers.steps = steps  # type: ignore[assignment]
+        if self.embedding_quantizer is not None and embedding_step is not None:
+            self.embedding_quantizer.step = embedding_step  # type: ignore[assignment]
+
+    def _control_rate(self, epoch: int, epochs: int) -> bool:
+        """Correct the target rate by the real file; at the end scale the steps if the file misses its target."""
+        if not measurement_due(epoch, epochs):
+            return False
+        quantized, target_bits = self.quantized(), self._settings.target_bits * self._coded_numbers
+        try:
+            file_bits = self._file_bits(quantized)
+        except UserError:
+            return False  # unbounded codes: the training diverged, which the guard detects
+        pixels = self.model.spec.height * self.model.spec.width
+        self.target_rate.fill_(sum(self.summary().values()) / file_bits * target_bits / pixels)
+        wanted = wanted_bits(file_bits, target_bits, epoch, epochs) if epoch == epochs else None
+        if wanted is None:
+            return False
+        self._scale_steps(quantized, file_bits, wanted)
+        return True
+
+
+class _Exponential(nn.Module):
+    """A positive parameter, trained as its logarithm."""
+
+    def forward(self, logarithm: Tensor) -> Tensor:
+        return logarithm.exp()
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        return value.log()
