@@ -26,15 +26,23 @@ from boostnerv.config.sources import (
     WheelSource,
     registered_datasets,
 )
-from boostnerv.config.training_settings import Computing, Finetuning, LearningRate, Memory, PostTraining, Training
+from boostnerv.config.training_settings import (
+    Computing,
+    Finetuning,
+    LearningRate,
+    Memory,
+    PostTraining,
+    RateDistortion,
+    Training,
+)
 
 
 def keys_page() -> str:
     """The text of `config/README.md`: every key of an experiment and of a data set, from the classes above."""
     settings: list[type[Closed]] = [
-        Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, PostTraining, LearningRate,
-        Computing, Memory, ClipSettings, PatchSize, KeyframeSettings, Anchor, Evaluation, DatasetSpec, VideoSpec,
-        PathSource, WheelSource, LocalSource, VideoList, Cluster,
+        Experiment, OwnVideo, RawVideo, Preparation, ModelEntry, Training, Finetuning, RateDistortion, PostTraining,
+        LearningRate, Computing, Memory, ClipSettings, PatchSize, KeyframeSettings, Anchor, Evaluation, DatasetSpec,
+        VideoSpec, PathSource, WheelSource, LocalSource, VideoList, Cluster,
     ]  # fmt: skip
     lines = [
         "# Every key of an experiment, of a data set and of a cluster",
