@@ -25,9 +25,11 @@ from boostnerv.training.entropy_minimisation import EntropyMinimisation, add_noi
 from boostnerv.training.rate_control import measurement_due, wanted_bits
 from boostnerv.training.tasks import Fit, Objective
 
-# Exponents of λ over a whole training whose rate is twice the target: high at first, so that it is reached soon.
-_FIRST_GAIN, _LAST_GAIN = 60.0, 8.0
-_MOST_GAIN = 0.03  # of a step, in short trainings
+# λ is the product of a slow and a fast part. The slow one grows by this exponent over a whole training at twice the
+# target rate; the fast one is the exponential of the deviation, so that λ does not overshoot while steps still adapt.
+_GAIN = 10.0
+# Of the distortion: the rate's share of the first loss, from which λ is set.
+_FIRST_SHARE = 0.2
 
 
 class RateDistortion(EntropyMinimisation):
@@ -49,16 +51,15 @@ class RateDistortion(EntropyMinimisation):
             parametrize.register_parametrization(self.embedding_quantizer, "step", _Exponential())
             # Codes are the same up to whole steps wherever β is, so nothing is to be learned of it.
             self.embedding_quantizer.offset.requires_grad_(False)
-        self.register_buffer("log_lambda", torch.tensor(math.log(settings.lambda_rate)))
+        steered = settings.rate_control == "target"
+        self.register_buffer("log_lambda", torch.tensor(-math.inf if steered else math.log(settings.lambda_rate)))
         self.register_buffer("rate", self.target_rate.clone())
         self._progress = 0.0
 
     def begin_step(self, progress: float, share: float) -> None:
         self._progress = progress
         if self._settings.rate_control == "target":
-            gain = _FIRST_GAIN + (_LAST_GAIN - _FIRST_GAIN) * progress
-            excess = (self.rate / self.target_rate - 1).clamp(-1, 1)
-            self.log_lambda += min(share * gain, _MOST_GAIN) * excess
+            self.log_lambda += share * _GAIN * self._excess()
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         codes, frames = self._weight_codes(), self.target(indices)
@@ -73,8 +74,22 @@ class RateDistortion(EntropyMinimisation):
             before = None if self.process is None else self._embedding_codes((indices - 1).clamp_min(0))
             bits = bits + self.model.spec.frames * self._embedding_bits(indices, rated, embedding_codes, before).mean()
         rate = bits / (self.model.spec.height * self.model.spec.width)
-        self.rate.copy_(rate.detach())
-        return Fit(distortion + self.log_lambda.exp() * rate, prediction, frames)
+        weight = self._weight(distortion.detach(), rate.detach())
+        return Fit(distortion + weight * rate, prediction, frames)
+
+    def _weight(self, distortion: Tensor, rate: Tensor) -> Tensor:
+        """λ, a scalar tensor; also notes the rate for the next step."""
+        if self._settings.rate_control != "target":
+            return self.log_lambda.exp()
+        # The first λ is a share of the distortion, whose scale depends on the loss.
+        first = torch.log(_FIRST_SHARE * distortion / self.target_rate)
+        self.log_lambda.copy_(torch.where(self.log_lambda.isfinite(), self.log_lambda, first))
+        self.rate.copy_(rate)
+        return torch.exp(self.log_lambda + self._excess())
+
+    def _excess(self) -> Tensor:
+        """Deviation of the last known rate from its target, relative to it, within ±1."""
+        return (self.rate / self.target_rate - 1).clamp(-1, 1)
 
     @property
     def _rounds(self) -> bool:
