@@ -176,6 +176,12 @@ class RateDistortion(Closed):
         default=(2.0, 1.0),
         description="First and last shape, 1 or more, of the Kumaraswamy noise of soft rounding; 1 is uniform.",
     )
+    descent: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="Share of the epochs in which the wanted rate falls from that of the first step to the target.",
+    )
     hard_share: float = Field(
         default=0.2, ge=0, le=1, description="Share of the epochs, at the end, in which codes are rounded."
     )

@@ -23,7 +23,7 @@ from boostnerv.training.computing import PLAIN, Computation
 from boostnerv.training.distributed import Group
 from boostnerv.training.guard import MOST_RETURNS, RATE_CUT, divergence
 from boostnerv.training.losses import psnr_db
-from boostnerv.training.schedules import learning_rate
+from boostnerv.training.schedules import learning_rate, steady_rate
 from boostnerv.training.setting import Record
 from boostnerv.training.state import SaveTimer, StateFolder, StopRequest
 from boostnerv.training.tasks import Objective
@@ -66,6 +66,16 @@ def make_optimizer(
     return torch.optim.Adam(parameters, lr=recipe.lr.peak, betas=(0.9, 0.999))
 
 
+def _optimizer_of(objective: Objective, recipe: Recipe, computation: Computation) -> torch.optim.Optimizer:
+    """The optimiser of all parameters; those of quantisers are a second group, with a learning rate of its own."""
+    quantizers = objective.quantizer_parameters()
+    own = set(map(id, quantizers))
+    optimizer = make_optimizer(recipe, [p for p in objective.parameters() if id(p) not in own], computation)
+    if quantizers:
+        optimizer.add_param_group({"params": quantizers, "steady": True})
+    return optimizer
+
+
 @dataclass(frozen=True)
 class Session:
     """The state, device and listeners of a training; `on_record` gets all records so far after every epoch."""
@@ -80,12 +90,14 @@ class Session:
 
 @dataclass(frozen=True)
 class Step:
-    """One update: the samples of its batch ``[N]``, the learning rate, its noise, and the largest gradient norm."""
+    """One update: the samples of its batch ``[N]``, the learning rate, its noise, the largest gradient norm, and the
+    learning rate of quantisers that have one of their own."""
 
     indices: Tensor
     rate: float
     noise: torch.Generator
     clip_norm: float | None = None
+    steady_rate: float = 0.0
 
 
 def fit(objective: Objective, recipe: Recipe, settings: LoopSettings, session: Session) -> list[Record]:
@@ -134,7 +146,7 @@ def train_step(
 ) -> Tensor:
     """One update; returns the batch's loss and mean PSNR in dB as a device tensor ``[2]``."""
     for parameters in optimizer.param_groups:
-        parameters["lr"] = step.rate
+        parameters["lr"] = step.steady_rate if parameters.get("steady") else step.rate
     optimizer.zero_grad(set_to_none=True)
     own = group.share(step.indices)
     values = torch.zeros(2, device=step.indices.device)
@@ -195,7 +207,7 @@ class _Training:
         self._started = time.monotonic()
         self._returns = 0
         self._objective, self._recipe, self._settings, self._session = objective, recipe, settings, session
-        self._optimizer = make_optimizer(recipe, list(objective.parameters()), session.computation)
+        self._optimizer = _optimizer_of(objective, recipe, session.computation)
         self._state = session.state
         self._leads = session.group.leads
         self._decay = recipe.ema_decay
@@ -219,7 +231,8 @@ class _Training:
         self._rate = self.rate_factor * learning_rate(self._recipe.lr, self.step / self.total)
         self._objective.begin_step(self.step / self.total, 1 / self.total)
         noise = _noise(self._settings, self.step, self._session.device)
-        step = Step(order[batch * size : (batch + 1) * size], self._rate, noise, self._recipe.clip_norm)
+        steady = self.rate_factor * steady_rate(self._recipe.lr, self.step / self.total)
+        step = Step(order[batch * size : (batch + 1) * size], self._rate, noise, self._recipe.clip_norm, steady)
         values = train_step(self._objective, self._optimizer, step, self._session.computation, self._session.group)
         self.step += 1
         self._sums = self._sums.to(values.device) + values

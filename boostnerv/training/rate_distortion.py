@@ -25,22 +25,30 @@ from boostnerv.training.entropy_minimisation import EntropyMinimisation, add_noi
 from boostnerv.training.rate_control import measurement_due, wanted_bits
 from boostnerv.training.tasks import Fit, Objective
 
-# λ is the product of a slow and a fast part. The slow one grows by this exponent over a whole training at twice the
-# target rate; the fast one is the exponential of the deviation, so that λ does not overshoot while steps still adapt.
-_GAIN = 10.0
-# Of the distortion: the rate's share of the first loss, from which λ is set.
-_FIRST_SHARE = 0.2
+# Share of a deviation from the wanted rate that is corrected in a step, and the largest change of log steps in it.
+_CORRECTION, _LARGEST_SHIFT = 0.03, 0.02
+# Change of log λ over a whole training whose steps are too fine for λ throughout.
+_GAIN = 60.0
+# The rate's share of the first distortion, from which λ is set.
+_FIRST_SHARE = 0.01
 
 
 class RateDistortion(EntropyMinimisation):
     """Distortion + λ·R over all stored numbers; ``finetuning.rate_distortion`` has the settings.
 
-    R is that of `EntropyMinimisation`. With ``rate_control: target`` λ follows the rate's deviation from the target,
-    and the target is corrected by the size of the real file ten times per training.
+    R is that of `EntropyMinimisation`. With ``rate_control: target`` two quantities are controlled, not learned:
+
+    * A common factor on all steps δ keeps the rate on its way down to the target. Doubling them saves a bit per number,
+      so the control is exact within a few steps.
+    * λ is what makes this factor optimal: there the derivative of the loss by its logarithm vanishes. A positive one
+      says that the steps are too coarse for λ, which grows then.
+
+    The target is corrected by the size of the real file ten times per training.
     """
 
     log_lambda: Tensor
     rate: Tensor
+    first_rate: Tensor
 
     def __init__(self, task: Objective, settings: Finetuning) -> None:
         super().__init__(task, settings)
@@ -54,12 +62,22 @@ class RateDistortion(EntropyMinimisation):
         steered = settings.rate_control == "target"
         self.register_buffer("log_lambda", torch.tensor(-math.inf if steered else math.log(settings.lambda_rate)))
         self.register_buffer("rate", self.target_rate.clone())
-        self._progress = 0.0
+        self.register_buffer("first_rate", torch.tensor(math.inf))
+        self._progress = self._share = 0.0
 
+    def quantizer_parameters(self) -> list[nn.Parameter]:
+        modules = [self.weight_quantizers, *([self.embedding_quantizer] if self.embedding_quantizer else [])]
+        return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+
+    @torch.no_grad()
     def begin_step(self, progress: float, share: float) -> None:
-        self._progress = progress
+        self._progress, self._share = progress, share
         if self._settings.rate_control == "target":
-            self.log_lambda += share * _GAIN * self._excess()
+            excess_bits = (self.rate - self._present_target()) * self._bits_per_rate
+            shift = (_CORRECTION * math.log(2) * excess_bits).clamp(-_LARGEST_SHIFT, _LARGEST_SHIFT)
+            shift = torch.where(self.log_lambda.isfinite(), shift, 0.0)  # no rate is known before the first step
+            for logarithm in self._logarithms:
+                logarithm.add_(shift)
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         codes, frames = self._weight_codes(), self.target(indices)
@@ -79,17 +97,29 @@ class RateDistortion(EntropyMinimisation):
 
     def _weight(self, distortion: Tensor, rate: Tensor) -> Tensor:
         """λ, a scalar tensor; also notes the rate for the next step."""
-        if self._settings.rate_control != "target":
-            return self.log_lambda.exp()
-        # The first λ is a share of the distortion, whose scale depends on the loss.
-        first = torch.log(_FIRST_SHARE * distortion / self.target_rate)
-        self.log_lambda.copy_(torch.where(self.log_lambda.isfinite(), self.log_lambda, first))
-        self.rate.copy_(rate)
-        return torch.exp(self.log_lambda + self._excess())
+        if self._settings.rate_control == "target":
+            # The first λ is a share of the distortion, whose scale depends on the loss.
+            first = torch.log(_FIRST_SHARE * distortion / self.target_rate)
+            self.log_lambda.copy_(torch.where(self.log_lambda.isfinite(), self.log_lambda, first))
+            self.first_rate.copy_(torch.where(self.first_rate.isfinite(), self.first_rate, rate))
+            self.rate.copy_(rate)
+        return self.log_lambda.exp()
 
-    def _excess(self) -> Tensor:
-        """Deviation of the last known rate from its target, relative to it, within ±1."""
-        return (self.rate / self.target_rate - 1).clamp(-1, 1)
+    def _present_target(self) -> Tensor:
+        """The rate wanted now: it falls geometrically from the first one to the target."""
+        descent = self._noise_settings.descent
+        left = max(1 - self._progress / descent, 0.0) if descent else 0.0
+        return self.target_rate * (self.first_rate / self.target_rate).clamp_min(1) ** left
+
+    @property
+    def _logarithms(self) -> list[nn.Parameter]:
+        """Logarithms of all steps δ."""
+        return self.quantizer_parameters()
+
+    @property
+    def _bits_per_rate(self) -> float:
+        """Bits per stored number of a unit of the rate."""
+        return self.model.spec.height * self.model.spec.width / self._coded_numbers
 
     @property
     def _rounds(self) -> bool:
@@ -114,8 +144,16 @@ class RateDistortion(EntropyMinimisation):
         """Codes whose bits are counted: those of the forward pass, or noisy ones where these are rounded."""
         return add_noise(codes, noise) if self._rounds else values
 
+    @torch.no_grad()
     def after_step(self) -> None:
-        """Nothing: logarithms keep steps positive, and the rate keeps them from getting too fine."""
+        """Adapt λ; logarithms keep steps positive, and the rate keeps them from getting too fine."""
+        if self._settings.rate_control != "target":
+            return
+        slopes = [parameter.grad.sum() for parameter in self._logarithms if parameter.grad is not None]
+        if slopes:
+            # Of λ·R alone it would be about −1.
+            relative = torch.stack(slopes).sum() * math.log(2) * self._bits_per_rate / self.log_lambda.exp()
+            self.log_lambda += self._share * _GAIN * relative.clamp(-1, 1)
 
     def _set_steps(self, steps: Tensor, embedding_step: Tensor | None) -> None:
         # The setter of the parametrization takes the logarithm.

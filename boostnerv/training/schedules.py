@@ -17,6 +17,11 @@ def learning_rate(settings: LearningRate, progress: float) -> float:
     return settings.peak * _factor(settings, progress)
 
 
+def steady_rate(settings: LearningRate, progress: float) -> float:
+    """Learning rate of quantisers that follow the rate of the file: the peak, and linearly to 0 in the last fifth."""
+    return settings.peak * min(1.0, (1 - progress) / 0.2)
+
+
 def _factor(settings: LearningRate, progress: float) -> float:
     if progress < settings.warmup:
         return settings.start + (1 - settings.start) * (progress / settings.warmup) ** settings.warmup_power

@@ -82,6 +82,10 @@ class Objective(nn.Module):
         """Frame numbers that are evaluated and that training does not see."""
         return ()
 
+    def quantizer_parameters(self) -> list[nn.Parameter]:
+        """Parameters of quantisers that learn at a rate of their own, which does not follow the schedule."""
+        return []
+
     def expect(self, batches: list[Tensor]) -> None:
         """Announces the coming batches, in order, so that they can be prefetched."""
 

@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 from boostnerv.config import Finetuning
 from boostnerv.errors import InterruptedBySignal
+from boostnerv.training import loop
 from boostnerv.training.rate_distortion import RateDistortion
 from boostnerv.training.tasks import FrameObjective, ResidentVideo
 from tests.codec.tiny import encoded
 from tests.models.tiny import tiny_model
-from tests.training.conftest import Train, finetune_job, place, train_job
+from tests.training.conftest import FRAMES, Train, finetune_job, place, train_job
 from tests.training.test_resume import interrupted, same, signal_at
 
 INDICES = torch.tensor([2])
@@ -132,3 +133,24 @@ def test_settings_of_cem_are_what_they_were() -> None:
 def test_impossible_settings(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         Finetuning(**settings)
+
+
+def test_quantisers_learn_at_a_rate_of_their_own(
+    train: Train, finetune: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[tuple[float, ...]] = []
+    step = loop.train_step
+
+    def watched(objective: Any, optimizer: torch.optim.Optimizer, *rest: Any) -> torch.Tensor:
+        values = step(objective, optimizer, *rest)
+        rates.append(tuple(group["lr"] for group in optimizer.param_groups))
+        return values
+
+    monkeypatch.setattr(loop, "train_step", watched)
+    job = finetune_job(epochs=5, rate_distortion={}, lr={"peak": 1e-3, "warmup": 0.0})
+    finetune(train(train_job(epochs=1)).checkpoint, job)
+    finetuning = rates[FRAMES:]
+    assert len(finetuning) == 5 * FRAMES
+    assert [steady for _, steady in finetuning[: 4 * FRAMES]] == [1e-3] * 4 * FRAMES
+    assert finetuning[-1][1] == pytest.approx(1e-3 / FRAMES)
+    assert finetuning[2 * FRAMES + 2][0] == pytest.approx(0.5e-3)  # half-way down the cosine
