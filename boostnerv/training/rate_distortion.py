@@ -49,6 +49,7 @@ class RateDistortion(EntropyMinimisation):
     log_lambda: Tensor
     rate: Tensor
     first_rate: Tensor
+    known: Tensor | None
 
     def __init__(self, task: Objective, settings: Finetuning) -> None:
         super().__init__(task, settings)
@@ -63,6 +64,8 @@ class RateDistortion(EntropyMinimisation):
         self.register_buffer("log_lambda", torch.tensor(-math.inf if steered else math.log(settings.lambda_rate)))
         self.register_buffer("rate", self.target_rate.clone())
         self.register_buffer("first_rate", torch.tensor(math.inf))
+        # The latest embeddings of all frames.
+        self.register_buffer("known", None if self.process is None else self.embeddings())
         self._progress = self._share = 0.0
 
     def quantizer_parameters(self) -> list[nn.Parameter]:
@@ -81,7 +84,7 @@ class RateDistortion(EntropyMinimisation):
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
         codes, frames = self._weight_codes(), self.target(indices)
-        embedding_codes = self._embedding_codes(indices)
+        embedding_codes, before = self._codes_in_order(indices)
         values = self._training_codes(codes, noise)
         embedding_values = None if embedding_codes is None else self._training_codes(embedding_codes, noise)
         prediction = self._decode(indices, values, embedding_values)
@@ -89,11 +92,25 @@ class RateDistortion(EntropyMinimisation):
         bits = self._weight_bits(self._rated_codes(codes, values, noise), codes)
         if embedding_codes is not None and embedding_values is not None:
             rated = self._rated_codes(embedding_codes, embedding_values, noise)
-            before = None if self.process is None else self._embedding_codes((indices - 1).clamp_min(0))
             bits = bits + self.model.spec.frames * self._embedding_bits(indices, rated, embedding_codes, before).mean()
         rate = bits / (self.model.spec.height * self.model.spec.width)
         weight = self._weight(distortion.detach(), rate.detach())
         return Fit(distortion + weight * rate, prediction, frames)
+
+    def _codes_in_order(self, indices: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Unrounded embedding codes of frames, and those of the frames before, which have no gradient.
+
+        The embeddings of the frames before are the last ones known: to compute them again costs a pass of the encoder.
+        """
+        embedding, quantizer = self.task.embedding(indices), self.embedding_quantizer
+        if embedding is None or quantizer is None:
+            return None, None
+        codes = quantizer.codes(embedding)
+        if self.known is None:
+            return codes, None
+        with torch.no_grad():
+            self.known[indices] = embedding
+            return codes, quantizer.codes(self.known[(indices - 1).clamp_min(0)])
 
     def _weight(self, distortion: Tensor, rate: Tensor) -> Tensor:
         """λ, a scalar tensor; also notes the rate for the next step."""

@@ -38,11 +38,10 @@ def generator() -> torch.Generator:
 @pytest.mark.parametrize("rounding", ["soft", "noise"])
 def test_codes_are_noisy_at_first_and_rounded_at_the_end(rounding: str) -> None:
     trained = objective(rate_distortion={"rounding": rounding, "hard_share": 0.25})
-    decoded = trained.reconstruct(INDICES)
     for progress, rounds in ((0.0, False), (0.74, False), (0.75, True), (0.99, True)):
         trained.begin_step(progress, 0.01)
         prediction = trained.fit(INDICES, generator()).prediction.detach()
-        assert torch.equal(prediction, decoded) == rounds
+        assert torch.equal(prediction, trained.reconstruct(INDICES)) == rounds
 
 
 def test_rounding_from_the_start() -> None:
@@ -63,15 +62,48 @@ def test_every_stored_number_is_trained(name: str) -> None:
     assert (steps != 0).all()
 
 
+def steps_of(trained: RateDistortion) -> torch.Tensor:
+    return torch.tensor(trained.quantized().steps)
+
+
 @pytest.mark.parametrize(("target_bits", "direction"), [(1.0, 1), (14.0, -1)])
-def test_the_weight_of_the_rate_follows_its_deviation(target_bits: float, direction: int) -> None:
-    trained = objective(target_bits=target_bits)
-    first = float(trained.log_lambda)
+def test_steps_follow_the_wanted_rate(target_bits: float, direction: int) -> None:
+    trained = objective(target_bits=target_bits, quantizer_steps="free", rate_distortion={"descent": 0.0})
+    first = steps_of(trained)
     trained.begin_step(0.0, 0.001)
-    assert float(trained.log_lambda) == first  # no rate is known yet
+    assert torch.equal(steps_of(trained), first)  # no rate is known yet
     trained.fit(INDICES, generator())
     trained.begin_step(0.001, 0.001)
-    assert direction * (float(trained.log_lambda) - first) > 0
+    factors = steps_of(trained) / first
+    assert direction * (float(factors.mean()) - 1) > 0
+    torch.testing.assert_close(factors, factors.mean().expand_as(factors))
+
+
+def test_the_wanted_rate_falls_from_the_first_one() -> None:
+    trained = objective(target_bits=1.0, quantizer_steps="free", rate_distortion={"descent": 0.5})
+    trained.begin_step(0.0, 0.001)
+    trained.fit(INDICES, generator())
+    first = steps_of(trained)
+    trained.begin_step(0.0, 0.001)
+    torch.testing.assert_close(steps_of(trained), first)  # the present rate is the wanted one
+    trained.begin_step(0.25, 0.001)
+    assert (steps_of(trained) > first).all()
+
+
+def test_the_weight_of_the_rate_ends_where_steps_are_optimal() -> None:
+    """From a weight too small or too large by a factor of 400 it comes to the same one."""
+    last = []
+    for first in (-6.0, 6.0):
+        trained = objective(weight_bits=5, loss={"l2": 1.0})
+        for number in range(60):
+            trained.begin_step(0.0, 0.01)
+            trained.zero_grad()
+            trained.fit(INDICES, torch.Generator().manual_seed(number)).loss.backward()
+            if number == 0:
+                trained.log_lambda += first
+            trained.after_step()
+        last.append(float(trained.log_lambda))
+    assert abs(last[0] - last[1]) < 0.5
 
 
 def test_a_fixed_weight_stays() -> None:
