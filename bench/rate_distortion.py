@@ -40,7 +40,7 @@ from boostnerv.errors import UserError
 from boostnerv.evaluation.anchors import AnchorJob, encode_anchor
 from boostnerv.evaluation.bd_rate import Curve, Delta, difference
 from boostnerv.evaluation.measure import bits_per_pixel, measure
-from boostnerv.evaluation.text import aligned
+from boostnerv.evaluation.text import aligned, number
 from boostnerv.models.architecture import architecture
 from boostnerv.models.work import kmac_per_pixel
 from boostnerv.training.checkpoint import restore_quantized
@@ -264,39 +264,42 @@ def _pchip(delta: Delta) -> float | None:
 
 def lines_of(points: Sequence[Point], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Two tables: the points, and the methods compared."""
-    yield from aligned(
-        ["clip", "method", "rate", "bytes", "bpp", "PSNR dB", "MS-SSIM", "bits/param", "kMAC/pixel", "CPU s"],
-        [
-            [
-                p.clip,
-                p.method,
-                f"{p.rate:g}",
-                f"{p.file_bytes}",
-                f"{p.bpp:.4f}",
-                f"{p.psnr_db:.2f}",
-                "" if p.ms_ssim is None else f"{p.ms_ssim:.4f}",
-                "" if p.parameters is None else f"{8 * p.file_bytes / p.parameters:.2f}",
-                "" if p.kmac_per_pixel is None else f"{p.kmac_per_pixel:.1f}",
-                f"{p.cpu_s:.0f}",
-            ]
-            for p in sorted(points, key=lambda p: (p.clip, p.method, p.bpp))
-        ],
-    )
+    ordered = sorted(points, key=lambda point: (point.clip, point.method, point.bpp))
+    yield from aligned([_POINT_HEAD, *map(_point_cells, ordered)], to_the_left={0, 1})
     yield ""
-    yield from aligned(
-        ["clip", "method", "BD-rate %", "overlap %", "CPU time", "decoder work"],
-        [
-            [
-                row["clip"],
-                row["method"],
-                row["reason"] if row["bd_rate_percent"] is None else f"{row['bd_rate_percent']:+.1f}",
-                "" if row["overlap_percent"] is None else f"{row['overlap_percent']:.0f}",
-                f"{row['cpu_ratio']:.2f}x",
-                "" if row["work_ratio"] is None else f"{row['work_ratio']:.2f}x",
-            ]
-            for row in sorted(rows, key=lambda row: (row["clip"], row["method"]))
-        ],
-    )
+    ranked = sorted(rows, key=lambda row: (row["clip"], row["method"]))
+    yield from aligned([_METHOD_HEAD, *map(_method_cells, ranked)], to_the_left={0, 1})
+
+
+_POINT_HEAD = ["clip", "method", "rate", "bytes", "bpp", "PSNR dB", "MS-SSIM", "bits/param", "kMAC/pixel", "CPU s"]
+_METHOD_HEAD = ["clip", "method", "BD-rate %", "overlap %", "CPU time", "decoder work"]
+
+
+def _point_cells(point: Point) -> list[str]:
+    parameter_bits = None if point.parameters is None else 8 * point.file_bytes / point.parameters
+    return [
+        point.clip,
+        point.method,
+        f"{point.rate:g}",
+        f"{point.file_bytes}",
+        f"{point.bpp:.4f}",
+        f"{point.psnr_db:.2f}",
+        number(point.ms_ssim, ".4f"),
+        number(parameter_bits, ".2f"),
+        number(point.kmac_per_pixel, ".1f"),
+        f"{point.cpu_s:.0f}",
+    ]
+
+
+def _method_cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        row["clip"],
+        row["method"],
+        row["reason"] or number(row["bd_rate_percent"], "+.1f"),
+        number(row["overlap_percent"], ".0f"),
+        f"{row['cpu_ratio']:.2f}x",
+        "–" if row["work_ratio"] is None else f"{row['work_ratio']:.2f}x",
+    ]
 
 
 def figure(points: Sequence[Point], path: Path) -> None:
@@ -309,10 +312,10 @@ def figure(points: Sequence[Point], path: Path) -> None:
     names = sorted({point.method for point in points})
     for column, clip in enumerate(clips):
         rates, times = axes[0][column], axes[1][column]
-        for number, name in enumerate(names):
+        for index, name in enumerate(names):
             group = sorted((p for p in points if p.clip == clip and p.method == name), key=lambda p: p.bpp)
             trained = any(p.curve for p in group)
-            style = {"color": f"C{number}", "linestyle": "-" if trained else ":"}
+            style = {"color": f"C{index}", "linestyle": "-" if trained else ":"}
             rates.plot([p.bpp for p in group], [p.psnr_db for p in group], marker=".", label=name, **style)
             for point in group:
                 times.plot(*zip(*point.curve, strict=True), **style) if point.curve else None
