@@ -81,7 +81,7 @@ class Joint:
     """Training for rate and distortion together; each field is one ingredient."""
 
     epochs: int = EPOCHS
-    warmup: float = 0.15  # share of the epochs without rate
+    warmup: float = 0.45  # share of the epochs without rate
     parameter_bits: float = 2.4
     strides: tuple[int, ...] | None = None
     options: Mapping[str, OptionValue] = field(default_factory=lambda: {"embedding_width": 4})
@@ -92,7 +92,8 @@ class Joint:
         loss = dict(self.loss or published_loss(video))
         spec, model = self._network(video, bits)
         first = max(1, round(self.warmup * self.epochs))
-        warm = {"peak": 1e-2, "shape": "constant", "warmup": 0.5}
+        # The first half of a cosine, which the fine-tuning goes on with.
+        warm = {"peak": 1e-2, "shape": "hybrid", "warmup": 0.2, "decay_power": 2, "end": 0.6}
         training = Training(epochs=first, optimizer="soap", lr=warm, loss=loss)
         finetuning = Finetuning(
             epochs=self.epochs - first,
@@ -113,6 +114,7 @@ METHODS: dict[str, Method] = {
     "published": published,
     "today": today,
     "joint": Joint(),
+    "joint-mse": Joint(loss={"l2": 600.0, "l1": 10.0}),
 }
 
 

@@ -314,7 +314,7 @@ FAST: MappingProxyType[str, Any] = MappingProxyType({"optimizer": "soap", "lr": 
 RATE_DISTORTION: MappingProxyType[str, Any] = MappingProxyType(
     {
         "optimizer": "soap",
-        "lr": {"peak": 1e-2, "warmup": 0.02},
+        "lr": {"peak": 6e-3, "warmup": 0.02},
         "embedding_rate": "temporal",
         "weight_bits": 6,
         "embedding_bits": 6,

@@ -147,7 +147,7 @@ def test_it_resumes_to_the_bit(step: int, train: Train, finetune: Train, tmp_pat
 def test_settings_of_cem_are_what_they_were() -> None:
     assert "rate_distortion" not in Finetuning().model_dump(mode="json")
     joint = Finetuning(rate_distortion={}, epochs=7)
-    assert (joint.optimizer, joint.lr.peak, joint.embedding_rate) == ("soap", 1e-2, "temporal")
+    assert (joint.optimizer, joint.lr.peak, joint.embedding_rate) == ("soap", 6e-3, "temporal")
     assert Finetuning(**joint.model_dump(mode="json")) == joint
     assert Finetuning(rate_distortion={}, optimizer="adam").optimizer == "adam"
 
