@@ -765,6 +765,22 @@ def info(
 
 
 @app.command(rich_help_panel=_TOOLS)
+def repack(
+    file: Annotated[Path, typer.Argument(help="The .bnv file.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; without it FILE is replaced.")
+    ] = None,
+) -> None:
+    """Shrink a .bnv file without loss.
+
+    The frames stay the same, and the file never grows.
+    """
+    from boostnerv import steps
+
+    _print(steps.repack(file, output))
+
+
+@app.command(rich_help_panel=_TOOLS)
 def status(
     experiment: Annotated[Path, typer.Argument(help="Experiment file, e.g. config/demo.yaml.")],
     folder: Annotated[Path, typer.Option("--folder", help="Where its workflow runs.")] = Path(),

@@ -6,7 +6,7 @@ are complete. Heavy packages are imported where they are used, so that a verb pa
 """
 
 from boostnerv.steps.checking import check, is_checked, planned, planned_shape
-from boostnerv.steps.coding import DecodingChoice, decode, encode, encode_after_training
+from boostnerv.steps.coding import DecodingChoice, decode, encode, encode_after_training, repack
 from boostnerv.steps.common import prepare_cpu
 from boostnerv.steps.comparing import ComparisonChoice, check_published, compare
 from boostnerv.steps.evaluating import collect, encode_anchor, evaluate, evaluate_model
@@ -71,6 +71,7 @@ __all__ = [
     "plot_runs",
     "prepare_cpu",
     "preview_source",
+    "repack",
     "split_patches",
     "tabulate",
     "train",

@@ -62,6 +62,25 @@ def encode(job_files: CodingFiles, *, threads: int | None, entropy_model: str | 
     return _write(coded, measured, about, data, job_files)
 
 
+def repack(file: Path, output: Path | None = None) -> dict[str, Any]:
+    """Write the smallest file of the same codes to `output`, or in place of `file`; returns both sizes in bytes.
+
+    Raises `UserError` if the file cannot be read, `BitstreamError` if it is damaged.
+    """
+    from boostnerv.codec.decoder import VideoFile
+    from boostnerv.codec.repacking import repack as repacked
+
+    if output is not None:
+        files.check_distinct([output], [file])
+    target = output or file.resolve()
+    files.check_writable(target)
+    video = VideoFile(file)
+    data = repacked(video)
+    if output is not None or len(data) < video.file_bytes:
+        files.write_bytes(target, data)
+    return {"file": str(output or file), "file_bytes": len(data), "bytes_before": video.file_bytes}
+
+
 def encode_after_training(job_files: CodingFiles, job: PostTraining, *, threads: int | None) -> dict[str, Any]:
     """Code a trained checkpoint into a file by post-training quantization: quantisers of least and largest values,
     Huffman codes. Returns the report: what `encode` reports, and the bits as the published pipeline counts them."""
