@@ -1,6 +1,6 @@
 """The smallest file of the same codes: entropy coding done again, nothing else changed.
 
-Files of version 0 and files written under one entropy model shrink; a file coded with ``auto`` stays as it is.
+Files written under one entropy model shrink; a file coded with ``auto`` stays as it is.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from boostnerv.codec.encoder import encode_segment, snap
 from boostnerv.codec.repacking import repack
 from tests.codec.tiny import file_of, opened, quantized
 from tests.conftest import Outcome
-from tests.golden.streams import FILES
+from tests.golden.streams import FILES, FOLDER
 from tests.models.tiny import ALL, tiny_model
 
 
@@ -106,3 +106,11 @@ def test_a_damaged_file_is_left_alone(tmp_path: Path, boost: Callable[..., Outco
     assert outcome.code == 2
     assert "damaged" in outcome.err
     assert file.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("v0-*.bnv")), ids=lambda path: path.stem)
+def test_files_of_version_0_do_not_grow(path: Path, tmp_path: Path) -> None:
+    data = path.read_bytes()
+    smaller = repack(opened(data, tmp_path))
+    assert len(smaller) <= len(data)
+    np.testing.assert_array_equal(np.stack(frames_of(smaller, tmp_path)), np.stack(frames_of(data, tmp_path)))
