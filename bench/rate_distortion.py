@@ -38,7 +38,7 @@ from boostnerv.codec.decoder import VideoFile
 from boostnerv.config import Anchor, ExtractJob, OwnVideo, Preparation, load_dataset, own_video
 from boostnerv.errors import UserError
 from boostnerv.evaluation.anchors import AnchorJob, encode_anchor
-from boostnerv.evaluation.bd_rate import Curve, Delta, difference
+from boostnerv.evaluation.bd_rate import Curve, difference
 from boostnerv.evaluation.measure import bits_per_pixel, measure
 from boostnerv.evaluation.text import aligned, number
 from boostnerv.models.architecture import architecture
@@ -249,17 +249,18 @@ def compared(points: Iterable[Point], reference: str) -> list[dict[str, Any]]:
             for name, row in ((method, group), (reference, base))
         )
         delta = difference(of_method, of_reference).rate_percent
-        row: dict[str, Any] = {"clip": clip, "method": method, "bd_rate_percent": _pchip(delta), "reason": delta.reason}
-        row["overlap_percent"] = delta.overlap_percent
+        row: dict[str, Any] = {
+            "clip": clip,
+            "method": method,
+            "bd_rate_percent": delta.values.get("pchip"),
+            "reason": delta.reason,
+            "overlap_percent": delta.overlap_percent,
+        }
         row["cpu_ratio"] = sum(p.cpu_s for p in group) / sum(p.cpu_s for p in base)
         works = [[p.kmac_per_pixel for p in ps if p.kmac_per_pixel] for ps in (group, base)]
         row["work_ratio"] = statistics.mean(works[0]) / statistics.mean(works[1]) if all(works) else None
         rows.append(row)
     return rows
-
-
-def _pchip(delta: Delta) -> float | None:
-    return delta.values.get("pchip")
 
 
 def lines_of(points: Sequence[Point], rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

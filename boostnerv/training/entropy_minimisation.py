@@ -113,11 +113,15 @@ class EntropyMinimisation(Objective):
         # The rate in the loss is only an estimate, so its target is scaled to the real file size.
         pixels = self.model.spec.height * self.model.spec.width
         self.target_rate.fill_(sum(self.summary().values()) / file_bits * target_bits / pixels)
-        wanted = wanted_bits(file_bits, target_bits, epoch, epochs)
+        wanted = self._wanted_bits(file_bits, target_bits, epoch, epochs)
         if wanted is None:
             return False
         self._scale_steps(quantized, file_bits, wanted)
         return True
+
+    def _wanted_bits(self, file_bits: int, target_bits: float, epoch: int, epochs: int) -> float | None:
+        """Bits to which the steps are scaled after this epoch; None if they stay."""
+        return wanted_bits(file_bits, target_bits, epoch, epochs)
 
     def _scale_steps(self, quantized: Quantized, bits: int, target_bits: float) -> None:
         """Scale all steps of a model whose file has `bits` towards `target_bits`."""

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from boostnerv.codec.quantizers.soft_rounding import kumaraswamy_noise, noisy_codes
+from boostnerv.codec.quantizers.trained import round_straight_through
 from boostnerv.config import Finetuning
-from boostnerv.errors import UserError
 from boostnerv.training.entropy_minimisation import EntropyMinimisation, add_noise
-from boostnerv.training.rate_control import measurement_due, wanted_bits
 from boostnerv.training.tasks import Fit, Objective
 
 # Share of a deviation from the wanted rate that is corrected in a step, and the largest change of log steps in it.
@@ -69,6 +68,7 @@ class RateDistortion(EntropyMinimisation):
         self._progress = self._share = 0.0
 
     def quantizer_parameters(self) -> list[nn.Parameter]:
+        """Logarithms of all steps δ."""
         modules = [self.weight_quantizers, *([self.embedding_quantizer] if self.embedding_quantizer else [])]
         return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
 
@@ -79,7 +79,7 @@ class RateDistortion(EntropyMinimisation):
             excess_bits = (self.rate - self._present_target()) * self._bits_per_rate
             shift = (_CORRECTION * math.log(2) * excess_bits).clamp(-_LARGEST_SHIFT, _LARGEST_SHIFT)
             shift = torch.where(self.log_lambda.isfinite(), shift, 0.0)  # no rate is known before the first step
-            for logarithm in self._logarithms:
+            for logarithm in self.quantizer_parameters():
                 logarithm.add_(shift)
 
     def fit(self, indices: Tensor, noise: torch.Generator) -> Fit:
@@ -129,11 +129,6 @@ class RateDistortion(EntropyMinimisation):
         return self.target_rate * (self.first_rate / self.target_rate).clamp_min(1) ** left
 
     @property
-    def _logarithms(self) -> list[nn.Parameter]:
-        """Logarithms of all steps δ."""
-        return self.quantizer_parameters()
-
-    @property
     def _bits_per_rate(self) -> float:
         """Bits per stored number of a unit of the rate."""
         return self.model.spec.height * self.model.spec.width / self._coded_numbers
@@ -148,7 +143,7 @@ class RateDistortion(EntropyMinimisation):
         """What stands for the rounded codes in the forward pass, shape unchanged."""
         settings = self._noise_settings
         if self._rounds:
-            return self._rounded(codes, None)[0]
+            return round_straight_through(codes)
         if settings.rounding == "noise":
             return add_noise(codes, noise)
         elapsed = self._progress / max(1 - settings.hard_share, 1e-9)
@@ -166,7 +161,7 @@ class RateDistortion(EntropyMinimisation):
         """Adapt λ; logarithms keep steps positive, and the rate keeps them from getting too fine."""
         if self._settings.rate_control != "target":
             return
-        slopes = [parameter.grad.sum() for parameter in self._logarithms if parameter.grad is not None]
+        slopes = [parameter.grad.sum() for parameter in self.quantizer_parameters() if parameter.grad is not None]
         if slopes:
             # Of λ·R alone it would be about −1.
             relative = torch.stack(slopes).sum() * math.log(2) * self._bits_per_rate / self.log_lambda.exp()
@@ -178,22 +173,9 @@ class RateDistortion(EntropyMinimisation):
         if self.embedding_quantizer is not None and embedding_step is not None:
             self.embedding_quantizer.step = embedding_step  # type: ignore[assignment]
 
-    def _control_rate(self, epoch: int, epochs: int) -> bool:
-        """Correct the target rate by the real file; at the end scale the steps if the file misses its target."""
-        if not measurement_due(epoch, epochs):
-            return False
-        quantized, target_bits = self.quantized(), self._settings.target_bits * self._coded_numbers
-        try:
-            file_bits = self._file_bits(quantized)
-        except UserError:
-            return False  # unbounded codes: the training diverged, which the guard detects
-        pixels = self.model.spec.height * self.model.spec.width
-        self.target_rate.fill_(sum(self.summary().values()) / file_bits * target_bits / pixels)
-        wanted = wanted_bits(file_bits, target_bits, epoch, epochs) if epoch == epochs else None
-        if wanted is None:
-            return False
-        self._scale_steps(quantized, file_bits, wanted)
-        return True
+    def _wanted_bits(self, file_bits: int, target_bits: float, epoch: int, epochs: int) -> float | None:
+        """Steps follow the rate all the time; they are scaled only if the last file misses its target."""
+        return super()._wanted_bits(file_bits, target_bits, epoch, epochs) if epoch == epochs else None
 
 
 class _Exponential(nn.Module):
